@@ -1,0 +1,45 @@
+# Two commands for a new user: `make run` and `make test`. Everything else is for those who change something.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUITES := $(wildcard suites/*.yaml)
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test lint setup reproduce bench-kernels clean
+
+run: $(VENV)/.run
+	$(BIN)/bench run suites/table2_aim.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/bench check
+
+setup: $(VENV)/.dev
+
+# Stamps are written last, so an interrupted installation is taken up again.
+$(VENV)/.run: pyproject.toml requirements-nodeps.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-nodeps.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+# Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
+reproduce: $(VENV)/.run
+	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
+
+bench-kernels: setup
+	$(BIN)/python asv_bench/decode_vs_transformers.py
+
+clean:
+	rm -rf results/work .pytest_cache .mypy_cache .ruff_cache

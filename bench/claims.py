@@ -1,0 +1,56 @@
+"""Claims: which process works on which key, so that two runs over one store share the work instead of doubling it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Claims:
+    """Advisory locks on single bytes of one file, at an offset given by the key.
+
+    The kernel drops them when the process ends, however it ends: there is nothing to time out and nothing to clean up.
+    Where locks are not supported every claim succeeds: work may be doubled then, never lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            self._file = None
+
+    def take(self, key: str) -> bool:
+        """Claim a key; False when another process holds it."""
+        return self._lock(key, exclusive=True)
+
+    def release(self, key: str) -> None:
+        """Give a key back."""
+        self._lock(key, exclusive=False)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _lock(self, key: str, *, exclusive: bool) -> bool:
+        if self._file is None:
+            return True
+        try:
+            import fcntl
+        except ImportError:
+            return True
+        operation = fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_UN
+        try:
+            fcntl.lockf(self._file, operation, 1, _offset(key))
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:
+            return True
+        return True
+
+
+def _offset(key: str) -> int:
+    import hashlib
+
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")

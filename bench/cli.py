@@ -1,0 +1,121 @@
+"""The command line: `bench run | list | check | show | table | gate | doctor`.
+
+Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
+declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from bench import __version__
+from bench.errors import INTERRUPTED, OK, USAGE, BenchError
+
+DEFAULT_STORE = "results/work"
+EPILOG = """exit statuses:
+  0 all as expected   1 a measured verdict differs   2 usage or declaration error
+  3 something that had to be measured was not        130 interrupted"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        from bench import verbs
+
+        for plugin in arguments.plugin:
+            from bench.registry import load_plugin
+
+            load_plugin(plugin)
+        status: int = verbs.VERBS[arguments.verb](arguments)
+        sys.stdout.flush()
+        return status
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # `bench table ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        print("bench: interrupted; what was finished is stored", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        print(f"bench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return USAGE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command."""
+    top = argparse.ArgumentParser(
+        prog="bench",
+        description="Rebuild the tables of papers and judge their claims.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"bench {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE", help="load more components")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    stored = argparse.ArgumentParser(add_help=False)
+    stored.add_argument(
+        "--store",
+        default=os.environ.get("BENCH_STORE", DEFAULT_STORE),
+        metavar="DIR",
+        help=f"folder of the record store (default: $BENCH_STORE or {DEFAULT_STORE})",
+    )
+    of_suite = argparse.ArgumentParser(add_help=False)
+    of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
+    of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    run = verbs.add_parser("run", parents=[common, stored, of_suite], help="run what is not stored yet, print the table")
+    run.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
+    run.add_argument("--seeds", type=repetitions, metavar="N|I,J", help="repetitions: a count, or their numbers")
+    run.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)")
+    run.add_argument("--offline", action="store_true", help="refuse the network")
+    run.add_argument("--dry-run", action="store_true", help="say what would run")
+    run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+
+    listing = verbs.add_parser("list", parents=[common], help="the suites")
+    listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
+
+    check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
+    check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")
+
+    show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
+    show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+
+    table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
+    table.add_argument("--format", choices=("terminal", "markdown", "latex"), default="terminal")
+    table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
+    table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
+
+    verbs.add_parser("gate", parents=[common, stored, of_suite], help="the verdicts, and an exit status for CI")
+    verbs.add_parser("doctor", parents=[common, stored], help="this machine, the data at hand, the store's health")
+    return top
+
+
+def repetitions(text: str) -> tuple[int, ...]:
+    """`3` is 0, 1, 2; `4,7` is just those."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a count nor numbers with commas") from None
+    if min(numbers) < 0 or numbers == (0,):
+        raise argparse.ArgumentTypeError("repetitions are counted from 0, and there must be at least one")
+    return tuple(range(numbers[0])) if "," not in text else numbers
+
+
+def jobs(text: str) -> int:
+    """A number of processes from 0 (in this process) on."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

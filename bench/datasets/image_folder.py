@@ -1,0 +1,128 @@
+"""Images in class folders named by WordNet id, read and cropped when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError, MissingDataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+WNID = re.compile(r"n\d{8}")
+SUFFIXES = (".jpeg", ".jpg")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Listing:
+    """The files of a split, relative to `folder` and sorted; the digest is over their names and sizes."""
+
+    folder: Path
+    files: tuple[str, ...]
+    labels: np.ndarray
+    wnids: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FolderSplit:
+    """Labelled files as images of `size` x `size` pixels.
+
+    With `augments`, an `rng` asks for the training view: shorter side 9/8 of `size` (288 for 256), random crop.
+    Otherwise images are prepared as ADM prepared its reference: shorter side `size`, centre crop. Both by Lanczos.
+    """
+
+    listing: Listing
+    size: int
+    augments: bool
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.listing.labels
+
+    def __len__(self) -> int:
+        return len(self.listing.files)
+
+    def images(self, indices: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """uint8 (N, 3, size, size). Raises BenchError for a file that is no image."""
+        import numpy as np
+
+        short, places_N2 = self.size, np.full((len(indices), 2), 0.5)
+        if self.augments and rng is not None:
+            short, places_N2 = self.size * 9 // 8, rng.random((len(indices), 2))
+
+        def prepared(index: int, place: np.ndarray) -> np.ndarray:
+            return crop(read_rgb(self.listing.folder / self.listing.files[index]), short, self.size, place)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
+            images = list(pool.map(prepared, indices, places_N2))
+        return np.stack(images) if images else np.empty((0, 3, self.size, self.size), np.uint8)
+
+
+def read_rgb(path: Path) -> Image:
+    """An image file as RGB. Raises BenchError when it cannot be decoded."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BenchError(f"{path} cannot be read as an image: {error}") from error
+
+
+def crop(image: Image, short: int, size: int, place: np.ndarray) -> np.ndarray:
+    """The image with its shorter side at `short` pixels, cut to size x size; uint8 (3, size, size).
+
+    `place` (vertical, horizontal) lies between 0 for the first possible position and 1 for the last; 0.5 is the centre.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+
+    width, height = (side * short // min(image.size) for side in image.size)
+    left, top = (int(p * (side - size + 1)) for p, side in zip(place[::-1], (width, height), strict=True))
+    resized = image.resize((width, height), Pillow.Resampling.LANCZOS)
+    pixels = np.asarray(resized.crop((left, top, left + size, top + size)))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def list_split(root: Path, part: str, size: int, *, augments: bool) -> FolderSplit:
+    """The files of `root/part/<wnid>`. Raises MissingDataError for a layout that is not so."""
+    folder = root / part
+    layout = f"put its images at {root}/train/<wnid>/*.JPEG and {root}/val/<wnid>/*.JPEG"
+    if not folder.is_dir():
+        raise MissingDataError(f"ImageNet is missing, {folder} does not exist: {layout}")
+    with os.scandir(folder) as entries:
+        classes = sorted(entry.path for entry in entries if WNID.fullmatch(entry.name) and entry.is_dir())
+    if not classes:
+        raise MissingDataError(f"{folder} has no class folders such as n01440764: {layout}")
+    # a folder's time changes whenever a file in it comes, goes or is renamed
+    listing = _list(folder, tuple((path, os.stat(path).st_mtime_ns) for path in classes))
+    return FolderSplit(listing=listing, size=size, augments=augments)
+
+
+@lru_cache(maxsize=8)
+def _list(folder: Path, classes: tuple[tuple[str, int], ...]) -> Listing:
+    import numpy as np
+
+    wnids = tuple(os.path.basename(path) for path, _ in classes)
+    files: list[str] = []
+    counts: list[int] = []
+    total = sha256()
+    for wnid in wnids:
+        with os.scandir(folder / wnid) as entries:
+            found = sorted((e.name, e.stat().st_size) for e in entries if e.name.lower().endswith(SUFFIXES))
+        if not found:
+            raise MissingDataError(f"the class folder {folder / wnid} holds no *.JPEG: extract its images there")
+        total.update("".join(f"{wnid}/{name} {size}\n" for name, size in found).encode())
+        files += [f"{wnid}/{name}" for name, _ in found]
+        counts.append(len(found))
+    labels = np.repeat(np.arange(len(wnids), dtype=np.int64), counts)
+    return Listing(folder=folder, files=tuple(files), labels=labels, wnids=wnids, digest=total.hexdigest())

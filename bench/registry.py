@@ -1,0 +1,117 @@
+"""Names to components: methods, datasets, tasks and metrics, resolved only when used.
+
+A component is a frozen dataclass whose fields are its parameters. Its module must import nothing heavy at the top, so that
+a suite can be checked without torch. Built-in names are strings; a user's package adds names through the entry points
+`retable.methods`, `retable.datasets`, `retable.tasks`, `retable.metrics`, and a single file through `register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from bench.errors import BenchError, UnknownNameError, nearest
+
+Kind = Literal["method", "dataset", "task", "metric"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_TARGETS: dict[Kind, dict[str, str | type]] = {
+    "method": {
+        "aim": "models.aim.method:AiM",
+        "transformer": "models.transformer.method:Transformer",
+        "vq-tokenizer": "models.aim.method:VQTokenizer",
+    },
+    "dataset": {
+        "digits": "bench.datasets.digits:Digits",
+        "mnist-5k": "bench.datasets.mnist5k:Mnist5k",
+        "photo-patches": "bench.datasets.photo_patches:PhotoPatches",
+        "imagenet": "bench.datasets.imagenet:ImageNet",
+    },
+    "task": {
+        "count": "bench.tasks.count:Count",
+        "decode": "bench.tasks.decode:Decode",
+        "generate": "bench.tasks.generate:Generate",
+    },
+    "metric": {
+        "class_accuracy": "bench.metrics.class_accuracy:ClassAccuracy",
+        "fd": "bench.metrics.frechet:FrechetDistance",
+        "fid": "bench.metrics.frechet:FID",
+        "images_per_second": "bench.metrics.basic:ImagesPerSecond",
+        "inception_score": "bench.metrics.inception_score:InceptionScore",
+        "kd": "bench.metrics.kernel_distance:KernelDistance",
+        "nll": "bench.metrics.basic:HeldOutNLL",
+        "nll_unconditional": "bench.metrics.basic:UnconditionalNLL",
+        "params": "bench.metrics.basic:Parameters",
+        "params_non_embedding": "bench.metrics.basic:NonEmbeddingParameters",
+        "precision": "bench.metrics.precision_recall:Precision",
+        "recall": "bench.metrics.precision_recall:Recall",
+        "decode_ms": "bench.metrics.decode:DecodeMilliseconds",
+        "decode_growth": "bench.metrics.decode:DecodeGrowth",
+        "decode_ratio": "bench.metrics.decode:DecodeRatio",
+        "crossover_length": "bench.metrics.decode:CrossoverLength",
+    },
+}
+_entry_points_read: set[Kind] = set()
+
+
+def register(kind: Kind, name: str) -> Callable[[type], type]:
+    """Class decorator: makes `name` available to suites, for a file loaded with `--plugin`."""
+
+    def add(component: type) -> type:
+        _TARGETS[kind][name] = component
+        return component
+
+    return add
+
+
+def names(kind: Kind) -> list[str]:
+    """All known names of a kind, sorted; reads the installed entry points once."""
+    if kind not in _entry_points_read:
+        from importlib.metadata import entry_points
+
+        for point in entry_points(group=f"retable.{kind}s"):
+            _TARGETS[kind].setdefault(point.name, point.value)
+        _entry_points_read.add(kind)
+    return sorted(_TARGETS[kind])
+
+
+def resolve(kind: Kind, name: str) -> type:
+    """The component class behind a name.
+
+    Raises UnknownNameError for a name nobody registered, BenchError for a module that does not import.
+    """
+    target = _TARGETS[kind].get(name)
+    if target is None and name in names(kind):
+        target = _TARGETS[kind][name]
+    if target is None:
+        raise UnknownNameError(f"unknown {kind} {name!r}{nearest(name, names(kind))}")
+    if isinstance(target, str):
+        module, _, attribute = target.partition(":")
+        try:
+            component: type = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise BenchError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
+        return component
+    return target
+
+
+def load_plugin(path: str) -> None:
+    """Run a Python file or import a module whose decorators register components."""
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    try:
+        if not path.endswith(".py"):
+            importlib.import_module(path)
+            return
+        file = Path(path).resolve()
+        spec = spec_from_file_location(file.stem, file)
+        if spec is None or spec.loader is None:
+            raise ImportError("not a Python file")
+        module = module_from_spec(spec)
+        sys.modules[file.stem] = module
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BenchError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}") from error

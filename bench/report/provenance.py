@@ -1,0 +1,101 @@
+"""Where a number came from: the text of `bench show`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+from bench.record import Measurement, Record
+
+if TYPE_CHECKING:
+    from bench.store import Store
+
+
+def find_records(store: Store, case: str) -> list[Record]:
+    """The latest record of every stage that `case` names: `SUITE/ENTRY[/PROFILE[/REPETITION]]`, or the start of a key."""
+    if "/" not in case:
+        records = store.find(case)
+    else:
+        suite, entry, *rest = case.split("/")
+        records = [
+            record
+            for record in store.records(suite)
+            if record.entry == entry and [record.profile, str(record.repetition)][: len(rest)] == rest
+        ]
+    if not records:
+        raise BenchError(f"the store holds no record of {case!r}")
+    latest = {record.key: record for record in records}
+    needed = {key for record in latest.values() for key in record.needs} - set(latest)
+    for key in needed:
+        if (record := store.get(key)) is not None:
+            latest[key] = record
+    newest: dict[tuple[Any, ...], Record] = {}
+    for record in latest.values():
+        method = record.ingredients.get("method", {}).get("use", "")
+        newest[record.stage, record.entry, record.profile, record.repetition, method] = record
+    return sorted(newest.values(), key=lambda record: (record.repetition, record.stage == "evaluate"))
+
+
+def render(records: list[Record], store: Store) -> str:
+    """Values by repetition first, then each record, then the environments."""
+    parts = []
+    if evaluations := [record for record in records if record.stage == "evaluate"]:
+        parts.append(_values(evaluations))
+    parts += [_record(record) for record in records]
+    for identity in dict.fromkeys(record.environment for record in records if record.environment):
+        facts = store.environment(identity) or {}
+        parts.append("\n".join([f"environment {identity[:12]}", *_lines(facts, indent=2)]))
+    return "\n\n".join(parts)
+
+
+def _values(records: list[Record]) -> str:
+    first = records[0]
+    lines = [f"{first.suite}/{first.entry} at profile {first.profile}"]
+    for name in sorted({name for record in records for name in record.metrics}):
+        cells = [(record.repetition, record.metrics[name]) for record in records if name in record.metrics]
+        values = [cell.value for _, cell in cells if cell.value is not None]
+        mean = f"mean {fmean(values):.6g}" if values else "no value"
+        lines.append(f"  {name}  {mean}")
+        lines += [f"    repetition {repetition}: {_measured(cell)}" for repetition, cell in cells]
+    return "\n".join(lines)
+
+
+def _measured(cell: Measurement) -> str:
+    if cell.value is None:
+        return f"absent: {cell.reason}"
+    text = f"{cell.value:,.0f}" if cell.exact else f"{cell.value:.6g}"
+    facts = [cell.unit] if cell.unit else []
+    facts += [f"n = {cell.n}"] if cell.n is not None else []
+    facts += [f"real against real {cell.floor:.6g}"] if cell.floor is not None else []
+    facts += [f"{name} {value}" for name, value in cell.details.items()]
+    return f"{text}  ({'; '.join([*facts, f'version {cell.version}'])})"
+
+
+def _record(record: Record) -> str:
+    lines = [
+        f"{record.stage} {record.key}",
+        f"  {record.suite}/{record.entry}/{record.profile}, repetition {record.repetition}, seed {record.seed}",
+        f"  status {record.status}, {record.created or 'never finished'}, environment {record.environment[:12]}",
+    ]
+    if record.failure:
+        lines.append(f"  {record.failure.type}: {record.failure.message}")
+        lines += [f"    {line}" for line in record.failure.traceback.rstrip().splitlines()]
+    lines += [f"  {name}: {seconds:.3f} s" for name, seconds in record.timings.items()]
+    lines += [f"  {name}: {count / 2**20:.0f} MiB" for name, count in record.memory.items()]
+    lines += [f"  needs {key}" for key in record.needs]
+    lines += [f"  {name}: {file.path} ({file.bytes} bytes, sha256 {file.sha256[:12]})" for name, file in record.artefacts.items()]
+    lines += ["  log", *_lines(record.log, indent=4)] if record.log else []
+    lines += ["  ingredients", *_lines(record.ingredients, indent=4)]
+    return "\n".join(lines)
+
+
+def _lines(facts: Mapping[str, Any], indent: int) -> list[str]:
+    lines: list[str] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            lines += [f"{' ' * indent}{name}", *_lines(value, indent + 2)] if value else []
+        else:
+            lines.append(f"{' ' * indent}{name}: {value}")
+    return lines

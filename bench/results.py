@@ -1,0 +1,40 @@
+"""Results: the stored records of a suite's cases, as tables and gates read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bench.plan import case_key
+from bench.record import Record
+from bench.suite import Suite
+
+if TYPE_CHECKING:
+    from bench.store import Store
+
+Results = Mapping[tuple[str, int], Record]
+"""Evaluation records by (entry, repetition): the stored result, else the last failed attempt; a case never run is absent."""
+
+
+def collect(suite: Suite, store: Store) -> Results:
+    """Look up every case of a suite under the key that its declaration, data and sources have now."""
+    found: dict[tuple[str, int], Record] = {}
+    for case in suite.cases():
+        key = case_key(case)
+        record = store.get(key) or store.last(key)
+        if record is not None:
+            found[case.entry.name, case.repetition] = record
+    return found
+
+
+def unmeasured(suite: Suite, results: Results) -> list[str]:
+    """Cases without a stored result, each with the reason."""
+    missing = []
+    for case in suite.cases():
+        record = results.get((case.entry.name, case.repetition))
+        if record is None:
+            missing.append(f"{case.name}: not run")
+        elif not record.ok:
+            detail = record.failure.message if record.failure else ""
+            missing.append(f"{case.name}: {record.status}{f': {detail}' if detail else ''}")
+    return missing

@@ -1,0 +1,176 @@
+"""The nouns of a declaration: Suite, Entry, Claim, Case. How they are read from YAML is `bench.declare`'s business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from hashlib import sha256
+from typing import Any, Literal
+
+VerdictWord = Literal["reproduced", "contradicted", "not measured"]
+ClaimKind = Literal["value", "ordering", "ratio"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A named method, dataset or task with its parameters, as `{use: name, with: {...}}` declares it."""
+
+    use: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, Component] = field(default_factory=dict)
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value."""
+
+    value: float | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one stage of one case may use: seconds, bytes of resident memory, torch threads."""
+
+    timeout: float
+    memory: int
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One reading of a suite's declaration (`mini`, `paper`)."""
+
+    name: str
+    repetitions: tuple[int, ...]
+    limits: Limits
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row: a method on a dataset under a task, or only what the paper reports (`method` is None)."""
+
+    name: str
+    label: str
+    group: str = ""
+    reported: Mapping[str, Reported] = field(default_factory=dict)
+    method: Component | None = None
+    dataset: Component | None = None
+    task: Component | None = None
+    metrics: tuple[str, ...] = ()
+    repetitions: tuple[int, ...] = ()
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What a claim's number must be: equal within an absolute tolerance, or on one side of a limit."""
+
+    equals: float | None = None
+    tolerance: float = 0.0
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """The verdict a suite expects at a profile, and why where it is not `reproduced`."""
+
+    verdict: VerdictWord
+    because: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A checkable sentence of a paper.
+
+    value: `metric` of `entries[0]` meets `bound`. ratio: `metric` of `entries[0]` over that of `entries[1]` meets `bound`.
+    ordering: `metric` increases strictly along `entries`.
+    `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
+    """
+
+    name: str
+    text: str
+    source: str
+    kind: ClaimKind
+    metric: str
+    entries: tuple[str, ...]
+    bound: Bound | None = None
+    profiles: tuple[str, ...] = ()
+    min_seeds: int = 3
+    expect: Expectation = Expectation(verdict="reproduced")
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table: a metric, shown as the paper reports it, as measured here, or side by side."""
+
+    label: str
+    metric: str
+    show: Literal["reported", "measured", "both"] = "both"
+    format: str = ".4g"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One printed table of a suite: which rows (globs over entry names), which columns."""
+
+    name: str
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[Column, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What is to be measured for one table of a paper, resolved for one profile; nothing about how it runs."""
+
+    name: str
+    title: str
+    paper: str
+    arxiv: str
+    version: int
+    profile: Profile
+    profiles: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    claims: tuple[Claim, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+    path: str = ""
+
+    def entry(self, name: str) -> Entry:
+        return next(entry for entry in self.entries if entry.name == name)
+
+    def cases(self, only: str = "*", repetitions: tuple[int, ...] | None = None) -> list[Case]:
+        """Every entry that has a method, for each of its repetitions; `only` is a glob over entry names."""
+        return [
+            Case(suite=self, entry=entry, repetition=repetition)
+            for entry in self.entries
+            if entry.method is not None and fnmatch(entry.name, only)
+            for repetition in (entry.repetitions if repetitions is None else repetitions)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One entry at one repetition and profile: the unit that runs, fails and is cached."""
+
+    suite: Suite
+    entry: Entry
+    repetition: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite.name}/{self.entry.name}/{self.suite.profile.name}/{self.repetition}"
+
+    @property
+    def seed(self) -> int:
+        """One seed for all rows on the same data, so that comparisons between rows are paired."""
+        data = self.entry.dataset.use if self.entry.dataset else ""
+        text = f"{self.suite.name}:{data}:{self.repetition}"
+        return int.from_bytes(sha256(text.encode()).digest()[:4], "big")

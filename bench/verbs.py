@@ -1,0 +1,264 @@
+"""What each verb of the command does, from parsed arguments to an exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+    from bench.record import Record
+    from bench.store import Store
+    from bench.suite import Suite
+
+
+def run(arguments: Namespace) -> int:
+    """Run what the store does not hold, then print the suite's tables and verdicts."""
+    from bench.plan import make_plan
+    from bench.probes import environment
+    from bench.store import Store
+
+    suite = _load(arguments)
+    cases = suite.cases(arguments.only, arguments.seeds)
+    if not cases:
+        raise BenchError(f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}")
+    store = Store(arguments.store, create=not arguments.dry_run)
+    facts = {**environment(), "threads": suite.profile.limits.threads}
+    identity = "" if arguments.dry_run else store.save_environment(facts)
+    plan = make_plan(cases, store, environment=identity, offline=arguments.offline)
+    if arguments.dry_run or arguments.explain:
+        _print_plan(plan, store, explained=arguments.explain)
+    if arguments.dry_run:
+        return OK
+    records, interrupted = _execute(plan, store, arguments)
+    _print_results(suite, store, as_json=arguments.json)
+    return _summary(plan, records, interrupted)
+
+
+def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
+    from bench.executor import Job, execute
+    from bench.progress import Progress
+
+    workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
+    stages = plan.open_stages
+    keys = {stage.template.key for stage in stages}
+    jobs = [
+        Job(
+            key=stage.template.key,
+            name=stage.name,
+            needs=tuple(need for need in stage.template.needs if need in keys),
+            limits=stage.limits,
+            template=stage.template,
+            payload=stage,
+        )
+        for stage in stages
+    ]
+    with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
+        run, plugins = "bench.runner:run_stage", arguments.plugin
+        return execute(jobs, run, store=store, workers=workers, on_event=progress, plugins=plugins)
+
+
+def _print_plan(plan: Plan, store: Store, *, explained: bool) -> None:
+    from bench.plan import explain
+
+    opened = {stage.template.key for stage in plan.open_stages}
+    for key, stage in plan.stages.items():
+        if explained:
+            print(f"{stage.name}  {key[:12]}  {explain(stage, store)}")
+        elif key in opened:
+            print(f"{stage.name}  {key[:12]}")
+    print(f"{len(plan.cases)} cases, {len(plan.cases) - len(plan.open_cases)} cached; {len(opened)} stages would run")
+
+
+def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
+    from bench.gate import judge
+    from bench.report import terminal
+    from bench.report.as_json import judgements_to_json, tables_to_json
+    from bench.results import collect
+    from bench.table import build_tables
+
+    results = collect(suite, store)
+    tables, judgements = build_tables(suite, results), judge(suite, results)
+    if as_json:
+        print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
+    else:
+        print(terminal.render(tables))
+        print(terminal.render_judgements(judgements))
+
+
+def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:
+    executed = [name for name in plan.open_cases if plan.cases[name] in records]
+    failures = Counter(str(record.status) for record in records.values() if not record.ok)
+    cached = len(plan.cases) - len(plan.open_cases)
+    text = f"{len(executed)} cases executed, {cached} cached"
+    if failures:
+        text += "; stages without a result: " + ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
+    print(text, file=sys.stderr)
+    for message in sorted({_failure_line(record) for record in records.values() if not record.ok}):
+        print(message, file=sys.stderr)
+    if interrupted:
+        return INTERRUPTED
+    return UNMEASURED if failures else OK
+
+
+def _failure_line(record: Record) -> str:
+    message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else "no message"
+    return f"  {record.suite}/{record.entry}: {record.status}: {message}"
+
+
+def list_suites(arguments: Namespace) -> int:
+    """One line a suite: its name, title and what it measures."""
+    from bench.declare import load_suite
+
+    folder = Path(arguments.folder)
+    if not folder.is_dir():
+        raise BenchError(f"{folder} is not a folder of suites")
+    rows = []
+    for path in sorted(folder.glob("*.yaml")):
+        suite = load_suite(path)
+        rows.append(
+            {
+                "suite": suite.name,
+                "title": suite.title,
+                "arxiv": suite.arxiv,
+                "profiles": list(suite.profiles),
+                "reported_rows": sum(bool(entry.reported) for entry in suite.entries),
+                "measured_rows": sum(entry.method is not None for entry in suite.entries),
+                "cases": len(suite.cases()),
+                "claims": len(suite.claims),
+            }
+        )
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return OK
+    for row in rows:
+        print(f"{row['suite']}  {row['title']} (arXiv {row['arxiv']})")
+        print(
+            f"    {row['reported_rows']} rows reported, {row['measured_rows']} measured at mini ({row['cases']} cases), "
+            f"{row['claims']} claims; profiles {', '.join(row['profiles'])}"
+        )
+    return OK
+
+
+def check(arguments: Namespace) -> int:
+    """Check suite files at every profile; the first sentence of each broken one goes to stderr."""
+    from bench.declare import check_suite
+
+    paths = [_find(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
+    if not paths:
+        raise BenchError("no suite files in suites/")
+    errors = []
+    for path in paths:
+        try:
+            check_suite(path)
+        except DeclarationError as error:
+            errors.append(str(error))
+    if arguments.json:
+        print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
+    for error in errors:
+        print(f"bench: {error}", file=sys.stderr)
+    if not errors and not arguments.json:
+        print(f"{len(paths)} suite{'s' if len(paths) > 1 else ''} as they should be")
+    return DeclarationError.exit_status if errors else OK
+
+
+def show(arguments: Namespace) -> int:
+    """Where a number came from: values by seed, ingredients, timings, environment."""
+    from bench.report.provenance import find_records, render
+    from bench.store import Store
+
+    store = Store(arguments.store, create=False)
+    records = find_records(store, arguments.case)
+    if arguments.json:
+        print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
+    else:
+        print(render(records, store))
+    return OK
+
+
+def table(arguments: Namespace) -> int:
+    """The suite's tables from stored records; runs nothing."""
+    from bench.report import latex, markdown, terminal
+    from bench.report.as_json import tables_to_json
+    from bench.results import collect
+    from bench.store import Store
+    from bench.table import build_tables
+
+    suite = _load(arguments)
+    tables = build_tables(suite, collect(suite, Store(arguments.store, create=False)))
+    if arguments.json:
+        text = json.dumps(tables_to_json(tables), indent=2, ensure_ascii=False)
+    elif arguments.format == "latex":
+        text = latex.document(tables) if arguments.document else latex.render(tables)
+    else:
+        text = {"terminal": terminal, "markdown": markdown}[arguments.format].render(tables)
+    if arguments.output:
+        Path(arguments.output).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    else:
+        print(text.rstrip("\n"))
+    return OK
+
+
+def gate(arguments: Namespace) -> int:
+    """Every claim's verdict against the expected one; runs nothing."""
+    from bench.gate import exit_status, judge
+    from bench.report import terminal
+    from bench.report.as_json import judgements_to_json
+    from bench.results import collect, unmeasured
+    from bench.store import Store
+
+    suite = _load(arguments)
+    results = collect(suite, Store(arguments.store, create=False))
+    judgements, missing = judge(suite, results), unmeasured(suite, results)
+    status = exit_status(judgements, missing)
+    if arguments.json:
+        verdicts = judgements_to_json(judgements)
+        print(json.dumps({"status": status, "verdicts": verdicts, "unmeasured_cases": missing}, indent=2))
+    else:
+        print(terminal.render_judgements(judgements))
+        for line in missing:
+            print(f"not measured: {line}")
+    return status
+
+
+def doctor(arguments: Namespace) -> int:
+    """What this machine has, which data are at hand, whether the store is sound."""
+    from bench.doctor import examine, render
+
+    report = examine(arguments.store)
+    print(json.dumps(report, indent=2) if arguments.json else render(report))
+    return UNMEASURED if report["store"]["damaged_records"] else OK
+
+
+VERBS = {
+    "run": run,
+    "list": list_suites,
+    "check": check,
+    "show": show,
+    "table": table,
+    "gate": gate,
+    "doctor": doctor,
+}
+
+
+def _load(arguments: Namespace) -> Suite:
+    from bench.declare import load_suite
+
+    return load_suite(_find(arguments.suite), arguments.profile)
+
+
+def _find(name: str) -> Path:
+    """A suite file by path, or by its bare name in suites/."""
+    path = Path(name)
+    if path.suffix != ".yaml" and (Path("suites") / f"{name}.yaml").is_file():
+        path = Path("suites") / f"{name}.yaml"
+    if not path.is_file():
+        raise BenchError(f"no suite file {name}; `bench list` names those in suites/")
+    return path

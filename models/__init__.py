@@ -1,0 +1,1 @@
+"""Reference implementations, one folder a paper; nothing here knows the harness."""

@@ -1,0 +1,1 @@
+"""AiM: scalable autoregressive image generation with Mamba (arXiv 2408.12245)."""

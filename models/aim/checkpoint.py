@@ -1,0 +1,173 @@
+"""Published AiM checkpoints, read as they are (arXiv 2408.12245; `hp-l33/aim-*`).
+
+A checkpoint is a folder with `config.json` and `model.safetensors`, or one file: `.safetensors`, or an older `.bin`,
+`.pt` or `.pth` state dict, which is only ever unpickled as plain tensors. Stage 2 stands below `mamba.` (or bare), the
+tokenizer below `vqvae.` (or bare). Older names of some keys are understood.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.aim.config import AiMConfig
+from models.aim.stage2 import HEAD, TOKEN_TABLE
+from models.errors import CheckpointError, MissingWeights
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PICKLED = (".bin", ".pt", ".pth")
+POSITION_TABLE = "backbone.embeddings.position_embeddings.weight"
+OPTIONAL = frozenset({"quantize.codebook_used"})
+"""Usage statistics of the codebook, without which the tokenizer works as well."""
+
+_RENAMED = ((r"^vq_vae\.", "vqvae."), (r"\b(shared_adaln|adaln_single)\.", "adaln_group."))
+_RENAMED_LAST = (r"\badaLN_parameters$", "scale_shift_table")
+_TOKENIZER_TOPS = ("encoder", "decoder", "quantize", "quant_conv", "post_quant_conv")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, under the modules' own key names; `config` where it came with one."""
+
+    path: Path
+    config: AiMConfig | None = None
+    stage2: Mapping[str, Tensor] = field(default_factory=dict)
+    vqvae: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def load_stage2(self, model: nn.Module) -> None:
+        """Fill a second stage. Raises CheckpointError that names the first key that does not fit."""
+        state = dict(self.stage2)
+        own = model.state_dict()
+        table, rows = state.get(POSITION_TABLE), own.get(POSITION_TABLE)
+        if table is not None and rows is not None and table.dim() == 2 and len(table) > len(rows):
+            state[POSITION_TABLE] = table[: len(rows)]  # older files have rows that nothing reads
+        head = state.pop(HEAD, None)
+        if head is not None and TOKEN_TABLE in state and not torch.equal(head, state[TOKEN_TABLE]):
+            raise CheckpointError(f"{self.path}: {HEAD} differs from the token table that it is tied to")
+        self._load(model, own, state)
+
+    def load_vqvae(self, model: nn.Module) -> None:
+        """Fill a tokenizer. Raises CheckpointError that names the first key that does not fit."""
+        self._load(model, model.state_dict(), dict(self.vqvae))
+
+    def _load(self, model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        missing = [key for key in own if key not in state and key not in OPTIONAL]
+        unexpected = [key for key in state if key not in own]
+        if missing:
+            raise CheckpointError(f"{self.path}: {missing[0]} is missing{_more(missing)}")
+        if unexpected:
+            raise CheckpointError(f"{self.path}: {unexpected[0]} belongs to no parameter of this model{_more(unexpected)}")
+        for key, tensor in state.items():
+            if tensor.shape != own[key].shape:
+                shapes = f"{tuple(tensor.shape)} and not {tuple(own[key].shape)}"
+                raise CheckpointError(f"{self.path}: {key} has the shape {shapes}")
+            if not tensor.isfinite().all():
+                raise CheckpointError(f"{self.path}: {key} holds values that are not finite")
+        model.load_state_dict(state, strict=False)
+
+
+def read_checkpoint(weights: str | os.PathLike[str]) -> Checkpoint:
+    """The checkpoint at a path, a relative one below $BENCH_DATA (default `data/`); nothing of it is executed.
+
+    Raises MissingWeights where there is none, CheckpointError for a damaged or unsafe one.
+    """
+    path = locate(weights)
+    config = None
+    if path.is_dir():
+        if (path / CONFIG).is_file():
+            config = _read_config(path / CONFIG)
+        path = path / WEIGHTS
+    if not path.is_file():
+        raise MissingWeights(f"no weights at {path}: {_what_to_do(weights)}")
+    stage2: dict[str, Tensor] = {}
+    vqvae: dict[str, Tensor] = {}
+    for key, tensor in _renamed(_read_tensors(path), path).items():
+        part, name = _part(key)
+        (stage2 if part == "mamba" else vqvae)[name] = tensor
+    return Checkpoint(path, config, stage2, vqvae)
+
+
+def locate(weights: str | os.PathLike[str]) -> Path:
+    """An absolute path as it is, a relative one below $BENCH_DATA."""
+    return Path(os.environ.get("BENCH_DATA", "data")) / weights
+
+
+def _what_to_do(weights: str | os.PathLike[str]) -> str:
+    name = Path(weights).name
+    if Path(weights).suffix:
+        return f"put the state dict {name} there, or set BENCH_DATA to the folder that holds {weights}"
+    return (
+        f"put {CONFIG} and {WEIGHTS} of the Hugging Face repository {weights} into that folder, "
+        f"or set BENCH_DATA to the folder that holds {weights}"
+    )
+
+
+def _read_config(path: Path) -> AiMConfig:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError("not a mapping")
+        return AiMConfig.from_official(raw)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a configuration of AiM: {error}") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix in PICKLED:
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded = load_file(path)
+        else:
+            known = ", ".join((".safetensors", *PICKLED))
+            raise CheckpointError(f"{path}: a checkpoint is a folder or one of {known}")
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch and safetensors raise many types for what is one thing here
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as plain tensors: {reason[:200]}") from error
+    for wrapper in ("model", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not loaded:
+        raise CheckpointError(f"{path}: holds no state dict")
+    for key, tensor in loaded.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{path}: {str(key)[:80]!r} is not a named tensor")
+    return loaded
+
+
+def _renamed(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state under today's key names. Raises CheckpointError when an old and a new name hold the same key."""
+    renamed: dict[str, Tensor] = {}
+    for old, tensor in state.items():
+        key = re.sub(*_RENAMED_LAST, old)
+        for pattern, name in _RENAMED:
+            key = re.sub(pattern, name, key)
+        if key in renamed:
+            raise CheckpointError(f"{path}: {key} is there twice, once under an older name")
+        renamed[key] = tensor
+    return renamed
+
+
+def _part(key: str) -> tuple[str, str]:
+    """("mamba" or "vqvae", the key below it)."""
+    for prefix in ("mamba", "vqvae"):
+        if key.startswith(prefix + "."):
+            return prefix, key.removeprefix(prefix + ".")
+    return ("vqvae" if key.partition(".")[0] in _TOKENIZER_TOPS else "mamba"), key
+
+
+def _more(keys: Iterable[str]) -> str:
+    others = len(list(keys)) - 1
+    return f" (and {others} more)" if others else ""

@@ -1,0 +1,93 @@
+"""A tiny suite in a folder of its own, and `bench` called as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = Path(__file__).with_name("tiny.py")
+
+SUITE = """\
+suite: tiny
+title: A tiny suite
+paper: None
+arxiv: "0000.00000"
+version: 1
+profiles:
+  mini: {repetitions: [0, 1, 2], limits: {timeout: 60 s, memory: 4 GB, threads: 1}}
+  paper: {repetitions: [0], limits: {timeout: 60 s, memory: 4 GB, threads: 1}}
+methods:
+  low: {use: tiny, with: {level: 1.0}}
+  high: {extends: low, with: {level: 2.0}}
+datasets:
+  data: {use: tiny-data}
+tasks:
+  read: {use: read-weight}
+defaults: {dataset: data, task: read, metrics: [weight]}
+entries:
+  - {name: low, label: Low, group: Ours, method: low, reported: {weight: 1.0}}
+  - {name: high, label: High, group: Ours, method: high, reported: {weight: not found}}
+  - {name: cited, label: Cited, group: Theirs, reported: {weight: 3.5}}
+claims:
+  - name: high-beats-low
+    text: High has more weight than Low
+    source: Table 1
+    ordering: {metric: weight, increasing: [low, high]}
+tables:
+  - name: weights
+    title: Weights
+    rows: ["*"]
+    columns: [{label: Weight, metric: weight, show: both, format: .3f}]
+"""
+
+
+@dataclass
+class Bench:
+    """`bench` in a working folder that holds `suites/tiny.yaml`; each call is a process of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def suite(self) -> Path:
+        return self.folder / "suites" / "tiny.yaml"
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.suite.read_text()
+        assert old in text
+        self.suite.write_text(text.replace(old, new))
+
+    def command(self, *arguments: str, plugin: bool = True) -> list[str]:
+        plugins = ["--plugin", str(TINY)] if plugin else []
+        return [sys.executable, "-m", "bench", *arguments, *plugins]
+
+    def __call__(self, *arguments: str, plugin: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments, plugin=plugin),
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    (tmp_path / "suites").mkdir()
+    world = Bench(tmp_path)
+    world.suite.write_text(SUITE)
+    return world
