@@ -118,11 +118,11 @@ class GenerateEvidence:
         return np.concatenate(losses)
 
     def features(self, which: str, network: str) -> Features:
-        """Features of the `generated`, `train` or `held_out` images; computed once for all metrics."""
+        """Features of the `generated`, `train`, `held_out` or `reference` images; computed once for all metrics."""
         from bench.metrics.features import load_network
 
         if (which, network) not in self._features:
-            self._features[which, network] = load_network(network).extract(self._pixels(which))
+            self._features[which, network] = load_network(network, device=self.device).extract(self._pixels(which))
         return self._features[which, network]
 
     def _pixels(self, which: str) -> np.ndarray:
@@ -130,7 +130,11 @@ class GenerateEvidence:
 
         if which == "generated":
             return self.images
-        split = {"train": self.data.train, "held_out": self.data.held_out}[which]
+        if which == "reference":
+            assert self.data.reference is not None
+            split = self.data.reference.images
+        else:
+            split = {"train": self.data.train, "held_out": self.data.held_out}[which]
         return split.images(np.arange(len(split)))
 
     def artefacts(self) -> Mapping[str, bytes]:

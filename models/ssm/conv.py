@@ -58,6 +58,7 @@ def fill_conv_state(state_BCW: Tensor, x_BLC: Tensor) -> None:
     state_BCW[..., width - last.shape[2] :] = last
 
 
+@torch.no_grad()
 def causal_conv1d_step(
     x_BC: Tensor, state_BCW: Tensor, weight_CW: Tensor, bias_C: Tensor | None = None
 ) -> Tensor:

@@ -15,13 +15,18 @@ from torch.autograd.function import once_differentiable
 from models.ssm.shapes import check_shape
 
 
+def _normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x / rms(x) and 1 / rms(x)."""
+    rrms = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
+    return x * rrms, rrms
+
+
 class _RMSNormalise(torch.autograd.Function):
     """x / rms(x) * w over the last dimension. With n = x / rms(x), g = dy * w:  dx = (g - n mean(g n)) / rms(x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, eps: float) -> Tensor:
-        rrms = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
-        n = x * rrms
+        n, rrms = _normalise(x, eps)
         ctx.save_for_backward(n, w, rrms)
         return n * w
 
@@ -45,7 +50,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5, group_size: int | Non
     x_, w_ = x.to(compute), weight.to(compute)
     if size != x.shape[-1]:
         x_, w_ = x_.unflatten(-1, (-1, size)), w_.view(-1, size)
-    return _RMSNormalise.apply(x_, w_, eps).view(x.shape).to(x.dtype)
+    y = _RMSNormalise.apply(x_, w_, eps) if torch.is_grad_enabled() else _normalise(x_, eps)[0].mul_(w_)
+    return y.view(x.shape).to(x.dtype)
 
 
 class RMSNorm(nn.Module):

@@ -66,6 +66,7 @@ def selective_scan(
     return (y, last.flatten(1, 2)) if return_last_state else y
 
 
+@torch.no_grad()
 def selective_state_update(
     state: Tensor,
     x: Tensor,

@@ -67,6 +67,7 @@ def ssd_scan(
     return (y, final) if return_final_states else y
 
 
+@torch.no_grad()
 def ssd_step(
     state_BHPN: Tensor,
     x_BHP: Tensor,
@@ -84,23 +85,28 @@ def ssd_step(
     """One step of `ssd_scan`: y_BHP in x's dtype; `state_BHPN` moves on in place. Without gradient."""
     _check_step(state_BHPN, x_BHP, dt_BH, A_H, B_BGN, C_BGN, D, z, dt_bias)
     compute = torch.promote_types(x_BHP.dtype, torch.float32)
+    (batch, heads, headdim, size), groups = state_BHPN.shape, B_BGN.shape[1]
     x, B, C = (value.to(compute) for value in (x_BHP, B_BGN, C_BGN))
     dt = discretise(dt_BH.to(compute), dt_bias, dt_softplus, dt_limit)
-    decay_BH11 = (dt * A_H.to(compute)).exp()[:, :, None, None]
-    (batch, heads, headdim, size), groups = state_BHPN.shape, B.shape[1]
-    grouped = (batch, groups, heads // groups * headdim)
+    decay_BH11 = (dt * A_H.to(compute)).exp_()[:, :, None, None]
     state = state_BHPN.to(compute)
-    xdt = (x * dt.unsqueeze(-1)).reshape(*grouped, 1)
-    rows = batch if state.is_cuda else max(1, STEP_BLOCK // max(1, heads * headdim * size))
-    outputs = []
-    for s, a, b, c, u in zip(*(v.split(rows) for v in (state, decay_BH11, B, C, xdt)), strict=True):
-        s_BGMN = s.mul_(a).view(len(s), groups, -1, size)
-        s_BGMN.addcmul_(u, b.unsqueeze(2))
-        outputs.append(torch.matmul(s_BGMN, c.unsqueeze(-1)))
+    whole = state.is_cuda or state.numel() <= STEP_BLOCK
+    rows = max(1, batch) if whole else max(1, STEP_BLOCK // (heads * headdim * size))
+    # The same memory seen by head, to decay, and by group, to meet B and C; M = R P rows a group.
+    M = heads // groups * headdim
+    state_gMN = state.view(batch * groups, M, size)
+    xdt_gM1 = (x * dt.unsqueeze(-1)).reshape(batch * groups, M, 1)
+    B_g1N, C_gN1 = B.reshape(batch * groups, 1, size), C.reshape(batch * groups, size, 1)
+    y_gM1 = torch.empty_like(xdt_gM1)
+    by_head = (value.split(rows) for value in (state, decay_BH11))
+    by_group = (value.split(rows * groups) for value in (state_gMN, xdt_gM1, B_g1N, C_gN1, y_gM1))
+    for s, decay, s_g, xdt, b, c, y in zip(*by_head, *by_group, strict=True):
+        s.mul_(decay)
+        s_g.addcmul_(xdt, b)
+        torch.bmm(s_g, c, out=y)
     if state is not state_BHPN:
         state_BHPN.copy_(state)
-    y = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    return _skip_and_gate(y.view(x.shape), x, D, z).to(x_BHP.dtype)
+    return _skip_and_gate(y_gM1.view(x.shape), x, D, z).to(x_BHP.dtype)
 
 
 def discretise(dt: Tensor, bias: Tensor | None, softplus: bool, limit: tuple[float, float]) -> Tensor:

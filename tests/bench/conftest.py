@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+
+from bench.cli import main
 
 TINY = Path(__file__).with_name("tiny.py")
 
@@ -48,9 +53,18 @@ tables:
 """
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a call left: exit status and output."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @dataclass
 class Bench:
-    """`bench` in a working folder that holds `suites/tiny.yaml`; each call is a process of its own."""
+    """`bench` in a working folder that holds `suites/tiny.yaml`."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -64,19 +78,34 @@ class Bench:
         assert old in text
         self.suite.write_text(text.replace(old, new))
 
-    def command(self, *arguments: str, plugin: bool = True) -> list[str]:
-        plugins = ["--plugin", str(TINY)] if plugin else []
-        return [sys.executable, "-m", "bench", *arguments, *plugins]
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "bench", *arguments, "--plugin", str(TINY)]
 
-    def __call__(self, *arguments: str, plugin: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments, plugin=plugin),
+    def __call__(self, *arguments: str, plugin: bool = True) -> Done:
+        """Call the command in this process (torch is imported once, not for every call), in its own folder."""
+        plugins = ["--plugin", str(TINY)] if plugin else []
+        stdout, stderr = StringIO(), StringIO()
+        with (
+            patch.dict(os.environ, self.environment),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+        ):
+            try:
+                status = main([*arguments, *plugins])
+            except SystemExit as error:  # argparse
+                status = int(error.code or 0)
+        return Done(status, stdout.getvalue(), stderr.getvalue())
+
+    def process(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same as a process of its own, for tests of signals and of what start-up imports."""
+        return subprocess.Popen(
+            self.command(*arguments),
             cwd=self.folder,
             env={**os.environ, **self.environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
 
     def json(self, *arguments: str) -> Any:

@@ -1,0 +1,170 @@
+"""Time of one decoded token: this project's Mamba-2 against `transformers`, same weights, same process, in turn.
+
+    OMP_NUM_THREADS=1 python asv_bench/decode_vs_transformers.py
+
+The default is AiM-B's stack (24 layers of width 768, state 128, head size 64, 16384 tokens, float32) at batch 8. Both sides
+first decode a few tokens and must give the same logits. The floor is what any implementation has to do to memory: read every
+weight once, read and write every state once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.ssm.mamba2 import Mamba2
+from models.ssm.norm import RMSNorm
+
+
+class Layer(nn.Module):
+    """x + Mamba2(RMSNorm(x)), one token at a time."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.mixer = Mamba2(d_model)
+
+
+class Stack(nn.Module):
+    """A Mamba-2 language model with a tied head, under the parameter names of `Mamba2ForCausalLM.backbone`."""
+
+    def __init__(self, d_model: int, layers: int, vocabulary: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(vocabulary, d_model)
+        self.layers = nn.ModuleList(Layer(d_model) for _ in range(layers))
+        self.norm_f = RMSNorm(d_model)
+
+    def empty_cache(self, batch: int) -> list[Any]:
+        return [layer.mixer.empty_cache(batch) for layer in self.layers]
+
+    def step(self, tokens_B: Tensor, caches: list[Any]) -> Tensor:
+        x_BD = self.embeddings(tokens_B)
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x_BD = x_BD + layer.mixer.step(layer.norm(x_BD), cache)
+        return F.linear(self.norm_f(x_BD), self.embeddings.weight)
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    theirs = their_model(options)
+    ours = Stack(options.width, options.layers, options.vocabulary).eval()
+    ours.load_state_dict(theirs.backbone.state_dict())
+    with torch.inference_mode():
+        steps = {"retable": our_decoder(ours, options.batch), "transformers": their_decoder(theirs, options.batch)}
+        difference = largest_difference(steps, options)
+        samples = alternate({**steps, "floor": memory_floor(ours, options.batch)}, options)
+    report(samples, difference)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    for name, default in (("batch", 8), ("layers", 24), ("width", 768), ("vocabulary", 16384)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--tokens", type=int, default=15, help="timed tokens of each side")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def their_model(options: argparse.Namespace) -> Any:
+    """`transformers`' model of the official defaults, random weights."""
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    config = Mamba2Config(
+        hidden_size=options.width,
+        num_hidden_layers=options.layers,
+        vocab_size=options.vocabulary,
+        state_size=128,
+        head_dim=64,
+        num_heads=2 * options.width // 64,
+        expand=2,
+        n_groups=1,
+        layer_norm_epsilon=1e-5,
+        tie_word_embeddings=True,
+    )
+    return Mamba2ForCausalLM(config).eval()
+
+
+Step = Callable[[Tensor], Any]
+
+
+def our_decoder(model: Stack, batch: int) -> Step:
+    caches = model.empty_cache(batch)
+    return lambda tokens_B: model.step(tokens_B, caches)
+
+
+def their_decoder(model: Any, batch: int) -> Step:
+    cache = None
+
+    def step(tokens_B: Tensor) -> Tensor:
+        nonlocal cache
+        output = model(tokens_B[:, None], cache_params=cache, use_cache=True)
+        cache = output.cache_params
+        return output.logits[:, -1]
+
+    return step
+
+
+def memory_floor(model: Stack, batch: int) -> Step:
+    """Read every weight once, read and write every state once."""
+    weights = list(model.parameters())
+    states = [cache.ssm_state for cache in model.empty_cache(batch)]
+
+    def touch(_: Tensor) -> None:
+        for weight in weights:
+            weight.sum()
+        for state in states:
+            state.mul_(1.0)
+
+    return touch
+
+
+def random_tokens(options: argparse.Namespace) -> Tensor:
+    return torch.randint(options.vocabulary, (options.batch,))
+
+
+def largest_difference(steps: dict[str, Step], options: argparse.Namespace, count: int = 4) -> float:
+    """Of the two sides' logits over the first tokens, which also warms both up; refuses to time models that differ."""
+    worst = 0.0
+    for _ in range(count):
+        tokens_B = random_tokens(options)
+        ours, theirs = (step(tokens_B) for step in steps.values())
+        worst = max(worst, float((ours - theirs).abs().max()))
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    return worst
+
+
+def alternate(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Milliseconds of every call, all sides taking turns so that a busy machine disturbs them alike."""
+    samples: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(options.tokens):
+        tokens_B = random_tokens(options)
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step(tokens_B)
+            samples[name].append(1e3 * (time.perf_counter() - start))
+    return samples
+
+
+def report(samples: dict[str, list[float]], difference: float) -> None:
+    for name, values in samples.items():
+        print(f"{name:14s} median {statistics.median(values):8.1f} ms/token   minimum {min(values):8.1f}")
+
+    def ratio(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(samples[above], samples[below], strict=True))
+
+    print(f"speed-up over transformers (median of paired ratios) {ratio('transformers', 'retable'):.2f}")
+    print(f"distance to the memory floor                         {ratio('retable', 'floor'):.2f}")
+    print(f"largest difference of the logits                     {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Tables and verdicts as plain data for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bench.gate import Judgement
+from bench.table import Table
+
+
+def tables_to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Every cell with its value (null with a reason), the paper's value, and the keys of its records."""
+    return [asdict(table) for table in tables]
+
+
+def judgements_to_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Claim, verdict, expectation, reason, estimate and the keys of the records it rests on."""
+    return [
+        {
+            "claim": judged.claim.name,
+            "text": judged.claim.text,
+            "source": judged.claim.source,
+            "verdict": judged.verdict,
+            "expected": judged.expected,
+            "as_expected": judged.as_expected,
+            "reason": judged.reason,
+            "estimate": asdict(judged.estimate) if judged.estimate else None,
+            "evidence": list(judged.evidence),
+        }
+        for judged in judgements
+    ]

@@ -1,0 +1,68 @@
+"""A table as plain texts in rows and columns: what every renderer starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.report.numbers import measured, number, reported
+from bench.table import Mark, Table
+
+
+@dataclass(frozen=True)
+class Text:
+    """A cell's text, how it ranks, and the number of its footnote (0: none)."""
+
+    text: str
+    mark: Mark = ""
+    note: int = 0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Header, rows of texts with their group, and the footnotes: why cells are absent, what real against real gives."""
+
+    header: list[str]
+    rows: list[tuple[str, list[Text]]]
+    notes: list[str]
+
+
+def grid(table: Table) -> Grid:
+    """Columns shown side by side become two; equal reasons share a footnote."""
+    header = ["Model"]
+    for column in table.columns:
+        if column.show in ("reported", "both"):
+            header.append(f"{column.label} (paper)")
+        if column.show in ("measured", "both"):
+            header.append(f"{column.label} (here)" if column.show == "both" else column.label)
+    notes: list[str] = []
+
+    def note(reason: str) -> int:
+        if reason not in notes:
+            notes.append(reason)
+        return notes.index(reason) + 1
+
+    rows = []
+    for row in table.rows:
+        texts = [Text(row.label)]
+        for column in table.columns:
+            cell = row.cells[column.metric]
+            if column.show in ("reported", "both"):
+                texts.append(Text(reported(cell)))
+            if column.show in ("measured", "both"):
+                texts.append(Text(measured(cell, column), cell.mark, note(cell.reason) if cell.reason else 0))
+        rows.append((row.group, texts))
+    return Grid(header, rows, notes + _floors(table))
+
+
+def _floors(table: Table) -> list[str]:
+    lines = []
+    for column in table.columns:
+        floors = [cell.floor for row in table.rows if (cell := row.cells[column.metric]).floor is not None]
+        if floors and column.show != "reported":
+            lines.append(f"{column.label}: real images against real ones give {number(sum(floors) / len(floors), column.format)}")
+    return lines
+
+
+def caption(table: Table) -> str:
+    """Title, profile and source: a mini number must never look like the paper's."""
+    return f"{table.title} (suite {table.suite}, arXiv {table.arxiv}, profile {table.profile})"

@@ -1,0 +1,56 @@
+"""Tables and verdicts as GitHub Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.gate import Judgement
+from bench.report.grid import Text, caption, grid
+from bench.report.terminal import clean, explain
+from bench.table import Table
+
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+
+
+def render(tables: Sequence[Table]) -> str:
+    """One table after the other; best in bold, second in italics, footnotes below."""
+    return "\n\n".join(_table(table) for table in tables)
+
+
+def _table(table: Table) -> str:
+    content = grid(table)
+    grouped = any(group for group, _ in content.rows)
+    header = [*(["Type"] if grouped else []), *content.header]
+    lines = [f"**{escape(caption(table))}**", ""]
+    lines.append(_row([escape(name) for name in header]))
+    lines.append(_row(["---"] * (2 if grouped else 1) + ["---:"] * (len(content.header) - 1)))
+    for group, texts in content.rows:
+        lines.append(_row([*([escape(group)] if grouped else []), *map(_cell, texts)]))
+    lines += ["", *[f"{index}. {escape(note)}" for index, note in enumerate(content.notes, 1)]] if content.notes else []
+    lines += ["", escape(table.note)] if table.note else []
+    return "\n".join(lines)
+
+
+def render_judgements(judgements: Sequence[Judgement]) -> str:
+    """Verdicts as a table."""
+    lines = [_row(["Verdict", "Claim", "Source", "Evidence"]), _row(["---"] * 4)]
+    for judged in judgements:
+        cells = (judged.verdict, judged.claim.text, judged.claim.source, explain(judged))
+        lines.append(_row([escape(cell) for cell in cells]))
+    return "\n".join(lines)
+
+
+def _cell(text: Text) -> str:
+    shown = escape(text.text)
+    if text.mark and shown:
+        shown = f"**{shown}**" if text.mark == "best" else f"*{shown}*"
+    return f"{shown}<sup>{text.note}</sup>" if text.note else shown
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown and HTML show as it is, on one line."""
+    return clean(text).translate(_SPECIAL)

@@ -1,0 +1,32 @@
+"""Numbers as text: formats of columns, and the two texts of a cell."""
+
+from __future__ import annotations
+
+from bench.suite import Column
+from bench.table import Cell
+
+ABSENT = "—"
+_SI = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def number(value: float, form: str) -> str:
+    """`value` in a column's format: a Python format spec, or `si` (147.6M)."""
+    if form == "si":
+        for size, letter in _SI:
+            if abs(value) >= size:
+                return f"{value / size:.4g}{letter}"
+        return f"{value:.4g}"
+    return format(round(value) if form.endswith("d") else value, form)
+
+
+def measured(cell: Cell, column: Column) -> str:
+    """Mean and half-width; an em dash for what is absent, the empty text where nothing was to be measured."""
+    if cell.value is None:
+        return ABSENT if cell.reason else ""
+    text = number(cell.value, column.format)
+    return text if cell.half_width is None else f"{text} ± {number(cell.half_width, column.format)}"
+
+
+def reported(cell: Cell) -> str:
+    """The paper's own text."""
+    return cell.reported.text if cell.reported else ""
