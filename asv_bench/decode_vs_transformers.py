@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.ssm.linear import few_row_linear
 from models.ssm.mamba2 import Mamba2
 from models.ssm.norm import RMSNorm
 
@@ -44,11 +44,16 @@ class Stack(nn.Module):
     def empty_cache(self, batch: int) -> list[Any]:
         return [layer.mixer.empty_cache(batch) for layer in self.layers]
 
-    def step(self, tokens_B: Tensor, caches: list[Any]) -> Tensor:
+    def head(self, batch: int) -> Callable[[Tensor], Tensor]:
+        linear = nn.Linear(*self.embeddings.weight.shape[::-1], bias=False, device="meta")
+        linear.weight = self.embeddings.weight
+        return few_row_linear(linear, batch)
+
+    def step(self, tokens_B: Tensor, caches: list[Any], head: Callable[[Tensor], Tensor]) -> Tensor:
         x_BD = self.embeddings(tokens_B)
         for layer, cache in zip(self.layers, caches, strict=True):
             x_BD = x_BD + layer.mixer.step(layer.norm(x_BD), cache)
-        return F.linear(self.norm_f(x_BD), self.embeddings.weight)
+        return head(self.norm_f(x_BD))
 
 
 def main() -> None:
@@ -97,8 +102,8 @@ Step = Callable[[Tensor], Any]
 
 
 def our_decoder(model: Stack, batch: int) -> Step:
-    caches = model.empty_cache(batch)
-    return lambda tokens_B: model.step(tokens_B, caches)
+    caches, head = model.empty_cache(batch), model.head(batch)
+    return lambda tokens_B: model.step(tokens_B, caches, head)
 
 
 def their_decoder(model: Any, batch: int) -> Step:
@@ -132,13 +137,14 @@ def random_tokens(options: argparse.Namespace) -> Tensor:
 
 
 def largest_difference(steps: dict[str, Step], options: argparse.Namespace, count: int = 4) -> float:
-    """Of the two sides' logits over the first tokens, which also warms both up; refuses to time models that differ."""
+    """Of the two sides' first logits, relative to the largest one; also warms up. Refuses to time models that differ."""
     worst = 0.0
     for _ in range(count):
         tokens_B = random_tokens(options)
         ours, theirs = (step(tokens_B) for step in steps.values())
-        worst = max(worst, float((ours - theirs).abs().max()))
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        worst = max(worst, float((ours - theirs).abs().max() / theirs.abs().max()))
+    if not worst < 1e-4:  # float32 rounding through 24 layers is about 2e-5
+        raise SystemExit(f"the logits of the two sides differ by {worst:.1e} of the largest: nothing to compare")
     return worst
 
 
@@ -163,7 +169,7 @@ def report(samples: dict[str, list[float]], difference: float) -> None:
 
     print(f"speed-up over transformers (median of paired ratios) {ratio('transformers', 'retable'):.2f}")
     print(f"distance to the memory floor                         {ratio('retable', 'floor'):.2f}")
-    print(f"largest difference of the logits                     {difference:.1e}")
+    print(f"largest difference of the logits, relative           {difference:.1e}")
 
 
 if __name__ == "__main__":

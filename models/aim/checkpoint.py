@@ -8,10 +8,10 @@ tokenizer below `vqvae.` (or bare). Older names of some keys are understood.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from models.aim.config import AiMConfig
 from models.aim.stage2 import HEAD, TOKEN_TABLE
-from models.errors import CheckpointError, MissingWeights
+from models.aim.weights import CONFIG, locate, weights_file
+from models.errors import CheckpointError
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PICKLED = (".bin", ".pt", ".pth")
 POSITION_TABLE = "backbone.embeddings.position_embeddings.weight"
 OPTIONAL = frozenset({"quantize.codebook_used"})
@@ -74,40 +74,20 @@ class Checkpoint:
         model.load_state_dict(state, strict=False)
 
 
-def read_checkpoint(weights: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(weights: str | PathLike[str]) -> Checkpoint:
     """The checkpoint at a path, a relative one below $BENCH_DATA (default `data/`); nothing of it is executed.
 
     Raises MissingWeights where there is none, CheckpointError for a damaged or unsafe one.
     """
-    path = locate(weights)
-    config = None
-    if path.is_dir():
-        if (path / CONFIG).is_file():
-            config = _read_config(path / CONFIG)
-        path = path / WEIGHTS
-    if not path.is_file():
-        raise MissingWeights(f"no weights at {path}: {_what_to_do(weights)}")
+    path = weights_file(weights)
+    beside = path.with_name(CONFIG)
+    config = _read_config(beside) if locate(weights).is_dir() and beside.is_file() else None
     stage2: dict[str, Tensor] = {}
     vqvae: dict[str, Tensor] = {}
     for key, tensor in _renamed(_read_tensors(path), path).items():
         part, name = _part(key)
         (stage2 if part == "mamba" else vqvae)[name] = tensor
     return Checkpoint(path, config, stage2, vqvae)
-
-
-def locate(weights: str | os.PathLike[str]) -> Path:
-    """An absolute path as it is, a relative one below $BENCH_DATA."""
-    return Path(os.environ.get("BENCH_DATA", "data")) / weights
-
-
-def _what_to_do(weights: str | os.PathLike[str]) -> str:
-    name = Path(weights).name
-    if Path(weights).suffix:
-        return f"put the state dict {name} there, or set BENCH_DATA to the folder that holds {weights}"
-    return (
-        f"put {CONFIG} and {WEIGHTS} of the Hugging Face repository {weights} into that folder, "
-        f"or set BENCH_DATA to the folder that holds {weights}"
-    )
 
 
 def _read_config(path: Path) -> AiMConfig:

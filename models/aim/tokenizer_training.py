@@ -30,7 +30,7 @@ class TokenizerRecipe:
     Raises ValueError for values with which nothing can be trained.
     """
 
-    steps: int = 240
+    steps: int = 200
     batch_size: int = 16
     lr: float = 2e-3
     reseed_step: int = 60

@@ -58,6 +58,15 @@ class Trainable(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
+def fit_stage2(model: Any, data: Any, recipe: Recipe, *, seed: int, device: str) -> dict[str, Any]:
+    """Train an ImageModel's second stage on the tokens of `data.train`, leave it in eval mode, and return the log."""
+    batches = TokenBatches(data.train, model.vqvae, recipe.batch_size, seed=seed, device=device)
+    model.stage2.train()
+    log = train_stage2(model.stage2, iter(batches), recipe, torch.Generator().manual_seed(seed))
+    model.eval()
+    return log
+
+
 def train_stage2(
     model: Trainable, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe, generator: torch.Generator
 ) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.ssm import conv
-from models.ssm.mamba2 import Cache, initial_dt_bias
+from models.ssm.mamba2 import Cache, initial_dt_bias, negative_exp, new_cache
 from models.ssm.selective_scan import selective_scan, selective_state_update
 from models.ssm.shapes import check_shape
 
@@ -74,24 +74,22 @@ class Mamba1(nn.Module):
 
     def empty_cache(self, batch: int, dtype: Any = None, device: Any = None) -> Cache:
         """The zero cache before the first token; in the weights' dtype and on their device by default."""
-        weight = self.in_proj.weight
-        dtype, device = dtype or weight.dtype, device or weight.device
-        conv_state = conv.conv_state(batch, *self.conv1d.weight.shape[::2], dtype=dtype, device=device)
-        return Cache(conv_state, torch.zeros(batch, self.d_inner, self.d_state, dtype=dtype, device=device))
+        return new_cache(self, batch, (self.d_inner, self.d_state), dtype, device)
 
     def prefill(self, u_BLD: Tensor, cache: Cache) -> Tensor:
         """The output of a prompt from the start of a sequence; `cache` is overwritten with the state after it."""
         return self._sequence(u_BLD, cache)
 
+    @torch.no_grad()
     def step(self, u_BD: Tensor, cache: Cache) -> Tensor:
         """The output of the next token, (B, d_model); `cache` moves on in place. Without gradient."""
         check_shape("u", u_BD, cache.ssm_state.shape[0], self.d_model)
-        x, z = self.in_proj(u_BD).chunk(2, dim=-1)
+        x, z = cache.in_proj(u_BD).chunk(2, dim=-1)
         x = F.silu(conv.causal_conv1d_step(x, cache.conv_state, self.conv1d.weight.squeeze(1), self.conv1d.bias))
         delta, B, C = self._selection(x)
-        A, bias = -self.A_log.float().exp(), self.dt_proj.bias
+        A, bias = negative_exp(self.A_log), self.dt_proj.bias
         y = selective_state_update(cache.ssm_state, x, delta, A, B, C, self.D, z, bias, dt_softplus=True)
-        return self.out_proj(y)
+        return cache.out_proj(y)
 
     def _sequence(self, u_BLD: Tensor, cache: Cache | None) -> Tensor:
         check_shape("u", u_BLD, *u_BLD.shape[:2], self.d_model)
@@ -101,7 +99,7 @@ class Mamba1(nn.Module):
         y, last = selective_scan(
             x.mT,
             delta,
-            -self.A_log.float().exp(),
+            negative_exp(self.A_log),
             B,
             C,
             self.D,

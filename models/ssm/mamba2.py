@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.ssm import conv
+from models.ssm.linear import few_row_linear
 from models.ssm.norm import RMSNormGated
 from models.ssm.shapes import check_shape
 from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
@@ -25,12 +26,29 @@ from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
 
 @dataclass
 class Cache:
-    """What decoding keeps of one mixer; both tensors are updated in place."""
+    """What decoding keeps of one mixer; the two states are updated in place.
+
+    The projections are those of the mixer when the cache was made (see `few_row_linear`): changed weights need a new cache.
+    """
 
     conv_state: Tensor
     """The last d_conv inputs of the convolution, (B, C, d_conv)."""
     ssm_state: Tensor
     """(B, H, P, N); for Mamba-1 (B, D, N)."""
+    in_proj: Callable[[Tensor], Tensor]
+    out_proj: Callable[[Tensor], Tensor]
+
+
+def new_cache(mixer: Any, batch: int, state_shape: tuple[int, ...], dtype: Any, device: Any) -> Cache:
+    """The zero cache before the first token; in the weights' dtype and on their device by default."""
+    weight = mixer.in_proj.weight
+    where = {"dtype": dtype or weight.dtype, "device": device or weight.device}
+    return Cache(
+        conv_state=conv.conv_state(batch, *mixer.conv1d.weight.shape[::2], **where),
+        ssm_state=torch.zeros(batch, *state_shape, **where),
+        in_proj=few_row_linear(mixer.in_proj, batch),
+        out_proj=few_row_linear(mixer.out_proj, batch),
+    )
 
 
 class Mamba2(nn.Module):
@@ -100,31 +118,28 @@ class Mamba2(nn.Module):
 
     def empty_cache(self, batch: int, dtype: Any = None, device: Any = None) -> Cache:
         """The zero cache before the first token; in the weights' dtype and on their device by default."""
-        weight = self.in_proj.weight
-        dtype, device = dtype or weight.dtype, device or weight.device
-        conv_state = conv.conv_state(batch, *self.conv1d.weight.shape[::2], dtype=dtype, device=device)
-        shape = (batch, self.nheads, self.headdim, self.d_state)
-        return Cache(conv_state, torch.zeros(shape, dtype=dtype, device=device))
+        return new_cache(self, batch, (self.nheads, self.headdim, self.d_state), dtype, device)
 
     def prefill(self, u_BLD: Tensor, cache: Cache) -> Tensor:
         """The output of a prompt from the start of a sequence; `cache` is overwritten with the state after it."""
         return self._sequence(u_BLD, cache)
 
+    @torch.no_grad()
     def step(self, u_BD: Tensor, cache: Cache) -> Tensor:
         """The output of the next token, (B, d_model); `cache` moves on in place. Without gradient."""
         check_shape("u", u_BD, cache.ssm_state.shape[0], self.d_model)
-        z, xBC, dt = self._split(self.in_proj(u_BD))
+        z, xBC, dt = self._split(cache.in_proj(u_BD))
         xBC = conv.causal_conv1d_step(xBC, cache.conv_state, self.conv1d.weight.squeeze(1), self.conv1d.bias)
         x, B, C = self._heads(F.silu(xBC))
         options = self._scan_options(z)
-        y = ssd_step(cache.ssm_state, x, dt, -self.A_log.float().exp(), B, C, **options).flatten(-2)
-        return self.out_proj(y if self.norm is None else self.norm(y, z))
+        y = ssd_step(cache.ssm_state, x, dt, negative_exp(self.A_log), B, C, **options).flatten(-2)
+        return cache.out_proj(y if self.norm is None else self.norm(y, z))
 
     def _sequence(self, u_BLD: Tensor, cache: Cache | None) -> Tensor:
         check_shape("u", u_BLD, *u_BLD.shape[:2], self.d_model)
         z, xBC, dt = self._split(self.in_proj(u_BLD))
         x, B, C = self._heads(F.silu(conv.causal_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias)))
-        scan = (x, dt, -self.A_log.float().exp(), B, C)
+        scan = (x, dt, negative_exp(self.A_log), B, C)
         options = self._scan_options(z) | {"chunk_size": self.chunk_size}
         if cache is None:
             y = ssd_scan(*scan, **options)
@@ -159,3 +174,8 @@ def initial_dt_bias(count: int, dt_min: float, dt_max: float, floor: float, devi
     """softplus^-1 of step sizes that are log-uniform in [dt_min, dt_max], at least `floor`."""
     dt = torch.empty(count, device=device).uniform_(math.log(dt_min), math.log(dt_max)).exp().clamp(min=floor)
     return dt + torch.log(-torch.expm1(-dt))
+
+
+def negative_exp(A_log: Tensor) -> Tensor:
+    """A = -exp(A_log) in float32 at least."""
+    return -A_log.to(torch.promote_types(A_log.dtype, torch.float32)).exp()

@@ -185,7 +185,7 @@ class Transformer(nn.Module):
         e_B1D = self.cls_embedding(labels_B)[:, None]
         x_BSD, turn_SK = self._at(self.tok_embeddings(tokens_BS), position_offset)
         x_BLD = torch.cat([e_B1D, x_BSD], dim=1)
-        turn_LK = None if turn_SK is None else torch.cat([torch.ones_like(self._turn(0)), turn_SK])
+        turn_LK = None if turn_SK is None else torch.cat([torch.ones_like(self.turns[:1]), turn_SK])
         for layer in self.layers:
             x_BLD = layer(x_BLD, turn_LK)
         return self.head(x_BLD)
@@ -241,3 +241,18 @@ class Transformer(nn.Module):
             raise IndexError(f"there are {len(rows)} positions, and none from {position} to {position + count - 1}")
         rows = rows[position : position + count]
         return (x_BSD, rows) if self.pos_embeddings is None else (x_BSD + rows, None)
+
+
+def rotations(config: TransformerConfig) -> Tensor:
+    """Complex unit numbers (T, K/2): the angle of pair i of a head at each token, first half by row, second by column."""
+    side, pairs = math.isqrt(config.num_tokens), config.head_dim // 4
+    frequency_P = BASE ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
+    row_T, column_T = torch.arange(side).repeat_interleave(side), torch.arange(side).repeat(side)
+    angle_TK = torch.cat([row_T[:, None] * frequency_P, column_T[:, None] * frequency_P], dim=1)
+    return torch.polar(torch.ones_like(angle_TK), angle_TK)
+
+
+def rotate(x_BHLK: Tensor, turn_LK: Tensor) -> Tensor:
+    """Neighbouring channels as one complex number, turned by the angle of its position."""
+    x = torch.view_as_complex(x_BHLK.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(x * turn_LK).flatten(-2)
