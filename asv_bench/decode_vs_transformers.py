@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python asv_bench/decode_vs_transformers.py
 
-The default is AiM-B's stack (24 layers of width 768, state 128, head size 64, 16384 tokens, float32) at batch 8. Both sides
-first decode a few tokens and must give the same logits. The floor is what any implementation has to do to memory: read every
-weight once, read and write every state once.
+The default is AiM-B's stack (24 layers of width 768, state 128, head size 64, 16384 tokens, float32) at batch 8. Both
+sides first decode a few tokens and must give the same logits. The floor is what any implementation has to do to memory:
+read every weight once, read and write every state once.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def random_tokens(options: argparse.Namespace) -> Tensor:
 
 
 def largest_difference(steps: dict[str, Step], options: argparse.Namespace, count: int = 4) -> float:
-    """Of the two sides' first logits, relative to the largest one; also warms up. Refuses to time models that differ."""
+    """Of the sides' first logits, relative to the largest one; also warms up. Refuses to time models that differ."""
     worst = 0.0
     for _ in range(count):
         tokens_B = random_tokens(options)

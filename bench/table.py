@@ -100,7 +100,7 @@ def _cell(entry: Entry, column: Column, suite: Suite, results: Results) -> Cell:
     if column.show == "reported":
         return Cell(reported=reported)
     if entry.method is None:
-        return Cell(reported=reported, reason="not implemented here" if reported else "")
+        return Cell(reported=reported)
     if column.metric not in entry.metrics:
         return Cell(reported=reported, reason=_unplanned(entry, column, suite))
     return _measured(entry, column.metric, results, reported)

@@ -76,9 +76,10 @@ def explain(judged: Judgement) -> str:
     parts = [judged.reason]
     if (estimate := judged.estimate) is not None:
         seeds = f"{estimate.n} seed{'s' * (estimate.n != 1)}"
-        spread = "" if estimate.low == estimate.high else f" in [{estimate.low:.4g}, {estimate.high:.4g}]"
         what = {"value": judged.claim.metric, "ratio": "ratio", "ordering": "difference"}[judged.claim.kind]
-        parts.insert(0, f"{what} {estimate.mean:,.9g}{spread} over {seeds}" if not spread else f"{what} {estimate.mean:.4g}{spread} over {seeds}")
+        exact = estimate.low == estimate.high
+        value = f"{estimate.mean:,.10g}" if exact else f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
+        parts.insert(0, f"{what} {value} over {seeds}")
     if not judged.as_expected:
         parts.append(f"EXPECTED: {judged.expected}")
     elif judged.verdict == "contradicted":

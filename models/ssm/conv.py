@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.ssm.precision import compute_dtype
 from models.ssm.shapes import check_dims, check_shape
 
 
@@ -40,7 +42,7 @@ def causal_conv1d(x_BLC: Tensor, weight_CW: Tensor, bias_C: Tensor | None = None
     """Depthwise convolution of width W that sees x_{t-W+1} ... x_t, zeros before the start; y_BLC in x's dtype."""
     check_dims("x", x_BLC, "BLC")
     _check_parameters(x_BLC.shape[2], weight_CW, bias_C)
-    compute = torch.promote_types(x_BLC.dtype, torch.float32)
+    compute = compute_dtype(x_BLC)
     bias = None if bias_C is None else bias_C.to(compute)
     return _CausalConv.apply(x_BLC.to(compute), weight_CW.to(compute), bias).to(x_BLC.dtype)
 
@@ -59,16 +61,14 @@ def fill_conv_state(state_BCW: Tensor, x_BLC: Tensor) -> None:
 
 
 @torch.no_grad()
-def causal_conv1d_step(
-    x_BC: Tensor, state_BCW: Tensor, weight_CW: Tensor, bias_C: Tensor | None = None
-) -> Tensor:
+def causal_conv1d_step(x_BC: Tensor, state_BCW: Tensor, weight_CW: Tensor, bias_C: Tensor | None = None) -> Tensor:
     """The next output y_BC; the state moves on in place by the input x_BC. Without gradient."""
     check_dims("x", x_BC, "BC")
     _check_parameters(x_BC.shape[1], weight_CW, bias_C)
     check_shape("state", state_BCW, *x_BC.shape, weight_CW.shape[1])
-    compute = torch.promote_types(x_BC.dtype, torch.float32)
+    compute = compute_dtype(x_BC)
     columns = state_BCW.unbind(-1)
-    for older, newer in zip(columns, columns[1:], strict=False):
+    for older, newer in pairwise(columns):
         older.copy_(newer)
     columns[-1].copy_(x_BC)
     taps = weight_CW.to(compute).t().contiguous()

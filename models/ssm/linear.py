@@ -23,8 +23,8 @@ def packs(weight: Tensor) -> bool:
 def few_row_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
     """x (rows, in) -> (rows, out) like `layer` with its present weights. Without gradient.
 
-    A large weight on a CPU is copied once into the blocked layout of oneDNN: with 8 rows that takes about 0.6 of the time
-    of F.linear, which rearranges the weight in every call. Later changes of the layer do not reach the copy.
+    A large weight on a CPU is copied once into the blocked layout of oneDNN: with 8 rows that takes about 0.6 of the
+    time of F.linear, which rearranges the weight in every call. Later changes of the layer do not reach the copy.
     """
     weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
     if rows < 1 or not packs(weight):

@@ -1,9 +1,9 @@
 """The Mamba mixer (arXiv 2312.00752, section 3.4), with the parameter names and shapes of the official checkpoints.
 
-    x | z       = W_in u                                        in_proj
-    x           = silu(causal_conv(x))                          conv1d, width 4
-    d | B | C   = W_x x;  delta = W_dt d                        x_proj, dt_proj (its bias enters inside the softplus)
-    out         = W_out selective_scan(x, delta, A = -exp(A_log), B, C, D, z)
+x | z       = W_in u                                        in_proj
+x           = silu(causal_conv(x))                          conv1d, width 4
+d | B | C   = W_x x;  delta = W_dt d                        x_proj, dt_proj (its bias enters inside the softplus)
+out         = W_out selective_scan(x, delta, A = -exp(A_log), B, C, D, z)
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The Mamba-2 mixer (arXiv 2405.21060, section 7), with the parameter names and shapes of the official checkpoints.
 
-    z | xBC | dt = W_in u                                   in_proj
-    x | B | C    = silu(causal_conv(xBC))                   conv1d, width 4
-    y            = SSD(x, dt, A = -exp(A_log), B, C) + D x  dt = clamp(softplus(dt + dt_bias))
-    out          = W_out RMSNorm(y * silu(z))               norm, out_proj: gate first, then norm
+z | xBC | dt = W_in u                                   in_proj
+x | B | C    = silu(causal_conv(xBC))                   conv1d, width 4
+y            = SSD(x, dt, A = -exp(A_log), B, C) + D x  dt = clamp(softplus(dt + dt_bias))
+out          = W_out RMSNorm(y * silu(z))               norm, out_proj: gate first, then norm
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.ssm import conv
 from models.ssm.linear import few_row_linear
 from models.ssm.norm import RMSNormGated
+from models.ssm.precision import compute_dtype
 from models.ssm.shapes import check_shape
 from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
 
@@ -28,7 +29,8 @@ from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
 class Cache:
     """What decoding keeps of one mixer; the two states are updated in place.
 
-    The projections are those of the mixer when the cache was made (see `few_row_linear`): changed weights need a new cache.
+    The projections are those of the mixer when the cache was made (see `few_row_linear`): changed weights need a new
+    cache.
     """
 
     conv_state: Tensor
@@ -52,7 +54,7 @@ def new_cache(mixer: Any, batch: int, state_shape: tuple[int, ...], dtype: Any, 
 
 
 class Mamba2(nn.Module):
-    """u (B, L, d_model) -> (B, L, d_model); H = expand * d_model / headdim heads with a state of headdim x d_state each."""
+    """u (B, L, d_model) -> (B, L, d_model); H = expand d_model / headdim heads, each with a state headdim x d_state."""
 
     def __init__(
         self,
@@ -102,9 +104,7 @@ class Mamba2(nn.Module):
         self.A_log = nn.Parameter(A.log().to(dtype))
         self.D = nn.Parameter(torch.ones(self.d_inner if D_has_hdim else self.nheads, **where))
         self.norm = (
-            RMSNormGated(
-                self.d_inner, group_size=self.d_inner // ngroups, norm_before_gate=norm_before_gate, **where
-            )
+            RMSNormGated(self.d_inner, group_size=self.d_inner // ngroups, norm_before_gate=norm_before_gate, **where)
             if rmsnorm
             else None
         )
@@ -178,4 +178,4 @@ def initial_dt_bias(count: int, dt_min: float, dt_max: float, floor: float, devi
 
 def negative_exp(A_log: Tensor) -> Tensor:
     """A = -exp(A_log) in float32 at least."""
-    return -A_log.to(torch.promote_types(A_log.dtype, torch.float32)).exp()
+    return -A_log.to(compute_dtype(A_log)).exp()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from models.ssm.precision import compute_dtype
 from models.ssm.shapes import check_shape
 
 
@@ -41,12 +42,12 @@ class _RMSNormalise(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5, group_size: int | None = None) -> Tensor:
-    """weight * x / sqrt(mean(x^2) + eps) over the last dimension (..., D), or within groups of `group_size` channels."""
+    """weight * x / sqrt(mean(x^2) + eps) over the last dimension (..., D), or per `group_size` channels of it."""
     check_shape("weight", weight, x.shape[-1])
     size = group_size or x.shape[-1]
     if x.shape[-1] % size:
         raise ValueError(f"group_size {size} does not divide the {x.shape[-1]} channels of x")
-    compute = torch.promote_types(x.dtype, torch.float32)
+    compute = compute_dtype(x)
     x_, w_ = x.to(compute), weight.to(compute)
     if size != x.shape[-1]:
         x_, w_ = x_.unflatten(-1, (-1, size)), w_.view(-1, size)
@@ -73,7 +74,7 @@ class RMSNorm(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """norm(x + residual) in x's dtype; with `prenorm` also the sum itself, kept in float32 at least."""
         check_shape("residual", residual, *x.shape)
-        total = x.to(torch.promote_types(x.dtype, torch.float32))
+        total = x.to(compute_dtype(x))
         if residual is not None:
             total = total + residual
         y = rms_norm(total, self.weight, self.eps).to(x.dtype)
@@ -81,7 +82,7 @@ class RMSNorm(nn.Module):
 
 
 class RMSNormGated(nn.Module):
-    """norm(x * silu(z)) as in Mamba-2, or norm(x) * silu(z) with `norm_before_gate`; variance over each `group_size`."""
+    """norm(x * silu(z)) as in Mamba-2, or norm(x) * silu(z) with `norm_before_gate`; variance per `group_size`."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class RMSNormGated(nn.Module):
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """x and z (..., D); without z there is no gate."""
         check_shape("z", z, *x.shape)
-        compute = torch.promote_types(x.dtype, torch.float32)
+        compute = compute_dtype(x)
         y = x.to(compute)
         if z is not None and not self.norm_before_gate:
             y = y * F.silu(z.to(compute))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.ssm.precision import compute_dtype, no_autocast
 from models.ssm.shapes import check_dims, check_groups, check_shape
 
 BLOCK = 1 << 16
@@ -42,9 +43,9 @@ def selective_scan(
     Raises ValueError naming the argument of the wrong shape.
     """
     _check_scan(u, delta, A, B, C, D, z, delta_bias)
-    real = torch.promote_types(u.dtype, torch.float32)
+    real = compute_dtype(u)
     state = torch.promote_types(A.dtype, real)
-    with torch.autocast(u.device.type, enabled=False):
+    with no_autocast(u):
         u_, dt = u.to(real), delta.to(real)
         if delta_bias is not None:
             dt = dt + delta_bias.to(real).unsqueeze(-1)
@@ -81,10 +82,11 @@ def selective_state_update(
 ) -> Tensor:
     """One step: out in x's dtype; `state` (B, D, N) or (B, H, P, N) moves on in place. Without gradient; real A only.
 
-    x, dt, z (B, D) or (B, H, P); A (D, N) or (H, P, N); B, C (B, N), with heads also (B, G, N); D, dt_bias (D) or (H, P).
+    x, dt, z (B, D) or (B, H, P); A (D, N) or (H, P, N);
+    D, dt_bias (D) or (H, P); B, C (B, N), with heads also (B, G, N).
     """
     _check_step(state, x, dt, A, B, C, D, z, dt_bias)
-    real = torch.promote_types(x.dtype, torch.float32)
+    real = compute_dtype(x)
     x_, step = x.to(real), dt.to(real)
     if dt_bias is not None:
         step = step + dt_bias.to(real)
@@ -224,7 +226,9 @@ def _check_scan(
             raise ValueError(f"{name} must be (D, N), (B, N, L) or (B, G, N, L), not {tuple(value.shape)}")
         if value.is_complex() != (A.is_complex() and value.dim() == 2):
             kind = "complex" if A.is_complex() and value.dim() == 2 else "real"
-            raise ValueError(f"{name} must be {kind} here: constants have A's kind, variable ones hold re and im interleaved")
+            raise ValueError(
+                f"{name} must be {kind} here: constants have A's kind, variable ones hold re and im interleaved"
+            )
         if value.dim() == 4:
             check_groups(name, value.shape[1], d)
         check_shape(name, value, *{2: (d, n), 3: (b, n, steps), 4: (b, *value.shape[1:2], n, steps)}[value.dim()])

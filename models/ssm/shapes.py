@@ -14,7 +14,9 @@ def check_shape(name: str, value: Tensor | None, *shape: int) -> None:
 def check_dims(name: str, value: Tensor, letters: str) -> None:
     """Raise ValueError naming the argument unless `value` has one dimension for every letter, e.g. "BLHP"."""
     if value.dim() != len(letters):
-        raise ValueError(f"{name} must have the {len(letters)} dimensions {', '.join(letters)}, not {tuple(value.shape)}")
+        raise ValueError(
+            f"{name} must have the {len(letters)} dimensions {', '.join(letters)}, not {tuple(value.shape)}"
+        )
 
 
 def check_groups(name: str, groups: int, heads: int) -> None:
