@@ -36,7 +36,7 @@ _SPECIAL = {
 
 def document(tables: Sequence[Table]) -> str:
     """A document that compiles by itself and holds just the tables."""
-    packages = "booktabs,multirow,graphicx,textcomp"
+    packages = "booktabs,graphicx,textcomp"
     return "\n".join(
         [
             r"\documentclass{article}",
@@ -50,7 +50,7 @@ def document(tables: Sequence[Table]) -> str:
 
 
 def render(tables: Sequence[Table]) -> str:
-    """One `table` environment each; needs the packages booktabs, multirow, graphicx and textcomp, and T1 fonts."""
+    """One `table` environment each; needs the packages booktabs, graphicx and textcomp, and T1 fonts."""
     return "\n\n".join(_table(table) for table in tables)
 
 
@@ -70,8 +70,7 @@ def _table(table: Table) -> str:
     for number, rows in enumerate(blocks):
         lines += [r"\midrule"] if number else []
         for index, (group, texts) in enumerate(rows):
-            kind = rf"\multirow{{{len(rows)}}}{{*}}{{{escape(group)}}}" if index == 0 else ""
-            lines.append(_row([kind, *map(_cell, texts)]))
+            lines.append(_row([escape(group) if index == 0 else "", *map(_cell, texts)]))
     lines += [r"\bottomrule", r"\end{tabular}}", ""]
     notes = [rf"\textsuperscript{{{index}}}\,{escape(note)}." for index, note in enumerate(content.notes, 1)]
     notes += [escape(table.note)] if table.note else []
