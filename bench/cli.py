@@ -71,10 +71,14 @@ def parser() -> argparse.ArgumentParser:
     of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
 
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    run = verbs.add_parser("run", parents=[common, stored, of_suite], help="run what is not stored yet, print the table")
+    run = verbs.add_parser(
+        "run", parents=[common, stored, of_suite], help="run what is not stored yet, print the table"
+    )
     run.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
     run.add_argument("--seeds", type=repetitions, metavar="N|I,J", help="repetitions: a count, or their numbers")
-    run.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)")
+    run.add_argument(
+        "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
+    )
     run.add_argument("--offline", action="store_true", help="refuse the network")
     run.add_argument("--dry-run", action="store_true", help="say what would run")
     run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")

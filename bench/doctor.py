@@ -40,8 +40,16 @@ def render(report: dict[str, Any]) -> str:
     lines.append(f"data (below {report['data_folder']}, $BENCH_DATA)")
     lines += [f"  {name}: {state}" for name, state in report["datasets"].items()]
     lines.append("optional packages")
-    lines += [f"  {name}: {'found' if there else 'absent'} ({OPTIONAL[name]})" for name, there in report["optional_packages"].items()]
-    broken = [f"  {kind} {name}: {state}" for kind, found in report["components"].items() for name, state in found.items() if state != "ok"]
+    lines += [
+        f"  {name}: {'found' if there else 'absent'} ({OPTIONAL[name]})"
+        for name, there in report["optional_packages"].items()
+    ]
+    broken = [
+        f"  {kind} {name}: {state}"
+        for kind, found in report["components"].items()
+        for name, state in found.items()
+        if state != "ok"
+    ]
     lines += ["components that do not load", *broken] if broken else ["components: all load"]
     lines += ["store", *_facts(report["store"], "  ")]
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench import stats
 from bench.errors import CONTRADICTED, OK, UNMEASURED
@@ -116,7 +117,7 @@ def _compare(claim: Claim, values: list[list[float]]) -> tuple[VerdictWord, str,
 
 def _ordering(values: list[list[float]]) -> tuple[VerdictWord, str, Interval]:
     """Each step along the chain must be up. All steps must hold, so each is tested at the full alpha (intersection-union)."""
-    steps = [stats.differences(upper, lower) for lower, upper in zip(values, values[1:], strict=False)]
+    steps = [stats.differences(upper, lower) for lower, upper in pairwise(values)]
     weakest = min(steps, key=lambda step: step.low)
     if all(step.low > 0 for step in steps):
         return "reproduced", "every step is up", weakest

@@ -55,7 +55,9 @@ def fit_ingredients(case: Case, method: Component) -> Ingredients:
 def case_ingredients(case: Case) -> Ingredients:
     """All that can change the numbers of a case."""
     method, dataset, task = case.entry.method, case.entry.dataset, case.entry.task
-    assert method is not None and dataset is not None and task is not None
+    assert method is not None
+    assert dataset is not None
+    assert task is not None
     profile = case.suite.profile
     if build("task", task).FITS:
         model: Ingredients = {"fit": digest(fit_ingredients(case, method))}

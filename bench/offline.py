@@ -23,4 +23,4 @@ def refuse_network() -> None:
         connect(self, address)
 
     guarded.offline = True  # type: ignore[attr-defined]
-    socket.socket.connect = guarded  # type: ignore[method-assign]
+    socket.socket.connect = guarded  # type: ignore[method-assign, assignment]

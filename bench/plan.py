@@ -90,7 +90,8 @@ def case_key(case: Case) -> str:
 
 def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool) -> str:
     entry, profile = case.entry, case.suite.profile
-    assert entry.method is not None and entry.task is not None
+    assert entry.method is not None
+    assert entry.task is not None
 
     def stage(template: Record, model: Fitted, task: Component | None = None, metrics: tuple[str, ...] = ()) -> None:
         stages.setdefault(

@@ -76,7 +76,9 @@ def _evaluate(spec: StageSpec) -> dict[str, Any]:
     files = evidence.artefacts() if hasattr(evidence, "artefacts") else {}
     return {
         "metrics": metrics,
-        "artefacts": {name: store.put_artefact(f"{spec.template.key}.{name}", content) for name, content in files.items()},
+        "artefacts": {
+            name: store.put_artefact(f"{spec.template.key}.{name}", content) for name, content in files.items()
+        },
     }
 
 

@@ -108,12 +108,15 @@ def _cell(entry: Entry, column: Column, suite: Suite, results: Results) -> Cell:
 
 def _unplanned(entry: Entry, column: Column, suite: Suite) -> str:
     others = [name for name in suite.profiles if name != suite.profile.name]
-    return f"needs profile {' or '.join(others)}" if column.metric in entry.reported and others else "not part of this row"
+    return (
+        f"needs profile {' or '.join(others)}" if column.metric in entry.reported and others else "not part of this row"
+    )
 
 
 def _measured(entry: Entry, metric: str, results: Results, reported: Reported | None) -> Cell:
     values, floors, keys, reasons = [], [], [], []
-    exact, direction = True, "none"
+    exact = True
+    direction: Direction = "none"
     for repetition in entry.repetitions:
         record = results.get((entry.name, repetition))
         if record is None:

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
@@ -28,7 +28,9 @@ def run(arguments: Namespace) -> int:
     suite = _load(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
-        raise BenchError(f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}")
+        raise BenchError(
+            f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
+        )
     store = Store(arguments.store, create=not arguments.dry_run)
     facts = {**environment(), "threads": suite.profile.limits.threads}
     identity = "" if arguments.dry_run else store.save_environment(facts)
@@ -99,7 +101,9 @@ def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:
     cached = len(plan.cases) - len(plan.open_cases)
     text = f"{len(executed)} cases executed, {cached} cached"
     if failures:
-        text += "; stages without a result: " + ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
+        text += "; stages without a result: " + ", ".join(
+            f"{count} {status}" for status, count in sorted(failures.items())
+        )
     print(text, file=sys.stderr)
     for message in sorted({_failure_line(record) for record in records.values() if not record.ok}):
         print(message, file=sys.stderr)
@@ -120,7 +124,7 @@ def list_suites(arguments: Namespace) -> int:
     folder = Path(arguments.folder)
     if not folder.is_dir():
         raise BenchError(f"{folder} is not a folder of suites")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.yaml")):
         suite = load_suite(path)
         rows.append(
@@ -162,8 +166,8 @@ def check(arguments: Namespace) -> int:
             errors.append(str(error))
     if arguments.json:
         print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
-    for error in errors:
-        print(f"bench: {error}", file=sys.stderr)
+    for sentence in errors:
+        print(f"bench: {sentence}", file=sys.stderr)
     if not errors and not arguments.json:
         print(f"{len(paths)} suite{'s' if len(paths) > 1 else ''} as they should be")
     return DeclarationError.exit_status if errors else OK

@@ -59,7 +59,9 @@ def _floors(table: Table) -> list[str]:
     for column in table.columns:
         floors = [cell.floor for row in table.rows if (cell := row.cells[column.metric]).floor is not None]
         if floors and column.show != "reported":
-            lines.append(f"{column.label}: real images against real ones give {number(sum(floors) / len(floors), column.format)}")
+            lines.append(
+                f"{column.label}: real images against real ones give {number(sum(floors) / len(floors), column.format)}"
+            )
     return lines
 
 

@@ -85,7 +85,10 @@ def _record(record: Record) -> str:
     lines += [f"  {name}: {seconds:.3f} s" for name, seconds in record.timings.items()]
     lines += [f"  {name}: {count / 2**20:.0f} MiB" for name, count in record.memory.items()]
     lines += [f"  needs {key}" for key in record.needs]
-    lines += [f"  {name}: {file.path} ({file.bytes} bytes, sha256 {file.sha256[:12]})" for name, file in record.artefacts.items()]
+    lines += [
+        f"  {name}: {file.path} ({file.bytes} bytes, sha256 {file.sha256[:12]})"
+        for name, file in record.artefacts.items()
+    ]
     lines += ["  log", *_lines(record.log, indent=4)] if record.log else []
     lines += ["  ingredients", *_lines(record.ingredients, indent=4)]
     return "\n".join(lines)

@@ -64,7 +64,9 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     width = max(len(judged.claim.name) for judged in judgements)
     for judged in judgements:
         verdict = _style(f"{judged.verdict:<12}", _VERDICT_STYLE[judged.verdict])
-        lines.append(f"{verdict}  {judged.claim.name:<{width}}  {clean(judged.claim.text)} ({clean(judged.claim.source)})")
+        lines.append(
+            f"{verdict}  {judged.claim.name:<{width}}  {clean(judged.claim.text)} ({clean(judged.claim.source)})"
+        )
         lines.append(f"{'':<12}  {'':<{width}}  {clean(explain(judged))}")
     counts = {word: sum(judged.verdict == word for judged in judgements) for word in _VERDICT_STYLE}
     lines.append(", ".join(f"{count} {word}" for word, count in counts.items()))
@@ -78,7 +80,9 @@ def explain(judged: Judgement) -> str:
         seeds = f"{estimate.n} seed{'s' * (estimate.n != 1)}"
         what = {"value": judged.claim.metric, "ratio": "ratio", "ordering": "difference"}[judged.claim.kind]
         exact = estimate.low == estimate.high
-        value = f"{estimate.mean:,.10g}" if exact else f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
+        value = (
+            f"{estimate.mean:,.10g}" if exact else f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
+        )
         parts.insert(0, f"{what} {value} over {seeds}")
     if not judged.as_expected:
         parts.append(f"EXPECTED: {judged.expected}")

@@ -130,11 +130,9 @@ class GenerateEvidence:
 
         if which == "generated":
             return self.images
-        if which == "reference":
-            assert self.data.reference is not None
-            split = self.data.reference.images
-        else:
-            split = {"train": self.data.train, "held_out": self.data.held_out}[which]
+        published = self.data.reference.images if self.data.reference else None
+        split = {"train": self.data.train, "held_out": self.data.held_out, "reference": published}[which]
+        assert split is not None, f"{self.data.name} has no {which} images"
         return split.images(np.arange(len(split)))
 
     def artefacts(self) -> Mapping[str, bytes]:

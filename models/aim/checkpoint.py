@@ -64,7 +64,9 @@ class Checkpoint:
         if missing:
             raise CheckpointError(f"{self.path}: {missing[0]} is missing{_more(missing)}")
         if unexpected:
-            raise CheckpointError(f"{self.path}: {unexpected[0]} belongs to no parameter of this model{_more(unexpected)}")
+            raise CheckpointError(
+                f"{self.path}: {unexpected[0]} belongs to no parameter of this model{_more(unexpected)}"
+            )
         for key, tensor in state.items():
             if tensor.shape != own[key].shape:
                 shapes = f"{tuple(tensor.shape)} and not {tuple(own[key].shape)}"

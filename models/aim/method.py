@@ -49,9 +49,7 @@ class VQTokenizer:
             return model.to(device).eval(), {"weights": self.weights}
         from models.aim.tokenizer_training import TokenizerRecipe, train_tokenizer
 
-        recipe = TokenizerRecipe(
-            steps=self.steps, batch_size=self.batch_size, lr=self.lr, reseed_step=self.reseed_step
-        )
+        recipe = TokenizerRecipe(steps=self.steps, batch_size=self.batch_size, lr=self.lr, reseed_step=self.reseed_step)
         return train_tokenizer(self._config(), data, recipe, seed=seed, device=device)
 
     def load(self, state: Mapping[str, Any], data: Any, needs: Mapping[str, Any], *, device: str) -> VQVAE:
@@ -118,7 +116,9 @@ class AiM:
         mixer = {"layer": self.layer}
         mixer |= {name: value for name in ("d_state", "headdim") if (value := getattr(self, name)) is not None}
         given = {"vocab_size": self.codes, "num_tokens": self.num_tokens, "num_classes": self.num_classes}
-        return base.replace(ssm_cfg=mixer, **changes, **sizes_from(given, images, vqvae, complete=self.size is not None))
+        return base.replace(
+            ssm_cfg=mixer, **changes, **sizes_from(given, images, vqvae, complete=self.size is not None)
+        )
 
     def build(self, images: Any) -> ImageModel:
         """Stage 2 with random weights and no tokenizer: to be counted and timed."""

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.aim.config import AiMConfig
+from models.ssm.linear import few_row_linear
 from models.ssm.mamba1 import Mamba1
 from models.ssm.mamba2 import Mamba2
 from models.ssm.norm import RMSNorm
@@ -142,6 +143,7 @@ class Backbone(nn.Module):
         super().__init__()
         d = config.d_model
         self.config = config
+        self.layers: Any
         self.embeddings = Embeddings(config)
         self.cls_embed = ClassEmbedding(config.num_classes, d)
         if config.adaln == "group":
@@ -162,7 +164,7 @@ class Backbone(nn.Module):
         """What the head sees, (B, S + 1, D)."""
         e_BD = self.cls_embed(labels_B)
         h_BLD = torch.cat([e_BD[:, None], self.embeddings(tokens_BS, position_offset)], dim=1)
-        r_BLD = None
+        r_BLD: Any = None
         for layer, m in zip(self.layers, self.modulations(e_BD), strict=True):
             h_BLD, r_BLD = layer(h_BLD, r_BLD, m and m.rows())
         shift_BD, scale1_BD = self.final_layer.modulation(e_BD)
@@ -176,6 +178,7 @@ class Cache:
     mixers: list[Any]
     modulations: list[Modulation | None]
     final: tuple[Tensor, Tensor]
+    head: Callable[[Tensor], Tensor]
 
 
 class AiM(nn.Module):
@@ -203,7 +206,8 @@ class AiM(nn.Module):
     def embedding_tables(self) -> list[nn.Parameter]:
         """Token (also the head), position and class table: what Table 3 leaves out of its counts."""
         tables = (self.backbone.embeddings.word_embeddings, self.backbone.embeddings.position_embeddings)
-        return [table.weight for table in (*tables, self.backbone.cls_embed.embedding_table) if table is not None]
+        known: list[Any] = [table for table in (*tables, self.backbone.cls_embed.embedding_table) if table is not None]
+        return [table.weight for table in known]
 
     def forward(self, labels_B: Tensor, tokens_BS: Tensor, position_offset: int = 0) -> Tensor:
         """Logits (B, S + 1, V) of the tokens after the class and after each of the S given ones.
@@ -238,14 +242,17 @@ class AiM(nn.Module):
     def _cache(self, e_BD: Tensor) -> Cache:
         layers: list[Any] = list(self.backbone.layers)
         mixers = [layer.mixer.empty_cache(len(e_BD), dtype=e_BD.dtype, device=e_BD.device) for layer in layers]
-        return Cache(mixers, self.backbone.modulations(e_BD), self.backbone.final_layer.modulation(e_BD))
+        tied: Any = nn.Linear(self.config.d_model, self.vocab_size, bias=False, device="meta")
+        tied.weight = self.backbone.embeddings.word_embeddings.weight
+        head = few_row_linear(tied, len(e_BD))
+        return Cache(mixers, self.backbone.modulations(e_BD), self.backbone.final_layer.modulation(e_BD), head)
 
     def _step(self, h_BD: Tensor, cache: Cache) -> Tensor:
         r_BD = None
         for layer, m, state in zip(self.backbone.layers, cache.modulations, cache.mixers, strict=True):
             h_BD, r_BD = layer(h_BD, r_BD, m, partial(layer.mixer.step, cache=state))
         assert r_BD is not None
-        return self.head(self.backbone.final_layer(self.backbone.norm_f(r_BD + h_BD), *cache.final))
+        return cache.head(self.backbone.final_layer(self.backbone.norm_f(r_BD + h_BD), *cache.final))
 
 
 def _drop_tied_head(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
@@ -260,7 +267,8 @@ def _init_weights(model: AiM) -> None:
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
     if model.config.adaln == "group":
-        nn.init.zeros_(model.backbone.adaln_group[1].bias)
+        group: Any = model.backbone.adaln_group[1]
+        nn.init.zeros_(group.bias)
     for layer in model.backbone.layers:
         weight: Any = layer.mixer.out_proj.weight
         nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
@@ -275,5 +283,16 @@ def _tensors(value: Any) -> list[Tensor]:
     """The tensors in lists, tuples, dicts and attributes of a mixer's cache."""
     if isinstance(value, Tensor):
         return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else vars(value).values()
-    return [tensor for item in items if isinstance(item, Tensor | list | tuple | dict) or hasattr(item, "__dict__") for tensor in _tensors(item)]
+    items = (
+        value.values()
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list | tuple)
+        else vars(value).values()
+    )
+    return [
+        tensor
+        for item in items
+        if isinstance(item, Tensor | list | tuple | dict) or hasattr(item, "__dict__")
+        for tensor in _tensors(item)
+    ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -157,7 +157,7 @@ class Transformer(nn.Module):
         learned = config.positions == "learned"
         self.pos_embeddings = nn.Embedding(config.num_tokens + 1, config.d_model) if learned else None
         self.register_buffer("turns", None if learned else rotations(config), persistent=False)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.layers: Any = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = RMSNorm(config.d_model)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -177,7 +177,7 @@ class Transformer(nn.Module):
 
     def embedding_tables(self) -> list[nn.Parameter]:
         """Token (also the head), class and, where positions are learned, position table."""
-        tables = (self.tok_embeddings, self.cls_embedding, self.pos_embeddings)
+        tables: list[Any] = [self.tok_embeddings, self.cls_embedding, self.pos_embeddings]
         return [table.weight for table in tables if table is not None]
 
     def forward(self, labels_B: Tensor, tokens_BS: Tensor, position_offset: int = 0) -> Tensor:
@@ -185,7 +185,7 @@ class Transformer(nn.Module):
         e_B1D = self.cls_embedding(labels_B)[:, None]
         x_BSD, turn_SK = self._at(self.tok_embeddings(tokens_BS), position_offset)
         x_BLD = torch.cat([e_B1D, x_BSD], dim=1)
-        turn_LK = None if turn_SK is None else torch.cat([torch.ones_like(self.turns[:1]), turn_SK])
+        turn_LK = None if turn_SK is None else torch.cat([turn_SK.new_ones(1, turn_SK.shape[1]), turn_SK])
         for layer in self.layers:
             x_BLD = layer(x_BLD, turn_LK)
         return self.head(x_BLD)

@@ -30,13 +30,19 @@ print("HEAVY", heavy, file=sys.stderr)
 )
 def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT.format(arguments=arguments)], cwd=PROJECT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", LIGHT.format(arguments=arguments)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "HEAVY []" in done.stderr, done.stderr
 
 
 def test_list_names_every_suite_with_its_profiles() -> None:
-    done = subprocess.run([sys.executable, "-m", "bench", "list", "--json"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "--json"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     names = {suite["suite"] for suite in json.loads(done.stdout)}
     assert names == {path.stem for path in (PROJECT / "suites").glob("*.yaml")}
 
@@ -114,7 +120,9 @@ def test_a_profile_that_is_not_there(bench: Bench) -> None:
     assert "paper" in done.stderr
 
 
-@pytest.mark.parametrize(("text", "expected"), [("3", (0, 1, 2)), ("0,2", (0, 2)), ("7,", None), ("x", None), ("0", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("3", (0, 1, 2)), ("0,2", (0, 2)), ("7,", None), ("x", None), ("0", None)]
+)
 def test_repetitions(text: str, expected: tuple[int, ...] | None) -> None:
     import argparse
 

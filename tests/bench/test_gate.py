@@ -26,21 +26,40 @@ def suite(*claims: Claim, seeds: int = 3, profile: str = "mini") -> Suite:
     )
     chosen = Profile(name=profile, repetitions=tuple(range(seeds)), limits=MINI.limits)
     return Suite(
-        name="s", title="", paper="", arxiv="", version=1, profile=chosen, profiles=("mini", "paper"), entries=entries, claims=claims
+        name="s",
+        title="",
+        paper="",
+        arxiv="",
+        version=1,
+        profile=chosen,
+        profiles=("mini", "paper"),
+        entries=entries,
+        claims=claims,
     )
 
 
 def ordering(*entries: str, **fields: object) -> Claim:
-    return Claim(name="o", text="t", source="s", kind="ordering", metric="score", entries=entries, profiles=("mini",), **fields)
+    return Claim(
+        name="o", text="t", source="s", kind="ordering", metric="score", entries=entries, profiles=("mini",), **fields
+    )
 
 
 def bounded(kind: str, *entries: str, **bound: float) -> Claim:
     return Claim(
-        name="v", text="t", source="s", kind=kind, metric="score", entries=entries, bound=Bound(**bound), profiles=("mini",)
+        name="v",
+        text="t",
+        source="s",
+        kind=kind,
+        metric="score",
+        entries=entries,
+        bound=Bound(**bound),
+        profiles=("mini",),
     )
 
 
-def record(entry: str, repetition: int, value: float | None, *, exact: bool = False, status: Status = Status.OK) -> Record:
+def record(
+    entry: str, repetition: int, value: float | None, *, exact: bool = False, status: Status = Status.OK
+) -> Record:
     measurement = Measurement(value=value, reason=None if value is not None else "no counter", exact=exact)
     return Record(
         key=f"{entry}{repetition}",
@@ -58,7 +77,9 @@ def record(entry: str, repetition: int, value: float | None, *, exact: bool = Fa
 
 
 def results(exact: bool = False, **values: list[float | None]) -> dict[tuple[str, int], Record]:
-    return {(name, i): record(name, i, value, exact=exact) for name, row in values.items() for i, value in enumerate(row)}
+    return {
+        (name, i): record(name, i, value, exact=exact) for name, row in values.items() for i, value in enumerate(row)
+    }
 
 
 def verdict(claim: Claim, found: dict[tuple[str, int], Record], **options: int) -> Judgement:

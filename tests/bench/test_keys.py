@@ -33,7 +33,9 @@ def case(**changes: object) -> Case:
         metrics=("weight",),
         repetitions=(0, 1),
     )
-    profile = replace(MINI, **{name: changes.pop(name) for name in ("dtype", "device", "name", "limits") if name in changes})
+    profile = replace(
+        MINI, **{name: changes.pop(name) for name in ("dtype", "device", "name", "limits") if name in changes}
+    )
     repetition = changes.pop("repetition", 0)
     entry = replace(entry, **changes)
     suite = Suite(
@@ -124,7 +126,10 @@ def test_needs_are_part_of_the_key() -> None:
 
 
 def test_differences_name_the_path() -> None:
-    old, new = case_ingredients(case()), case_ingredients(case(task=Component(use="read-weight", params={"scale": 2.0})))
+    old, new = (
+        case_ingredients(case()),
+        case_ingredients(case(task=Component(use="read-weight", params={"scale": 2.0}))),
+    )
     assert differences(old, new) == ["task.params.scale: 1.0 -> 2.0"]
 
 

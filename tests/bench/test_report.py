@@ -48,7 +48,9 @@ def suite(labels: list[str], rows: tuple[str, ...] = ("*",), show: str = "both")
     )
 
 
-def results(*rows: list[float | None], direction: str = "lower", reason: str = "no counter") -> dict[tuple[str, int], Record]:
+def results(
+    *rows: list[float | None], direction: str = "lower", reason: str = "no counter"
+) -> dict[tuple[str, int], Record]:
     found = {}
     for index, values in enumerate(rows):
         for repetition, value in enumerate(values):
@@ -112,7 +114,8 @@ def test_rows_are_chosen_by_globs_and_taken_out_by_the_later_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "form", "text"), [(147622080, "si", "147.6M"), (1.336e9, "si", "1.336B"), (12.0, ",d", "12"), (3.14159, ".2f", "3.14")]
+    ("value", "form", "text"),
+    [(147622080, "si", "147.6M"), (1.336e9, "si", "1.336B"), (12.0, ",d", "12"), (3.14159, ".2f", "3.14")],
 )
 def test_number_formats(value: float, form: str, text: str) -> None:
     assert number(value, form) == text
@@ -121,7 +124,7 @@ def test_number_formats(value: float, form: str, text: str) -> None:
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=4))
 def test_terminal_columns_end_where_they_should(labels: list[str]) -> None:
     made = build_tables(suite(labels), results(*[[1.0, 1.0, 1.0]] * len(labels)))[0]
-    lines = [line for line in terminal.render([made]).splitlines() if line.endswith("± 0.00")]
+    lines = [line for line in terminal.render([made]).splitlines() if re.search(r"± 0\.00\*?$", line)]
     assert len(lines) >= len(labels)
     assert len({terminal._width(line) for line in lines}) == 1
 

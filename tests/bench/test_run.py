@@ -124,7 +124,10 @@ def test_a_missing_value_is_never_zero(bench: Bench) -> None:
 
 
 def test_a_need_is_fitted_once_and_used(bench: Bench) -> None:
-    bench.edit("  high: {extends: low, with: {level: 2.0}}", "  high: {use: tiny-on-top, with: {level: 2.0}, needs: {base: low}}")
+    bench.edit(
+        "  high: {extends: low, with: {level: 2.0}}",
+        "  high: {use: tiny-on-top, with: {level: 2.0}, needs: {base: low}}",
+    )
     assert sorted(executed(bench)) == ["1.0"] * 3 + ["2.0"] * 3
     value = bench.json("table", "suites/tiny.yaml")[0]["rows"][1]["cells"]["weight"]["value"]
     assert value == pytest.approx(3.0, abs=0.1)

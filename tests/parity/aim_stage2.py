@@ -90,9 +90,7 @@ def check_modulation(model: AiM, labels_B: torch.Tensor, expected: torch.Tensor)
     assert_close(shared.view_as(expected), expected, "shared modulation", **FORWARD)
 
 
-def decode(
-    model: AiM, labels_B: torch.Tensor, code_BT: torch.Tensor, guidance: float, offset: int = 1
-) -> torch.Tensor:
+def decode(model: AiM, labels_B: torch.Tensor, code_BT: torch.Tensor, guidance: float, offset: int = 1) -> torch.Tensor:
     """Guided logits (B, T, V) of cached decoding, fed with the given tokens."""
     decoder = GuidedDecoder(model, labels_B, guidance=guidance, position_offset=offset)
     logits = [decoder.logits_BV]

@@ -1,0 +1,119 @@
+"""Published checkpoints: read as they are, and refused in one sentence where they are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.aim.checkpoint import read_checkpoint
+from models.aim.config import AiMConfig
+from models.aim.stage2 import AiM
+from models.aim.tokenizer import VQVAE, VQConfig
+from models.errors import CheckpointError, MissingWeights
+
+CONFIG = AiMConfig(
+    d_model=32,
+    n_layer=2,
+    vocab_size=24,
+    num_classes=5,
+    num_tokens=9,
+    ssm_cfg={"layer": "Mamba2", "headdim": 16, "d_state": 8},
+    adaln="group",
+    num_groups=2,
+)
+TOKENIZER = VQConfig(ch=32, ch_mult=(1,), num_res_blocks=1, z_channels=32, codes=24, code_dim=8)
+
+
+def full_state() -> dict[str, torch.Tensor]:
+    """A state dict with the prefixes of a published file; the tied head is absent, as it is there."""
+    torch.manual_seed(0)
+    stage2, vqvae = AiM(CONFIG).state_dict(), VQVAE(TOKENIZER).state_dict()
+    return {f"mamba.{k}": v for k, v in stage2.items()} | {f"vqvae.{k}": v for k, v in vqvae.items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_file(full_state(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG.to_official()))
+    return tmp_path
+
+
+def test_a_published_folder_loads_without_a_converter(folder: Path) -> None:
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.config == CONFIG
+    torch.manual_seed(9)
+    model, vqvae = AiM(CONFIG), VQVAE(TOKENIZER)
+    checkpoint.load_stage2(model)
+    checkpoint.load_vqvae(vqvae)
+    for name, value in full_state().items():
+        part, _, rest = name.partition(".")
+        assert torch.equal({"mamba": model, "vqvae": vqvae}[part].state_dict()[rest], value), name
+
+
+def test_older_names_and_longer_position_tables_are_understood(tmp_path: Path) -> None:
+    renamed = {}
+    for name, value in full_state().items():
+        name = name.replace("adaln_group.", "adaln_single.").replace("scale_shift_table", "adaLN_parameters")
+        name = name.replace("vqvae.", "vq_vae.")
+        renamed[name] = torch.cat([value, value]) if "position_embeddings" in name else value
+    torch.save(renamed, tmp_path / "aim_b.bin")
+    model = AiM(CONFIG)
+    read_checkpoint(tmp_path / "aim_b.bin").load_stage2(model)
+    expected = full_state()["mamba.backbone.embeddings.position_embeddings.weight"]
+    assert torch.equal(model.state_dict()["backbone.embeddings.position_embeddings.weight"], expected)
+
+
+class Payload:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.canary,)
+
+
+def test_a_pickled_payload_is_refused_unexecuted(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    torch.save({"mamba.x": torch.zeros(1), "payload": Payload(canary)}, tmp_path / "evil.bin")
+    with pytest.raises(CheckpointError, match=r"evil\.bin"):
+        read_checkpoint(tmp_path / "evil.bin")
+    assert not canary.exists()
+
+
+def spoil(folder: Path, how: str) -> None:
+    file = folder / "model.safetensors"
+    state = full_state()
+    table = "mamba.backbone.embeddings.word_embeddings.weight"
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+        return
+    if how == "huge header":
+        file.write_bytes((2 << 30).to_bytes(8, "little") + b"{}")
+        return
+    if how == "missing key":
+        del state["mamba.backbone.norm_f.weight"]
+    elif how == "extra key":
+        state["mamba.backbone.surprise"] = torch.zeros(1)
+    elif how == "wrong shape":
+        state[table] = state[table][:-1].clone()
+    elif how == "nan":
+        state[table][0, 0] = torch.nan
+    save_file(state, file)
+
+
+@pytest.mark.parametrize("how", ["truncated", "huge header", "missing key", "extra key", "wrong shape", "nan"])
+def test_damage_is_one_sentence(folder: Path, how: str) -> None:
+    spoil(folder, how)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(folder).load_stage2(AiM(CONFIG))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_weights_say_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    with pytest.raises(MissingWeights, match=r"hp-l33/aim-base") as error:
+        read_checkpoint("hp-l33/aim-base")
+    assert str(tmp_path) in str(error.value)
