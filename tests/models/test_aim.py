@@ -184,7 +184,7 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"lr": 0.0}, {"warmup": 400}, {"label_dropout": 1.5}])
 def test_recipes_that_cannot_train_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must|needs|fit"):
+    with pytest.raises(ValueError, match=r"must|needs|fit"):
         Recipe(**wrong)
 
 
