@@ -23,11 +23,14 @@ class DecodeEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Decode:
-    """Alternates single decoding steps of the method and of the need `rival` in one process, after `warmup` rounds."""
+    """Times single decoding steps of the method and of the need `rival`, `rounds` times after `warmup` rounds.
+
+    Each round steps both models at every length, one after the other, so that a machine that slows down does so for all.
+    """
 
     lengths: tuple[int, ...] = (64, 256, 1024, 4096)
     batch_size: int = 16
-    rounds: int = 15
+    rounds: int = 25
     warmup: int = 3
 
     FITS: ClassVar[bool] = False
@@ -38,18 +41,16 @@ class Decode:
 
         with torch.device(device):
             models = {"method": method.build(None).eval(), "rival": needs["rival"].build(None).eval()}
-        times: dict[str, dict[int, list[float]]] = {name: {} for name in models}
+        places = [(name, length) for length in self.lengths for name in models]
+        times: dict[str, dict[int, list[float]]] = {name: {length: [] for length in self.lengths} for name in models}
         with torch.inference_mode(), torch.device(device):
-            for length in self.lengths:
-                caches = {name: model.empty_cache(self.batch_size, length) for name, model in models.items()}
-                tokens = torch.zeros(self.batch_size, dtype=torch.long)
-                for name in models:
-                    times[name][length] = []
-                for round_ in range(self.warmup + self.rounds):
-                    for name, model in models.items():
-                        took = _one_step(model, tokens, length, caches[name], device)
-                        if round_ >= self.warmup:
-                            times[name][length].append(took)
+            tokens = torch.zeros(self.batch_size, dtype=torch.long)
+            caches = {(name, length): models[name].empty_cache(self.batch_size, length) for name, length in places}
+            for round_ in range(self.warmup + self.rounds):
+                for name, length in places:
+                    took = _one_step(models[name], tokens, length, caches[name, length], device)
+                    if round_ >= self.warmup:
+                        times[name][length].append(took)
         return DecodeEvidence(lengths=self.lengths, milliseconds=times, batch_size=self.batch_size)
 
 
