@@ -12,6 +12,9 @@ from bench.record import Measurement, Record
 if TYPE_CHECKING:
     from bench.store import Store
 
+LONG = 4
+"""Longer lists (loss curves) are shown by their last item."""
+
 
 def find_records(store: Store, case: str) -> list[Record]:
     """The latest record of every stage that `case` names: `SUITE/ENTRY[/PROFILE[/REPETITION]]`, or the start of a key."""
@@ -27,10 +30,12 @@ def find_records(store: Store, case: str) -> list[Record]:
     if not records:
         raise BenchError(f"the store holds no record of {case!r}")
     latest = {record.key: record for record in records}
-    needed = {key for record in latest.values() for key in record.needs} - set(latest)
-    for key in needed:
-        if (record := store.get(key)) is not None:
+    waiting = [key for record in records for key in record.needs]
+    while waiting:
+        key = waiting.pop()
+        if key not in latest and (record := store.get(key)) is not None:
             latest[key] = record
+            waiting += record.needs
     newest: dict[tuple[Any, ...], Record] = {}
     for record in latest.values():
         method = record.ingredients.get("method", {}).get("use", "")
@@ -69,7 +74,7 @@ def _measured(cell: Measurement) -> str:
     facts = [cell.unit] if cell.unit else []
     facts += [f"n = {cell.n}"] if cell.n is not None else []
     facts += [f"real against real {cell.floor:.6g}"] if cell.floor is not None else []
-    facts += [f"{name} {value}" for name, value in cell.details.items()]
+    facts += [f"{name} {_short(value)}" for name, value in cell.details.items()]
     return f"{text}  ({'; '.join([*facts, f'version {cell.version}'])})"
 
 
@@ -99,6 +104,15 @@ def _lines(facts: Mapping[str, Any], indent: int) -> list[str]:
     for name, value in facts.items():
         if isinstance(value, Mapping):
             lines += [f"{' ' * indent}{name}", *_lines(value, indent + 2)] if value else []
+        elif isinstance(value, list) and len(value) > LONG:
+            lines.append(f"{' ' * indent}{name}: {len(value)} items, the last {value[-1]}")
         else:
             lines.append(f"{' ' * indent}{name}: {value}")
     return lines
+
+
+def _short(value: str | float) -> str:
+    """Numbers to six digits, digests to their first twelve characters (`--json` has them whole)."""
+    if isinstance(value, str):
+        return value[:12] if len(value) == 64 and " " not in value else value
+    return f"{value:.6g}"
