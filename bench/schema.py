@@ -175,7 +175,7 @@ def _parameter(type_: Any) -> Schema:
     if origin is Annotated:
         return _parameter(arguments[0])
     if origin in (Union, UnionType):
-        return {"anyOf": [_parameter(option) for option in arguments]}
+        return _or_choice({"anyOf": [_parameter(option) for option in arguments]}, [])
     if dataclasses.is_dataclass(type_) and isinstance(type_, type):
         return _parameters(type_)
     schema: Schema

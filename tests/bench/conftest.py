@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
+from bench import registry
 from bench.cli import main
 
 TINY = Path(__file__).with_name("tiny.py")
@@ -115,7 +116,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A working folder of its own; what `--plugin` registers is forgotten after the test."""
+    monkeypatch.setattr(registry, "_TARGETS", {kind: dict(known) for kind, known in registry._TARGETS.items()})
     (tmp_path / "suites").mkdir()
     world = Bench(tmp_path)
     world.suite.write_text(SUITE)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import sources
 from bench.sources import source_digest, source_files, token_digest
 
 SOURCE = '''
@@ -56,6 +57,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "deep.py").write_text("X = 1\n")
     (folder / "unrelated.py").write_text("Y = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
+    sources._package_folder.cache_clear()
+    source_digest.cache_clear()
     yield folder
     for name in [name for name in sys.modules if name.startswith("mypackage")]:
         del sys.modules[name]
