@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
+from typing import NamedTuple
 
 from bench import stats
 from bench.errors import CONTRADICTED, OK, UNMEASURED
-from bench.record import Measurement, Record
-from bench.stats import Interval
-from bench.suite import Bound, Claim, Suite, VerdictWord
-
-Results = Mapping[tuple[str, int], Record]
+from bench.stats import ALPHA, Interval
+from bench.suite import Bound, Claim, Entry, Suite, VerdictWord
+from bench.table import Results, absence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,32 @@ class Judgement:
         return self.verdict == self.expected
 
 
+class _Number(NamedTuple):
+    """What one entry measured at one seed, and the key of the record that holds it."""
+
+    value: float
+    exact: bool
+    key: str
+
+
+class _Sample(NamedTuple):
+    """Values of each of the claim's entries, seed by seed in the same order, and the records that they are from."""
+
+    values: Sequence[Sequence[float]]
+    exact: bool
+    evidence: tuple[str, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one seed of something that another seed would change."""
+        return len(self.values[0]) == 1 and not self.exact
+
+
 class _NotMeasuredError(Exception):
     """Why a claim cannot be judged."""
+
+
+_Finding = tuple[VerdictWord, str, Interval]
 
 
 def judge(suite: Suite, results: Results) -> list[Judgement]:
@@ -44,7 +68,7 @@ def judge(suite: Suite, results: Results) -> list[Judgement]:
 
 
 def exit_status(judgements: Sequence[Judgement], unmeasured: Sequence[str]) -> int:
-    """0 as expected; 1 when a measured verdict differs from the expected one; 3 when something had to be measured and was not."""
+    """0 as expected; 1 a measured verdict differs from the expected one; 3 something had to be measured and was not."""
     if any(not judged.as_expected and judged.verdict != "not measured" for judged in judgements):
         return CONTRADICTED
     if unmeasured or any(not judged.as_expected for judged in judgements):
@@ -56,87 +80,136 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
     if suite.profile.name not in claim.profiles:
         return Judgement(claim=claim, verdict="not measured", reason=f"needs profile {' or '.join(claim.profiles)}")
     try:
-        values, evidence = _paired_values(claim, suite, results)
+        sample = _sample(claim, suite, results)
     except _NotMeasuredError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
-        verdict, reason, estimate = _compare(claim, values)
+        verdict, reason, estimate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind](claim, sample)
     except ValueError as why:
-        return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=evidence)
-    return Judgement(claim=claim, verdict=verdict, reason=reason, estimate=estimate, evidence=evidence)
+        return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
+    return Judgement(claim=claim, verdict=verdict, reason=reason, estimate=estimate, evidence=sample.evidence)
 
 
-def _paired_values(claim: Claim, suite: Suite, results: Results) -> tuple[list[list[float]], tuple[str, ...]]:
-    """For each entry of the claim its values at the repetitions that all entries have, in the same order."""
-    exact = True
-    found: list[dict[int, float]] = []
+def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
+    """The claim's numbers. A seed that was not run is left out; one that was run and gave no number stops the claim:
+    to judge by the seeds that survived would favour the method that loses more of them.
+    """
+    found, problems = [], []
     for name in claim.entries:
-        values: dict[int, float] = {}
-        reason = f"{name} was not run"
-        for repetition in suite.entry(name).repetitions:
-            record = results.get((name, repetition))
-            if record is None:
-                continue
-            measurement = record.metrics.get(claim.metric)
-            if not record.ok or measurement is None or measurement.value is None:
-                reason = _absence(name, record, measurement)
-                continue
-            values[repetition] = measurement.value
-            exact = exact and measurement.exact
-        if not values:
-            raise _NotMeasuredError(reason)
-        found.append(values)
+        numbers, absences = _numbers(suite.entry(name), claim.metric, results)
+        found.append(numbers)
+        problems += absences if absences or numbers else [f"{name} was not run"]
+    if all(found) and all(number.exact for numbers in found for number in numbers.values()):
+        return _exact_sample(claim, found)
+    if problems:
+        raise _NotMeasuredError(problems[0])
     shared = sorted(set.intersection(*map(set, found)))
-    if exact and shared != sorted(set.union(*map(set, found))):
-        shared = []  # exact numbers need no pairing: one value an entry stands for all seeds
-        found = [{0: next(iter(values.values()))} for values in found]
-        shared = [0]
-    needed = 1 if exact else claim.min_seeds
-    if len(shared) < needed:
-        raise _NotMeasuredError(f"{len(shared)} paired seed{'s' * (len(shared) != 1)} of at least {needed}")
-    keys = tuple(results[name, r].key for name in claim.entries for r in shared if (name, r) in results)
-    return [[values[repetition] for repetition in shared] for values in found], keys
+    if len(shared) < claim.min_seeds:
+        paired = "paired " if len(found) > 1 else ""
+        raise _NotMeasuredError(f"{len(shared)} {paired}seed{'s' * (len(shared) != 1)} of at least {claim.min_seeds}")
+    chosen = [[numbers[seed] for seed in shared] for numbers in found]
+    keys = tuple(number.key for numbers in chosen for number in numbers)
+    return _Sample([[number.value for number in numbers] for numbers in chosen], exact=False, evidence=keys)
 
 
-def _absence(name: str, record: Record, measurement: Measurement | None) -> str:
-    if not record.ok:
-        message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else ""
-        return f"{name} {record.status}{f': {message}' if message else ''}"
-    if measurement is None:
-        return f"{name} does not measure it"
-    return f"{name}: {measurement.reason}"
+def _numbers(entry: Entry, metric: str, results: Results) -> tuple[dict[int, _Number], list[str]]:
+    """An entry's numbers by repetition, and why those repetitions that were run without giving one gave none."""
+    numbers, absences = {}, []
+    for repetition in entry.repetitions:
+        record = results.get((entry.name, repetition))
+        if record is None:
+            continue
+        measured = record.metrics.get(metric)
+        if record.ok and measured is not None and measured.value is not None:
+            numbers[repetition] = _Number(measured.value, measured.exact, record.key)
+        else:
+            absences.append(f"{entry.name}, repetition {repetition}: {absence(record, metric)}")
+    return numbers, absences
 
 
-def _compare(claim: Claim, values: list[list[float]]) -> tuple[VerdictWord, str, Interval]:
-    if claim.kind == "ordering":
-        return _ordering(values)
-    assert claim.bound is not None
-    estimate = stats.interval(values[0]) if claim.kind == "value" else stats.ratios(values[0], values[1])
-    return (*_within(claim.bound, estimate), estimate)
+def _exact_sample(claim: Claim, found: Sequence[dict[int, _Number]]) -> _Sample:
+    """Seeds cannot change an exact number: one stands for all, and nothing has to be paired."""
+    for name, numbers in zip(claim.entries, found, strict=True):
+        if len({number.value for number in numbers.values()}) > 1:
+            raise _NotMeasuredError(f"{claim.metric} of {name} should be exact, but differs between seeds")
+    values = [[next(iter(numbers.values())).value] for numbers in found]
+    return _Sample(values, exact=True, evidence=tuple(n.key for numbers in found for n in numbers.values()))
 
 
-def _ordering(values: list[list[float]]) -> tuple[VerdictWord, str, Interval]:
-    """Each step along the chain must be up. All steps must hold, so each is tested at the full alpha (intersection-union)."""
-    steps = [stats.differences(upper, lower) for lower, upper in pairwise(values)]
-    weakest = min(steps, key=lambda step: step.low)
-    if all(step.low > 0 for step in steps):
-        return "reproduced", "every step is up", weakest
-    wrong = [step for step in steps if step.high < 0 or step.low == step.high <= 0]
-    if wrong:
-        return "contradicted", "a step is not up", wrong[0]
-    return "not measured", f"undecided: the interval of the difference holds 0 at {weakest.n} seeds", weakest
+def _value(claim: Claim, sample: _Sample) -> _Finding:
+    """The interval against the bound; one seed, where the claim allows it, is compared as it is."""
+    estimate = stats.interval(sample.values[0], exact=sample.exact)
+    if not sample.alone:
+        return *_against(claim.bound, estimate), estimate
+    verdict, reason = _against(claim.bound, stats.interval(sample.values[0], exact=True))
+    return verdict, f"{reason}; one seed has no interval", estimate
 
 
-def _within(bound: Bound, estimate: Interval) -> tuple[VerdictWord, str]:
-    low, high = float("-inf"), float("inf")
-    if bound.equals is not None:
-        low, high = bound.equals - bound.tolerance, bound.equals + bound.tolerance
-    if bound.at_least is not None:
-        low = max(low, bound.at_least)
-    if bound.at_most is not None:
-        high = min(high, bound.at_most)
-    if low <= estimate.low and estimate.high <= high:
+def _ratio(claim: Claim, sample: _Sample) -> _Finding:
+    estimate = stats.ratios(sample.values[0], sample.values[1], exact=sample.exact)
+    if sample.alone:
+        return "not measured", "undecided: one pair of seeds has no interval", estimate
+    return *_against(claim.bound, estimate), estimate
+
+
+def _ordering(claim: Claim, sample: _Sample) -> _Finding:
+    """Every step along the chain must be up: paired differences against 0.
+
+    Reproduced needs all steps, each tested at alpha (intersection-union), so no correction is due. Contradicted needs only
+    one, so each is tested at alpha over the number of steps (Bonferroni). Either is wrong at most with probability alpha.
+    """
+    pairs = list(pairwise(sample.values))
+    names = [f"{lower} < {upper}" for lower, upper in pairwise(claim.entries)]
+    steps = [stats.differences(upper, lower, exact=sample.exact) for lower, upper in pairs]
+    strict = [stats.differences(b, a, ALPHA / len(pairs), exact=sample.exact) for a, b in pairs]
+    weakest = min(range(len(steps)), key=lambda index: steps[index].mean)
+    if sample.alone:
+        return "not measured", "undecided: one pair of seeds has no interval", steps[weakest]
+    if all(step.above(0) for step in steps):
+        return "reproduced", "every step is up" if len(steps) > 1 else names[0], steps[weakest]
+    for name, step in zip(names, strict, strict=True):
+        if step.below(0) or (sample.exact and step.mean == 0):
+            return "contradicted", f"not {name}", step
+    undecided = [index for index in range(len(steps)) if not steps[index].above(0)]
+    weakest = min(undecided, key=lambda index: steps[index].mean)
+    return "not measured", f"undecided: {names[weakest]}, but the interval holds 0", steps[weakest]
+
+
+def _against(bound: Bound | None, estimate: Interval) -> tuple[VerdictWord, str]:
+    """Reproduced inside the bound, contradicted outside; an interval that crosses it decides nothing."""
+    low, high = _limits(bound or Bound())
+    if estimate.inside(low, high):
         return "reproduced", "inside the bound"
-    if estimate.high < low or estimate.low > high:
+    if estimate.below(low) or estimate.above(high):
         return "contradicted", "outside the bound"
-    return "not measured", f"undecided: the interval crosses the bound at {estimate.n} seeds"
+    return "not measured", "undecided: the interval crosses the bound"
+
+
+def _limits(bound: Bound) -> tuple[float, float]:
+    """Both limits belong to the bound; decimal arithmetic, since 0.7 + 0.1 < 0.8 in binary."""
+    low = float("-inf") if bound.at_least is None else bound.at_least
+    high = float("inf") if bound.at_most is None else bound.at_most
+    if bound.equals is None:
+        return low, high
+    middle, tolerance = Decimal(repr(bound.equals)), Decimal(repr(bound.tolerance))
+    return max(low, float(middle - tolerance)), min(high, float(middle + tolerance))
+
+
+def explain(judged: Judgement) -> str:
+    """The estimate with its interval, the reason, and what was expected where that is not what came out."""
+    parts = [judged.reason]
+    if (estimate := judged.estimate) is not None:
+        what = {"value": judged.claim.metric, "ratio": "ratio", "ordering": "difference"}[judged.claim.kind]
+        seeds = f" over {estimate.n} seed{'s' * (estimate.n != 1)}"
+        if estimate.low is None or estimate.high is None:
+            text = f"{estimate.mean:.4g}"
+        elif estimate.low == estimate.high:
+            text, seeds = f"{estimate.mean:,.10g}", seeds if estimate.n > 1 else " (exact)"
+        else:
+            text = f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
+        parts.insert(0, f"{what} {text}{seeds}")
+    if not judged.as_expected:
+        parts.append(f"EXPECTED: {judged.expected}")
+    elif judged.verdict != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
+        parts.append(f"as expected: {judged.claim.expect.because}")
+    return "; ".join(parts)

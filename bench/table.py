@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Literal
 
 from bench import stats
-from bench.record import Direction, Record
-from bench.suite import Column, Entry, Layout, Reported, Suite
+from bench.record import Direction, Measurement, Record
+from bench.suite import Column, Component, Entry, Layout, Reported, Suite
 
 Results = Mapping[tuple[str, int], Record]
 Mark = Literal["", "best", "second"]
@@ -18,7 +18,10 @@ Mark = Literal["", "best", "second"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A measured value with its half-width and number of seeds, beside the paper's; `reason` says why there is none."""
+    """A measured value with its half-width and number of seeds, beside the paper's; `reason` says why there is none.
+
+    `basis` is what the number was measured on: values with different ones are not compared.
+    """
 
     value: float | None = None
     half_width: float | None = None
@@ -29,12 +32,13 @@ class Cell:
     reason: str = ""
     reported: Reported | None = None
     mark: Mark = ""
+    basis: str = ""
     records: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One entry with a cell for each column, by metric."""
+    """One entry with a cell for each metric of the columns."""
 
     entry: str
     label: str
@@ -57,23 +61,49 @@ class Table:
 
 
 def build_tables(suite: Suite, results: Results) -> list[Table]:
-    """Every table of the suite at its profile; rows without any value in its columns are those that were not run."""
+    """Every table of the suite at its profile; a number that is not there is a cell with the reason."""
     return [_build(layout, suite, results) for layout in suite.layouts]
 
 
+def legend(table: Table, best: str, second: str) -> list[str]:
+    """What marks and ± of a table mean; `best` and `second` are how a renderer shows them, empty when it does not."""
+    measured = {column.metric for column in table.columns if column.show != "reported"}
+    cells = [cell for row in table.rows for metric, cell in row.cells.items() if metric in measured]
+    lines = []
+    marks = {cell.mark for cell in cells}
+    if shown := [f"{look}: {mark}" for mark, look in (("best", best), ("second", second)) if look and mark in marks]:
+        lines.append(f"{', '.join(shown)} among the values measured at profile {table.profile}")
+    if seeds := sorted({cell.n for cell in cells if cell.half_width is not None}):
+        counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        share = 100 - round(200 * stats.ALPHA)
+        lines.append(f"±: half-width of the {share} % interval of the mean over {counts} seeds (Student's t)")
+    return lines
+
+
+def absence(record: Record, metric: str) -> str:
+    """Why a record holds no number for a metric, in one line."""
+    if not record.ok:
+        message = record.failure.message.strip().splitlines() if record.failure else []
+        return f"{record.status}: {message[0]}" if message else str(record.status)
+    measured = record.metrics.get(metric)
+    return "not measured by this row" if measured is None else measured.reason or ""
+
+
 def _build(layout: Layout, suite: Suite, results: Results) -> Table:
-    entries = [entry for entry in suite.entries if _chosen(entry.name, layout.rows)]
+    metrics = dict.fromkeys(column.metric for column in layout.columns)
     rows = [
         Row(
             entry=entry.name,
             label=entry.label,
             group=entry.group,
-            cells={column.metric: _cell(entry, column, suite, results) for column in layout.columns},
+            cells={metric: _cell(entry, metric, suite, results) for metric in metrics},
         )
-        for entry in entries
+        for entry in suite.entries
+        if _chosen(entry.name, layout.rows)
     ]
     for column in layout.columns:
-        rows = _ranked(rows, column.metric)
+        if column.show != "reported":
+            rows = _ranked(rows, column)
     return Table(
         name=layout.name,
         title=layout.title,
@@ -95,78 +125,106 @@ def _chosen(name: str, globs: tuple[str, ...]) -> bool:
     return chosen
 
 
-def _cell(entry: Entry, column: Column, suite: Suite, results: Results) -> Cell:
-    reported = entry.reported.get(column.metric) if column.show != "measured" else None
-    if column.show == "reported":
-        return Cell(reported=reported)
+def _cell(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
+    """The same for every column of a metric: what a column shows of it is the renderer's business."""
+    cell = Cell(reported=entry.reported.get(metric))
     if entry.method is None:
-        return Cell(reported=reported)
-    if column.metric not in entry.metrics:
-        return Cell(reported=reported, reason=_unplanned(entry, column, suite))
-    return _measured(entry, column.metric, results, reported)
+        return cell
+    if metric not in entry.metrics:
+        return replace(cell, reason=_unplanned(entry, metric, suite))
+    return _measured(cell, entry, metric, results)
 
 
-def _unplanned(entry: Entry, column: Column, suite: Suite) -> str:
-    others = [name for name in suite.profiles if name != suite.profile.name]
-    return (
-        f"needs profile {' or '.join(others)}" if column.metric in entry.reported and others else "not part of this row"
-    )
+def _unplanned(entry: Entry, metric: str, suite: Suite) -> str:
+    """A number of the paper that another profile leaves out needs the paper's configuration."""
+    elsewhere = metric in entry.reported and suite.profile.name != "paper" and "paper" in suite.profiles
+    return "needs profile paper" if elsewhere else "not measured by this row"
 
 
-def _measured(entry: Entry, metric: str, results: Results, reported: Reported | None) -> Cell:
-    values, floors, keys, reasons = [], [], [], []
-    exact = True
-    direction: Direction = "none"
+def _measured(cell: Cell, entry: Entry, metric: str, results: Results) -> Cell:
+    found: list[Measurement] = []
+    keys, reasons = [], []
     for repetition in entry.repetitions:
         record = results.get((entry.name, repetition))
         if record is None:
             reasons.append("not run")
             continue
         keys.append(record.key)
-        measurement = record.metrics.get(metric)
-        if not record.ok or measurement is None or measurement.value is None:
-            reasons.append(_absence(record, metric))
-            continue
-        values.append(measurement.value)
-        floors += [] if measurement.floor is None else [measurement.floor]
-        exact, direction = exact and measurement.exact, measurement.direction
-    common = Cell(reported=reported, records=tuple(keys), reason=reasons[0] if reasons else "")
-    if not values:
-        return replace(common, reason=common.reason or "no repetitions")
-    estimate = stats.interval(values)
+        measured = record.metrics.get(metric)
+        if record.ok and measured is not None and measured.value is not None:
+            found.append(measured)
+        else:
+            reasons.append(absence(record, metric))
+    cell = replace(cell, records=tuple(keys))
+    if not found:
+        return replace(cell, reason=reasons[0] if reasons else "no repetitions")
+    partly = f"{len(found)} of {len(entry.repetitions)} seeds: {reasons[0]}" if reasons else ""
+    return _summarised(replace(cell, reason=partly), entry, found)
+
+
+def _summarised(cell: Cell, entry: Entry, found: list[Measurement]) -> Cell:
+    exact = all(measured.exact for measured in found)
+    try:
+        estimate = stats.interval([measured.value for measured in found if measured.value is not None], exact=exact)
+    except ValueError as why:
+        return replace(cell, reason=str(why))
+    floors = [measured.floor for measured in found if measured.floor is not None]
     return replace(
-        common,
+        cell,
         value=estimate.mean,
-        half_width=None if exact or len(values) < 2 else estimate.high - estimate.mean,
-        n=len(values),
+        half_width=None if exact or estimate.high is None else estimate.high - estimate.mean,
+        n=len(found),
         exact=exact,
-        direction=direction,
+        direction=found[0].direction,
         floor=fmean(floors) if floors else None,
-        reason=f"{len(values)} of {len(entry.repetitions)} seeds: {reasons[0]}" if reasons else "",
+        basis="; ".join(dict.fromkeys(_basis(entry.dataset, measured) for measured in found)),
     )
 
 
-def _absence(record: Record, metric: str) -> str:
-    if record.ok:
-        measurement = record.metrics.get(metric)
-        return measurement.reason or "" if measurement else "not measured by this row"
-    message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else ""
-    return f"{record.status}{f': {message}' if message else ''}"
+def _basis(dataset: Component | None, measured: Measurement) -> str:
+    data = "" if dataset is None else f"{dataset.use}({', '.join(f'{k}={v}' for k, v in dataset.params.items())})"
+    samples = "" if measured.n is None else f"{measured.n} samples"
+    return ", ".join(part for part in (data, samples, measured.unit, f"version {measured.version}") if part)
 
 
-def _ranked(rows: list[Row], metric: str) -> list[Row]:
-    """Mark the best and second value of a column among the measured rows, ties shared; reported values are not ranked."""
-    cells = [row.cells[metric] for row in rows if row.cells[metric].value is not None]
-    directions = {cell.direction for cell in cells}
-    if len(cells) < 2 or directions not in ({"higher"}, {"lower"}) or all(cell.exact for cell in cells):
-        return rows
-    ordered = sorted({cell.value for cell in cells if cell.value is not None}, reverse=directions == {"higher"})
-    marks: dict[float, Mark] = dict(zip(ordered, ("best", "second"), strict=False))
+def _ranked(rows: list[Row], column: Column) -> list[Row]:
+    """Mark best and second among the measured rows of equal basis; values that look the same share a mark.
+
+    What a paper reports is not ranked, nor are exact numbers: a parameter count is a size, not a merit.
+    """
+    rivals: dict[str, list[Cell]] = {}
+    for row in rows:
+        if _has_rank(cell := row.cells[column.metric]):
+            rivals.setdefault(cell.basis, []).append(cell)
+    marks = {basis: _marks(cells, column.format) for basis, cells in rivals.items()}
 
     def marked(row: Row) -> Row:
-        cell = row.cells[metric]
-        if cell.value is None:
+        cell = row.cells[column.metric]
+        if not _has_rank(cell):
             return row
-        return replace(row, cells={**row.cells, metric: replace(cell, mark=marks.get(cell.value, ""))})
+        mark = marks[cell.basis].get(_look(cell, column.format), "")
+        return replace(row, cells={**row.cells, column.metric: replace(cell, mark=mark)})
 
     return [marked(row) for row in rows]
+
+
+def _marks(cells: list[Cell], form: str) -> dict[str, Mark]:
+    """Which look is best and which second; none where all look the same."""
+    ordered = sorted(cells, key=_value, reverse=cells[0].direction == "higher")
+    places = list(dict.fromkeys(_look(cell, form) for cell in ordered))
+    return dict(zip(places, ("best", "second"), strict=False)) if len(places) > 1 else {}
+
+
+def _has_rank(cell: Cell) -> bool:
+    return cell.value is not None and not cell.exact and cell.direction != "none"
+
+
+def _value(cell: Cell) -> float:
+    assert cell.value is not None, "only cells that hold a value are ranked"
+    return cell.value
+
+
+def _look(cell: Cell, form: str) -> str:
+    """What of a value can be told apart in print; `si` shows four digits, and 0.0 and -0.0 are one number."""
+    value = _value(cell) + 0.0
+    return f"{value:.4g}" if form == "si" else format(round(value) if form.endswith("d") else value, form)

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.gate import Judgement
+from bench.gate import Judgement, explain
+from bench.report.escape import markdown as escape
 from bench.report.grid import Text, caption, grid
-from bench.report.terminal import clean, explain
-from bench.table import Table
-
-_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+from bench.table import Table, legend
 
 
 def render(tables: Sequence[Table]) -> str:
     """One table after the other; best in bold, second in italics, footnotes below."""
     return "\n\n".join(_table(table) for table in tables)
-
-
-def _table(table: Table) -> str:
-    content = grid(table)
-    grouped = any(group for group, _ in content.rows)
-    header = [*(["Type"] if grouped else []), *content.header]
-    lines = [f"**{escape(caption(table))}**", ""]
-    lines.append(_row([escape(name) for name in header]))
-    lines.append(_row(["---"] * (2 if grouped else 1) + ["---:"] * (len(content.header) - 1)))
-    for group, texts in content.rows:
-        lines.append(_row([*([escape(group)] if grouped else []), *map(_cell, texts)]))
-    lines += ["", *[f"{index}. {escape(note)}" for index, note in enumerate(content.notes, 1)]] if content.notes else []
-    lines += ["", escape(table.note)] if table.note else []
-    return "\n".join(lines)
 
 
 def render_judgements(judgements: Sequence[Judgement]) -> str:
@@ -40,6 +24,20 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     return "\n".join(lines)
 
 
+def _table(table: Table) -> str:
+    content = grid(table)
+    grouped = any(group for group, _ in content.rows)
+    header = [*(["Type"] if grouped else []), *content.header]
+    lines = [f"**{escape(caption(table))}**", "", _row([escape(name) for name in header])]
+    lines.append(_row(["---"] * (2 if grouped else 1) + ["---:"] * (len(content.header) - 1)))
+    for group, texts in content.rows:
+        lines.append(_row([*([escape(group)] if grouped else []), *map(_cell, texts)]))
+    if content.notes:
+        lines += ["", *[f"{index}. {escape(note)}" for index, note in enumerate(content.notes, 1)]]
+    remarks = [*legend(table, "bold", "italics"), *([table.note] if table.note else [])]
+    return "\n".join([*lines, *(["", "\\\n".join(map(escape, remarks))] if remarks else [])])
+
+
 def _cell(text: Text) -> str:
     shown = escape(text.text)
     if text.mark and shown:
@@ -49,8 +47,3 @@ def _cell(text: Text) -> str:
 
 def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def escape(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line."""
-    return clean(text).translate(_SPECIAL)
