@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
 
     table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
-    table.add_argument("--format", choices=("terminal", "markdown", "latex"), default="terminal")
+    table.add_argument("--format", choices=("terminal", "markdown", "latex", "csv"), default="terminal")
     table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal, Protocol
 
-from bench.claims import Claims
+from bench.locks import Locks
 from bench.pool import Pool, Reply
 from bench.record import Failure, Record, Status
 from bench.store import Store
@@ -80,14 +80,14 @@ def execute(
     jobs, records them as interrupted and returns; a second one raises KeyboardInterrupt.
     """
     pool: Executor = Pool(run, size=workers, plugins=plugins, isolated=isolated) if workers else Here(run)
-    claims = Claims(store.folder / "claims")
+    locks = Locks(store.folder / "locks")
     try:
         with _Interrupt(pool) as interrupt:
-            schedule = _Schedule(jobs, store, claims, pool, on_event, rerun)
+            schedule = _Schedule(jobs, store, locks, pool, on_event, rerun)
             return schedule.run(interrupt), interrupt.requested
     finally:
         pool.close()
-        claims.close()
+        locks.close()
 
 
 class Here:
@@ -136,14 +136,14 @@ class _Schedule:
         self,
         jobs: Sequence[Job],
         store: Store,
-        claims: Claims,
+        locks: Locks,
         pool: Executor,
         on_event: Callable[[Event], object],
         rerun: bool,
     ) -> None:
         self._jobs = {job.key: job for job in jobs}
         self._order = {key: number for number, key in enumerate(self._jobs)}
-        self._store, self._claims, self._pool, self._on_event, self._rerun = store, claims, pool, on_event, rerun
+        self._store, self._locks, self._pool, self._on_event, self._rerun = store, locks, pool, on_event, rerun
         self._records: dict[str, Record] = {}
         self._elsewhere: list[Job] = []
         needed = {need for job in self._jobs.values() for need in job.needs if need not in self._jobs}
@@ -176,7 +176,7 @@ class _Schedule:
         return self._records
 
     def _start(self, job: Job) -> None:
-        if not self._claims.take(job.key):
+        if not self._locks.take(job.key):
             self._elsewhere.append(job)
         elif not self._rerun and (record := self._stored(job.key)):
             self._settle(job, record)
@@ -198,7 +198,7 @@ class _Schedule:
 
     def _settle(self, job: Job, record: Record) -> None:
         """A record is stored: tell of it, and let those who waited for it start or fail."""
-        self._claims.release(job.key)
+        self._locks.release(job.key)
         self._records[job.key] = record
         self._on_event(Event(kind="ended", job=job, record=record))
         for key in self._waiting_for[job.key]:

@@ -189,7 +189,7 @@ def show(arguments: Namespace) -> int:
 
 def table(arguments: Namespace) -> int:
     """The suite's tables from stored records; runs nothing."""
-    from bench.report import latex, markdown, terminal
+    from bench.report import as_csv, latex, markdown, terminal
     from bench.report.as_json import tables_to_json
     from bench.results import collect
     from bench.store import Store
@@ -202,7 +202,7 @@ def table(arguments: Namespace) -> int:
     elif arguments.format == "latex":
         text = latex.document(tables) if arguments.document else latex.render(tables)
     else:
-        text = {"terminal": terminal, "markdown": markdown}[arguments.format].render(tables)
+        text = {"terminal": terminal, "markdown": markdown, "csv": as_csv}[arguments.format].render(tables)
     if arguments.output:
         Path(arguments.output).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     else:

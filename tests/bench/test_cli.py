@@ -90,7 +90,7 @@ def test_gate_misses_a_required_case(bench: Bench) -> None:
     assert bench("gate", "suites/tiny.yaml").returncode == 3
 
 
-@pytest.mark.parametrize("form", ["terminal", "markdown", "latex"])
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv"])
 def test_table_goes_to_stdout_or_a_file(bench: Bench, form: str) -> None:
     bench("run", "suites/tiny.yaml", "--jobs", "0")
     printed = bench("table", "suites/tiny.yaml", "--format", form).stdout

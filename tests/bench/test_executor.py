@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.claims import Claims
+from bench.locks import Locks
 from bench.executor import Event, Job, execute
 from bench.record import Record, Status, digest
 from bench.store import Store
@@ -289,11 +289,11 @@ def test_runs_over_one_store_share_the_work(tmp_path: Path) -> None:
 
 
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
-    mine = Claims(tmp_path / "claims")
+    mine = Locks(tmp_path / "locks")
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
-        assert Claims(tmp_path / "claims").take("key")
+        assert Locks(tmp_path / "locks").take("key")
         os.write(told, b"!")
         signal.pause()
     os.read(ready, 1)

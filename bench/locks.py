@@ -1,4 +1,4 @@
-"""Claims: which process works on which key, so that two runs over one store share the work instead of doubling it."""
+"""Locks: which process works on which key, so that two runs over one store share the work instead of doubling it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 
-class Claims:
+class Locks:
     """Advisory locks on single bytes of one file, at an offset given by the key.
 
     The kernel drops them when the process ends, however it ends: there is nothing to time out and nothing to clean up.
-    Where locks are not supported every claim succeeds: work may be doubled then, never lost.
+    Where locks are not supported every lock is granted: work may be doubled then, never lost.
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,7 +20,7 @@ class Claims:
             self._file = None
 
     def take(self, key: str) -> bool:
-        """Claim a key; False when another process holds it."""
+        """Take a key; False when another process holds it."""
         return self._lock(key, exclusive=True)
 
     def release(self, key: str) -> None:
