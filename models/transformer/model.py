@@ -182,10 +182,10 @@ class Transformer(nn.Module):
 
     def forward(self, labels_B: Tensor, tokens_BS: Tensor, position_offset: int = 0) -> Tensor:
         """Logits (B, S + 1, V) after the class and after each token; the first token has position `position_offset`."""
-        e_B1D = self.cls_embedding(labels_B)[:, None]
-        x_BSD, turn_SK = self._at(self.tok_embeddings(tokens_BS), position_offset)
-        x_BLD = torch.cat([e_B1D, x_BSD], dim=1)
-        turn_LK = None if turn_SK is None else torch.cat([turn_SK.new_ones(1, turn_SK.shape[1]), turn_SK])
+        x_BSD, turn = self._at(self.tok_embeddings(tokens_BS), position_offset)
+        x_BLD = torch.cat([self.cls_embedding(labels_B)[:, None], x_BSD], dim=1)
+        if turn is not None:
+            turn = torch.cat([self._turns(0, 1), turn])
         for layer in self.layers:
             x_BLD = layer(x_BLD, turn_LK)
         return self.head(x_BLD)

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.locks import Locks
 from bench.executor import Event, Job, execute
+from bench.locks import Locks
 from bench.record import Record, Status, digest
 from bench.store import Store
 from bench.suite import Limits
