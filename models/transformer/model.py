@@ -182,10 +182,10 @@ class Transformer(nn.Module):
 
     def forward(self, labels_B: Tensor, tokens_BS: Tensor, position_offset: int = 0) -> Tensor:
         """Logits (B, S + 1, V) after the class and after each token; the first token has position `position_offset`."""
-        x_BSD, turn = self._at(self.tok_embeddings(tokens_BS), position_offset)
-        x_BLD = torch.cat([self.cls_embedding(labels_B)[:, None], x_BSD], dim=1)
-        if turn is not None:
-            turn = torch.cat([self._turns(0, 1), turn])
+        e_B1D = self.cls_embedding(labels_B)[:, None]
+        x_BSD, turn_SK = self._at(self.tok_embeddings(tokens_BS), position_offset)
+        x_BLD = torch.cat([e_B1D, x_BSD], dim=1)
+        turn_LK = None if turn_SK is None else torch.cat([turn_SK.new_ones(1, turn_SK.shape[1]), turn_SK])
         for layer in self.layers:
             x_BLD = layer(x_BLD, turn_LK)
         return self.head(x_BLD)
@@ -235,29 +235,24 @@ class Transformer(nn.Module):
     def _at(self, x_BSD: Tensor, position: int) -> tuple[Tensor, Tensor | None]:
         """Tokens with their learned positions added, or as they are with the rotations of their positions."""
         count = x_BSD.shape[1]
-        if position < 0 or position + count > self.num_tokens:
-            raise IndexError(f"there are {self.num_tokens} positions, none from {position} to {position + count - 1}")
-        if self.pos_embeddings is None:
-            return x_BSD, self._turns(position + 1, count)
-        return x_BSD + self.pos_embeddings.weight[position : position + count], None
-
-    def _turns(self, first: int, count: int) -> Tensor:
-        assert self.turns is not None
-        return self.turns[first : first + count]
+        rows = self.pos_embeddings.weight if self.pos_embeddings is not None else self.turns
+        assert rows is not None
+        if position < 0 or position + count > len(rows):
+            raise IndexError(f"there are {len(rows)} positions, and none from {position} to {position + count - 1}")
+        rows = rows[position : position + count]
+        return (x_BSD, rows) if self.pos_embeddings is None else (x_BSD + rows, None)
 
 
 def rotations(config: TransformerConfig) -> Tensor:
-    """cos and sin, (1 + T, 2, K / 2): the class (angle 0), then the raster, half the pairs by row and half by column."""
-    side, quarter = math.isqrt(config.num_tokens), config.head_dim // 4
-    frequency_F = BASE ** (-torch.arange(quarter) / quarter)
-    angle_SF = torch.arange(side)[:, None] * frequency_F
-    angle_TK = torch.cat([angle_SF.repeat_interleave(side, dim=0), angle_SF.repeat(side, 1)], dim=1)
-    angle_LK = F.pad(angle_TK, (0, 0, 1, 0))
-    return torch.stack([angle_LK.cos(), angle_LK.sin()], dim=1)
+    """Complex unit numbers (T, K/2): the angle of pair i of a head at each token, first half by row, second by column."""
+    side, pairs = math.isqrt(config.num_tokens), config.head_dim // 4
+    frequency_P = BASE ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
+    row_T, column_T = torch.arange(side).repeat_interleave(side), torch.arange(side).repeat(side)
+    angle_TK = torch.cat([row_T[:, None] * frequency_P, column_T[:, None] * frequency_P], dim=1)
+    return torch.polar(torch.ones_like(angle_TK), angle_TK)
 
 
-def rotate(x_BHLK: Tensor, turn: Tensor) -> Tensor:
-    """Turns pair (k, k + K / 2) of each position by its angle; `turn` is (L, 2, K / 2)."""
-    cos, sin = turn.unbind(1)
-    a, b = x_BHLK.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+def rotate(x_BHLK: Tensor, turn_LK: Tensor) -> Tensor:
+    """Neighbouring channels as one complex number, turned by the angle of its position."""
+    x = torch.view_as_complex(x_BHLK.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(x * turn_LK).flatten(-2)
