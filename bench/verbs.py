@@ -201,6 +201,8 @@ def table(arguments: Namespace) -> int:
         text = json.dumps(tables_to_json(tables), indent=2, ensure_ascii=False)
     elif arguments.format == "latex":
         text = latex.document(tables) if arguments.document else latex.render(tables)
+    elif arguments.format == "terminal" and arguments.output:
+        text = terminal.render(tables, columns=0, colour=False)
     else:
         text = {"terminal": terminal, "markdown": markdown, "csv": as_csv}[arguments.format].render(tables)
     if arguments.output:

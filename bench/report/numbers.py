@@ -16,7 +16,8 @@ def number(value: float, form: str) -> str:
             if abs(value) >= size:
                 return f"{value / size:.4g}{letter}"
         return f"{value:.4g}"
-    return format(round(value) if form.endswith("d") else value, form)
+    text = format(round(value) if form.endswith("d") else value, form)
+    return text.removeprefix("-") if not text.strip("-0.") else text  # what rounds to zero has no sign
 
 
 def measured(cell: Cell, column: Column) -> str:
