@@ -43,3 +43,4 @@ bench-kernels: setup
 
 clean:
 	rm -rf results/work .pytest_cache .mypy_cache .ruff_cache
+	find models -name '*.nb[ic]' -delete

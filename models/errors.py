@@ -9,3 +9,7 @@ class CheckpointError(ValueError):
 
 class MissingWeights(FileNotFoundError):  # noqa: N818 - named for what it is, like FileNotFoundError
     """Published weights that are not on this machine; the message says what to put where."""
+
+
+class BackendError(ValueError):
+    """An operator was asked of a backend that cannot run it here; the message says why and which ones can."""

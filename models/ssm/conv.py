@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.ssm.precision import compute_dtype
-from models.ssm.shapes import check_dims, check_shape
+from models.precision import compute_dtype
+from models.shapes import check_dims, check_shape
 
 
 class _CausalConv(torch.autograd.Function):

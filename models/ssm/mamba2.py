@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.precision import compute_dtype
+from models.shapes import check_shape
 from models.ssm import conv
 from models.ssm.linear import few_row_linear
 from models.ssm.norm import RMSNormGated
-from models.ssm.precision import compute_dtype
-from models.ssm.shapes import check_shape
 from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
 
 

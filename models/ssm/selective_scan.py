@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.ssm.precision import compute_dtype, no_autocast
-from models.ssm.shapes import check_dims, check_groups, check_shape
+from models.precision import compute_dtype, no_autocast
+from models.shapes import check_dims, check_groups, check_shape
 
 BLOCK = 1 << 16
 """Elements of (time, B, D, N) handled at once: a few such arrays stay in a second-level cache."""

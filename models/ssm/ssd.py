@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.ssm.precision import compute_dtype, no_autocast
-from models.ssm.shapes import check_dims, check_groups, check_shape
+from models.precision import compute_dtype, no_autocast
+from models.shapes import check_dims, check_groups, check_shape
 
 NO_LIMIT = (0.0, math.inf)
 STEP_BLOCK = 1 << 18

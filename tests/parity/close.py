@@ -16,3 +16,9 @@ def assert_close(actual: Any, expected: Any, what: str, *, rtol: float, atol: fl
     torch.testing.assert_close(
         actual.detach(), expected, rtol=rtol, atol=atol, msg=lambda text: f"{what}: {text}", check_dtype=False
     )
+
+
+def close(actual: Any, expected: Any, tolerance: float, what: str) -> None:
+    """Every entry within `tolerance` of the largest expected entry; the shapes must match."""
+    largest = float(expected.abs().max()) if expected.numel() else 0.0
+    assert_close(actual, expected, what, rtol=0, atol=tolerance * max(largest, 1e-30))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim",)
+PAPERS = ("aim", "snn_core")
 Adapter = Callable[["Golden"], None]
 
 
@@ -35,8 +35,13 @@ class Golden:
         return {
             name.removeprefix(prefix): torch.from_numpy(np.array(value))
             for name, value in self.arrays.items()
-            if name.startswith(prefix)
+            if name.startswith(prefix) and value.dtype.kind != "U"
         }
+
+    def part(self, prefix: str) -> dict[str, Any]:
+        """The `config` of one case of several, e.g. `part("case00/")`."""
+        config: dict[str, Any] = json.loads(str(self.arrays[f"{prefix}config"]))
+        return config
 
     def sibling(self, kind: str, other: str) -> Golden:
         """The fixture of another kind with the same suffix, e.g. the encoder that belongs to a decoder."""
