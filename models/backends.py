@@ -86,13 +86,9 @@ def missing(name: str, device: str) -> str | None:
         return None if importlib.util.find_spec("numba") else "numba is not installed"
     if name == "triton":
         return _triton_missing(device)
-    return _mamba_ssm_missing(device)
+    from models.ssm import mamba_ssm_backend
 
-
-def _mamba_ssm_missing(device: str) -> str | None:
-    if device != "cuda":
-        return f"it runs on CUDA, the tensors are on {device}"
-    return None if importlib.util.find_spec("mamba_ssm") else "mamba-ssm is not installed"
+    return mamba_ssm_backend.missing(device)
 
 
 def _triton_missing(device: str) -> str | None:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from models.shapes import check_shape
 from models.ssm import conv
 from models.ssm.mamba2 import Cache, initial_dt_bias, negative_exp, new_cache
-from models.ssm.selective_scan import selective_scan, selective_state_update
+from models.ssm.selective_scan import selective_scan
+from models.ssm.state_update import selective_state_update
 
 
 class Mamba1(nn.Module):

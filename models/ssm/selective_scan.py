@@ -6,6 +6,8 @@
 
 Everything is computed in float32 at least (complex64 at least for complex A). Shapes: B batch, D channels, L length,
 N state size, G groups of B and C; channel d reads group d // (D / G).
+Backends: `reference` takes every option on any device; `numba` (CPU), `triton` (CUDA, or its interpreter) and `mamba_ssm`
+(CUDA) take real A with B and C that vary over time, N up to 256.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
+from models import backends
 from models.precision import compute_dtype, no_autocast
 from models.shapes import check_dims, check_groups, check_shape
+from models.ssm import scan_reference
 
-BLOCK = 1 << 16
-"""Elements of (time, B, D, N) handled at once: a few such arrays stay in a second-level cache."""
+LARGEST_STATE = 256
+"""The fast backends' limit on N."""
 
 
 def selective_scan(
@@ -35,170 +39,192 @@ def selective_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     return_last_state: bool = False,
+    backend: backends.Backend | None = None,
 ) -> Any:
     """out (B, D, L) in u's dtype, or (out, last_state (B, D, N)); no gradient flows from the last state.
 
     u, delta, z (B, D, L); A (D, N); D, delta_bias (D,). B and C are constant (D, N), variable (B, N, L) or grouped
     (B, G, N, L); for complex A the constant ones are complex, the others real (.., N, 2L) with re and im interleaved.
-    Raises ValueError naming the argument of the wrong shape.
+    Raises ValueError naming the argument of the wrong shape, BackendError for a backend that cannot take the call.
     """
     _check_scan(u, delta, A, B, C, D, z, delta_bias)
+    name = backends.choose("selective_scan", backend, backends.device_of(u, delta, A, B, C), _refusals(A, B, C))
     real = compute_dtype(u)
     state = torch.promote_types(A.dtype, real)
     with no_autocast(u):
-        u_, dt = u.to(real), delta.to(real)
-        if delta_bias is not None:
-            dt = dt + delta_bias.to(real).unsqueeze(-1)
-        if delta_softplus:
-            dt = F.softplus(dt, threshold=20.0)
-        B_, C_ = _time_major(B, A, state), _time_major(C, A, state)
-        groups = max(B_.shape[2], C_.shape[2])  # a constant one counts as one group of all channels
-        B_, C_ = _regroup(B_, groups), _regroup(C_, groups)
-        arguments = [_split_channels(value.permute(2, 0, 1), groups) for value in (u_, dt)]
-        A_GRN = A.to(state).view(groups, -1, A.shape[1])
-        keep = torch.is_grad_enabled() and any(v.requires_grad for v in (u_, dt, A_GRN, B_, C_))
-        y, last = _SelectiveScan.apply(*arguments, A_GRN, B_, C_, keep)
-        y = y.flatten(2).permute(1, 2, 0)
-        if D is not None:
-            y = torch.addcmul(y, u_, D.to(real).unsqueeze(-1))
-        if z is not None:
-            y = y * F.silu(z.to(real))
-        y = y.to(u.dtype)
-    return (y, last.flatten(1, 2)) if return_last_state else y
+        B_, C_ = (value.to(state if value.is_complex() or value.dim() == 2 else real) for value in (B, C))
+        others = (None if value is None else value.to(real) for value in (D, z, delta_bias))
+        arguments = (u.to(real), delta.to(real), A.to(state), B_, C_, *others)
+        keep = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in arguments)
+        out, last, _, _ = _selective_scan(*arguments, delta_softplus, keep, name)
+    out = out.to(u.dtype)
+    return (out, last) if return_last_state else out
 
 
-@torch.no_grad()
-def selective_state_update(
-    state: Tensor,
-    x: Tensor,
-    dt: Tensor,
+def _refusals(A: Tensor, B: Tensor, C: Tensor) -> dict[str, backends.Refusal]:
+    def why() -> str | None:
+        if A.is_complex():
+            return "A is complex"
+        if B.dim() == 2 or C.dim() == 2:
+            return "B or C is constant over time"
+        return f"N is {A.shape[1]}, at most {LARGEST_STATE} is accepted" if A.shape[1] > LARGEST_STATE else None
+
+    return {"reference": lambda: None, "numba": why, "triton": why, "mamba_ssm": why}
+
+
+def _backend(name: str) -> Any:
+    """The module with `scan_forward` and `scan_backward` of a backend."""
+    if name == "reference":
+        return scan_reference
+    if name == "numba":
+        from models.ssm import numba_backend
+
+        return numba_backend
+    if name == "triton":
+        from models.ssm import triton_backend
+
+        return triton_backend
+    from models.ssm import mamba_ssm_backend
+
+    return mamba_ssm_backend
+
+
+@custom_op("retable::selective_scan", mutates_args=())
+def _selective_scan(
+    u: Tensor,
+    delta: Tensor,
     A: Tensor,
     B: Tensor,
     C: Tensor,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-) -> Tensor:
-    """One step: out in x's dtype; `state` (B, D, N) or (B, H, P, N) moves on in place. Without gradient; real A only.
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    softplus: bool,
+    keep: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(out, last state, states that the backward pass starts from, y where z needs it); both last empty unless `keep`."""
+    dt = _discretise(delta, delta_bias, softplus)
+    y, states, last = _backend(backend).scan_forward(u, dt, A, _grouped(B), _grouped(C), keep)
+    out = y if D is None else torch.addcmul(y, u, D.unsqueeze(-1))
+    if z is None:
+        return _by_channel(out), last, states, u.new_empty(0)
+    return _by_channel(out * F.silu(z)), last, states, out if keep else u.new_empty(0)
 
-    x, dt, z (B, D) or (B, H, P); A (D, N) or (H, P, N);
-    D, dt_bias (D) or (H, P); B, C (B, N), with heads also (B, G, N).
-    """
-    _check_step(state, x, dt, A, B, C, D, z, dt_bias)
-    real = compute_dtype(x)
-    x_, step = x.to(real), dt.to(real)
-    if dt_bias is not None:
-        step = step + dt_bias.to(real)
-    if dt_softplus:
-        step = F.softplus(step, threshold=20.0)
-    if B.dim() == 3:
-        B, C = (value.repeat_interleave(x.shape[1] // value.shape[1], dim=1) for value in (B, C))
-    while B.dim() < state.dim():
-        B, C = B.unsqueeze(-2), C.unsqueeze(-2)
-    new = state.to(real).mul_((step.unsqueeze(-1) * A.to(real)).exp_())
-    new.addcmul_((step * x_).unsqueeze(-1), B.to(real))
-    if new is not state:
-        state.copy_(new)
-    y = (new * C.to(real)).sum(-1)
-    if D is not None:
-        y.addcmul_(x_, D.to(real))
+
+@_selective_scan.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    softplus: bool,
+    keep: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    b, d, length = u.shape
+    last = A.new_empty(b, *A.shape)
+    states = _backend(backend).states_shape(b, d, length, A.shape[1]) if keep else (0,)
+    y = u.new_empty(b, length, d).mT if z is not None and keep else u.new_empty(0)
+    return u.new_empty(b, length, d).mT, last, A.new_empty(states), y
+
+
+@custom_op("retable::selective_scan_backward", mutates_args=())
+def _selective_scan_backward(
+    dout: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    states: Tensor,
+    y: Tensor,
+    softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the eight tensors in their order; that of an absent one is empty."""
+    dD, dz, dbias = (u.new_empty(0) for _ in range(3))
     if z is not None:
-        y = y * F.silu(z.to(real))
-    return y.to(x.dtype)
+        sigma = torch.sigmoid(z)
+        gate = z * sigma
+        dz = _by_channel(dout * y * (sigma + gate * (1 - sigma)))
+        dout = dout * gate
+    dt = _discretise(delta, delta_bias, softplus)
+    du, ddelta, dA, dB, dC = _backend(backend).scan_backward(u, dt, A, _grouped(B), _grouped(C), states, dout)
+    if D is not None:
+        du = torch.addcmul(du, dout, D.unsqueeze(-1))
+        dD = (dout * u).sum((0, 2))
+    if softplus:
+        ddelta = ddelta * -torch.expm1(-dt)  # the sigmoid of what softplus saw; 1 - e^-20 above its threshold
+    if delta_bias is not None:
+        dbias = ddelta.sum((0, 2))
+    return _by_channel(du), _by_channel(ddelta), dA, dB.reshape(B.shape), dC.reshape(C.shape), dD, dz, dbias
 
 
-class _SelectiveScan(torch.autograd.Function):
-    """y and the last state from time-major inputs; a block of time steps shares every operation but the recurrence.
+@_selective_scan_backward.register_fake
+def _(
+    dout: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    states: Tensor,
+    y: Tensor,
+    softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def like(value: Tensor | None) -> Tensor:
+        return u.new_empty(0) if value is None else value.new_empty(value.shape)
 
-    Complex numbers follow torch's convention (gradients are conjugate Wirtinger derivatives times two), so with
-    g_l = dL/dx_l and a_l = exp(delta_l A):  g_l = (2) dy_l conj(C_l) + conj(a_{l+1}) g_{l+1}.
-    u, delta (L, B, G, R) real; A (G, R, N); B, C (L or 1, B or 1, G, R or 1, N).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, keep: bool
-    ) -> tuple[Tensor, Tensor]:
-        shape = (*u.shape, A.shape[-1])
-        states = A.new_empty(shape) if keep else None
-        y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-        x = A.new_zeros(shape[1:])
-        for rows in _blocks(shape):
-            a = (delta[rows].unsqueeze(-1) * A).exp_()
-            b = (delta[rows] * u[rows]).unsqueeze(-1) * _rows(B, rows)
-            block = b if states is None else states[rows]
-            for a_l, b_l, x_l in zip(a.unbind(), b.unbind(), block.unbind(), strict=True):
-                x = torch.addcmul(b_l, a_l, x, out=x_l)
-            y_block = torch.linalg.vecdot(_rows(C, rows).conj(), block)
-            y[rows] = 2 * y_block.real if A.is_complex() else y_block
-        last = x.clone()
-        ctx.mark_non_differentiable(last)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(u, delta, A, B, C, states)
-        return y, last
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-        u, delta, A, B, C, states = ctx.saved_tensors
-        if dy is None:
-            return (None,) * 6
-        du, ddelta = torch.empty_like(u), torch.empty_like(delta)
-        dA, dB, dC = (torch.zeros_like(value) for value in (A, B, C))
-        dy = (2 * dy if A.is_complex() else dy).unsqueeze(-1)
-        carry = A.new_zeros(states.shape[1:])  # conj(a_{l+1}) g_{l+1}
-        for rows in reversed(_blocks(states.shape)):
-            a = (delta[rows].unsqueeze(-1) * A).exp_()
-            B_l = _rows(B, rows)
-            g = dy[rows] * _rows(C, rows).conj()
-            _rows(dC, rows).add_((dy[rows] * states[rows].conj()).sum_to_size(_rows(C, rows).shape))
-            first = rows.start == 0
-            for a_l, g_l in zip(reversed(a.unbind()), reversed(g.unbind()), strict=True):
-                g_l.add_(carry)
-                torch.mul(g_l, a_l.conj(), out=carry)
-            _rows(dB, rows).add_((g * (delta[rows] * u[rows]).unsqueeze(-1)).sum_to_size(B_l.shape))
-            dub = (g * B_l.conj()).sum(-1).real
-            du[rows] = dub * delta[rows]
-            ddelta[rows] = dub * u[rows]
-            inner = slice(rows.start + first, rows.stop)  # x_{-1} = 0 leaves no trace in dA
-            before = states[inner.start - 1 : inner.stop - 1]
-            da = g[first:].mul_(a[first:].conj()).mul_(before.conj())
-            ddelta[inner] += (da * A.conj()).sum(-1).real
-            dA += (da * delta[inner].unsqueeze(-1)).sum((0, 1))
-        return du, ddelta, dA, dB, dC, None
+    b, d, length = u.shape
+    du, ddelta, dz = (u.new_empty(b, length, d).mT for _ in range(3))
+    return du, ddelta, like(A), like(B), like(C), like(D), dz if z is not None else like(z), like(delta_bias)
 
 
-def _blocks(shape: tuple[int, ...]) -> list[slice]:
-    """Time slices of at most BLOCK elements each, one step at least."""
-    length, width = shape[0], max(1, int(torch.Size(shape[1:]).numel()))
-    steps = max(1, BLOCK // width)
-    return [slice(start, min(start + steps, length)) for start in range(0, length, steps)]
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.softplus, _, ctx.backend = inputs
+    _, last, states, y = output
+    ctx.mark_non_differentiable(last, states, y)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, states, y)
 
 
-def _rows(value: Tensor, rows: slice) -> Tensor:
-    """The block's part of B or C; a constant one serves every block."""
-    return value if value.shape[0] == 1 else value[rows]
+def _differentiate(ctx: Any, dout: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if dout is None:
+        return (None,) * 11
+    *tensors, states, y = ctx.saved_tensors
+    grads = _selective_scan_backward(dout, *tensors, states, y, ctx.softplus, ctx.backend)
+    return *(None if value is None else grad for grad, value in zip(grads, tensors, strict=True)), None, None, None
 
 
-def _time_major(value: Tensor, A: Tensor, dtype: torch.dtype) -> Tensor:
-    """B or C as (L, B, G, 1, N), a constant one as (1, 1, 1, D, N)."""
-    if value.dim() == 2:
-        return value.to(dtype)[None, None, None]
-    if A.is_complex():
-        value = torch.view_as_complex(value.to(dtype.to_real()).unflatten(-1, (-1, 2)).contiguous())
-    value = value.unsqueeze(1) if value.dim() == 3 else value
-    return value.to(dtype).permute(3, 0, 1, 2).unsqueeze(3).contiguous()
+_selective_scan.register_autograd(_differentiate, setup_context=_keep)
 
 
-def _regroup(value: Tensor, groups: int) -> Tensor:
-    """A constant (1, 1, 1, D, N) as (1, 1, G, R, N); a variable one with one group broadcasts as it is."""
-    return value if value.shape[3] == 1 else value.reshape(1, 1, groups, -1, value.shape[4])
+def _discretise(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:
+    """softplus(delta + bias), the identity above 20."""
+    dt = delta if bias is None else delta + bias.unsqueeze(-1)
+    return F.softplus(dt, threshold=20.0) if softplus else dt
 
 
-def _split_channels(value: Tensor, groups: int) -> Tensor:
-    """(L, B, D) as (L, B, G, R), contiguous."""
-    return value.contiguous().unflatten(2, (groups, -1))
+def _grouped(value: Tensor) -> Tensor:
+    """B or C with its axis of groups."""
+    return value.unsqueeze(1) if value.dim() == 3 else value
+
+
+def _by_channel(value: Tensor) -> Tensor:
+    """(B, D, L) over memory laid out (B, L, D), the layout of every output."""
+    return value.mT.contiguous().mT
 
 
 def _check_scan(
@@ -232,35 +258,3 @@ def _check_scan(
         if value.dim() == 4:
             check_groups(name, value.shape[1], d)
         check_shape(name, value, *{2: (d, n), 3: (b, n, steps), 4: (b, *value.shape[1:2], n, steps)}[value.dim()])
-
-
-def _check_step(
-    state: Tensor,
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-) -> None:
-    if state.dim() not in (3, 4):
-        raise ValueError(f"state must be (B, D, N) or (B, H, P, N), not {tuple(state.shape)}")
-    batch, *channels, n = state.shape
-    if A.is_complex() or state.is_complex():
-        raise ValueError("A and state must be real: the step exists for real A only")
-    check_shape("x", x, batch, *channels)
-    check_shape("dt", dt, batch, *channels)
-    check_shape("A", A, *channels, n)
-    for name, value in (("B", B), ("C", C)):
-        if value.dim() == 3 and len(channels) == 2:
-            check_groups(name, value.shape[1], channels[0])
-            check_shape(name, value, batch, value.shape[1], n)
-        else:
-            check_shape(name, value, batch, n)
-    if B.dim() != C.dim():
-        raise ValueError(f"C must have groups as B has, not {tuple(C.shape)}")
-    check_shape("D", D, *channels)
-    check_shape("z", z, batch, *channels)
-    check_shape("dt_bias", dt_bias, *channels)

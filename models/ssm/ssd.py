@@ -3,12 +3,8 @@
     S_t = exp(dt_t A) S_{t-1} + dt_t x_t B_t^T            S (P, N) for every head, S_{-1} = the initial state or 0
     y_t = S_t C_t + D x_t                                 head h reads group h // (H / G) of B and C
 
-With c_i = sum_{j <= i} dt_j A inside a chunk of Q tokens that S enters, and X = dt x:
-
-    Y_i  = sum_{j <= i} exp(c_i - c_j) (C_i . B_j) X_j  +  exp(c_i) S C_i
-    S'   = sum_j exp(c_Q - c_j) X_j B_j^T               +  exp(c_Q) S
-
-Shapes: B batch, L length, H heads, P head size, G groups, R = H / G heads a group, N state size; K chunks of Q tokens.
+The scan is computed in chunks (`models.ssm.ssd_chunks`). Shapes: B batch, L length, H heads, P head size, G groups,
+N state size. The step has the backends `reference`, `numba` (CPU) and `triton` (CUDA, or its interpreter).
 """
 
 from __future__ import annotations
@@ -19,14 +15,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
+from models import backends
 from models.precision import compute_dtype, no_autocast
 from models.shapes import check_dims, check_groups, check_shape
+from models.ssm import ssd_chunks
 
 NO_LIMIT = (0.0, math.inf)
-STEP_BLOCK = 1 << 18
-"""State elements that a CPU step updates at once: the three passes over them stay in the second-level cache."""
 
 
 def ssd_scan(
@@ -44,6 +40,7 @@ def ssd_scan(
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = NO_LIMIT,
     return_final_states: bool = False,
+    backend: backends.Backend | None = None,
 ) -> Any:
     """y_BLHP in x's dtype, or (y, final_states_BHPN in float32 at least).
 
@@ -55,6 +52,7 @@ def ssd_scan(
     _check_scan(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D, z, dt_bias, initial_states)
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, not {chunk_size}")
+    name = backends.choose("ssd_scan", backend, backends.device_of(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN), _SCANS)
     compute = compute_dtype(x_BLHP)
     length = x_BLHP.shape[1]
     chunk = min(chunk_size, max(length, 1))
@@ -64,9 +62,113 @@ def ssd_scan(
         dt = discretise(dt_BLH.to(compute), dt_bias, dt_softplus, dt_limit)
         states = None if initial_states is None else initial_states.to(compute)
         padded = (_pad(value, padding) for value in (x, dt)), (_pad(value, padding) for value in (B, C))
-        y, final = _SSD.apply(*padded[0], A, *padded[1], states, chunk, return_final_states)
+        inputs = (*padded[0], A, *padded[1], states)
+        keep = torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in inputs)
+        y, final, *_ = _ssd_scan(*inputs, chunk, return_final_states, keep, name)
         y = _skip_and_gate(y[:, :length], x, D, z).to(x_BLHP.dtype)
     return (y, final) if return_final_states else y
+
+
+_SCANS: dict[str, backends.Refusal] = {"reference": lambda: None}
+"""The chunked form is matrix products, which are the BLAS's on every device; there is no other backend."""
+
+
+@custom_op("retable::ssd_scan", mutates_args=())
+def _ssd_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    initial: Tensor | None,
+    chunk: int,
+    want_final: bool,
+    keep: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y, the final state or an empty tensor, and what the backward pass starts from, empty unless `keep`."""
+    y, final, kept = ssd_chunks.forward(x, dt, A, B, C, initial, chunk, want_final)
+    return y, final, *(kept if keep else (x.new_empty(0) for _ in kept))
+
+
+@_ssd_scan.register_fake
+def _(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    initial: Tensor | None,
+    chunk: int,
+    want_final: bool,
+    keep: bool,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    shapes = ssd_chunks.kept_shapes(x, B, chunk, initial is not None, want_final) if keep else [(0,)] * 4
+    batch, _, heads, size = x.shape
+    final = x.new_empty((batch, heads, size, B.shape[3]) if want_final else (0,))
+    return x.new_empty(x.shape), final, *(x.new_empty(shape) for shape in shapes)
+
+
+@custom_op("retable::ssd_scan_backward", mutates_args=())
+def _ssd_scan_backward(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    y: Tensor,
+    decay: Tensor,
+    CB: Tensor,
+    before: Tensor,
+    after: Tensor,
+    chunk: int,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, dt, A, B, C and of the initial state, which is empty where no chunk is preceded by a state."""
+    kept = ssd_chunks.Kept(decay, CB, before, after)
+    return ssd_chunks.backward(x, dt, A, B, C, y, kept, dy, dfinal, chunk)
+
+
+@_ssd_scan_backward.register_fake
+def _(
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    y: Tensor,
+    decay: Tensor,
+    CB: Tensor,
+    before: Tensor,
+    after: Tensor,
+    chunk: int,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    b, _, H, P = x.shape
+    dinitial = x.new_empty((b, H, P, B.shape[3]) if before.numel() else (0,))
+    return *(value.new_empty(value.shape) for value in (x, dt, A, B, C)), dinitial
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, initial, ctx.chunk, _, _, ctx.backend = inputs
+    y, _, *kept = output
+    ctx.mark_non_differentiable(*kept)
+    ctx.set_materialize_grads(False)
+    ctx.has_initial = initial is not None
+    ctx.save_for_backward(*tensors, y, *kept)
+
+
+def _differentiate(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    *grads, dinitial = _ssd_scan_backward(dy, dfinal, *ctx.saved_tensors, ctx.chunk, ctx.backend)
+    return *grads, dinitial if ctx.has_initial else None, None, None, None, None
+
+
+_ssd_scan.register_autograd(_differentiate, setup_context=_keep)
 
 
 @torch.no_grad()
@@ -83,32 +185,51 @@ def ssd_step(
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = NO_LIMIT,
+    backend: backends.Backend | None = None,
 ) -> Tensor:
     """One step of `ssd_scan`: y_BHP in x's dtype; `state_BHPN` moves on in place. Without gradient."""
     _check_step(state_BHPN, x_BHP, dt_BH, A_H, B_BGN, C_BGN, D, z, dt_bias)
+    name = backends.choose("ssd_step", backend, backends.device_of(state_BHPN, x_BHP, dt_BH, A_H, B_BGN, C_BGN), _STEPS)
     compute = compute_dtype(x_BHP)
-    (batch, heads, headdim, size), groups = state_BHPN.shape, B_BGN.shape[1]
-    x, B, C = (value.to(compute) for value in (x_BHP, B_BGN, C_BGN))
+    x, A, B, C = (value.to(compute) for value in (x_BHP, A_H, B_BGN, C_BGN))
     dt = discretise(dt_BH.to(compute), dt_bias, dt_softplus, dt_limit)
-    decay_BH11 = (dt * A_H.to(compute)).exp_()[:, :, None, None]
-    state = state_BHPN.to(compute)
-    whole = state.is_cuda or state.numel() <= STEP_BLOCK
-    rows = max(1, batch) if whole else max(1, STEP_BLOCK // (heads * headdim * size))
-    # The same memory seen by head, to decay, and by group, to meet B and C; M = R P rows a group.
-    M = heads // groups * headdim
-    state_gMN = state.view(batch * groups, M, size)
-    xdt_gM1 = (x * dt.unsqueeze(-1)).reshape(batch * groups, M, 1)
-    B_g1N, C_gN1 = B.reshape(batch * groups, 1, size), C.reshape(batch * groups, size, 1)
-    y_gM1 = torch.empty_like(xdt_gM1)
-    by_head = (value.split(rows) for value in (state, decay_BH11))
-    by_group = (value.split(rows * groups) for value in (state_gMN, xdt_gM1, B_g1N, C_gN1, y_gM1))
-    for s, decay, s_g, xdt, b, c, y in zip(*by_head, *by_group, strict=True):
-        s.mul_(decay)
-        s_g.addcmul_(xdt, b)
-        torch.bmm(s_g, c, out=y)
-    if state is not state_BHPN:
-        state_BHPN.copy_(state)
-    return _skip_and_gate(y_gM1.view(x.shape), x, D, z).to(x_BHP.dtype)
+    y = _ssd_step(state_BHPN, x, dt, A, B, C, name)
+    return _skip_and_gate(y, x, D, z).to(x_BHP.dtype)
+
+
+_STEPS: dict[str, backends.Refusal] = {"reference": lambda: None, "numba": lambda: None, "triton": lambda: None}
+
+
+@custom_op("retable::ssd_step", mutates_args=("state",))
+def _ssd_step(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backend: str) -> Tensor:
+    """y (B, H, P); the backends work on a copy of a state of another dtype or layout."""
+    work = state.to(x.dtype).contiguous()
+    if backend == "numba":
+        from models.ssm import numba_backend
+
+        y = numba_backend.ssd_step(work, x, dt, A, B, C)
+    elif backend == "triton":
+        from models.ssm import triton_backend
+
+        y = triton_backend.ssd_step(work, x, dt, A, B, C)
+    else:
+        y = _step(work, x, dt, A, B, C)
+    if work is not state:
+        state.copy_(work)
+    return y
+
+
+@_ssd_step.register_fake
+def _(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backend: str) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _step(state_BHPN: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """S = exp(dt A) S + dt x B^T, y = S C, head h with group h // (H / G)."""
+    share = x.shape[1] // B.shape[1]
+    B_BH1N, C_BHN1 = (value.repeat_interleave(share, dim=1) for value in (B.unsqueeze(2), C.unsqueeze(3)))
+    state_BHPN.mul_((dt * A).exp_()[:, :, None, None]).addcmul_((x * dt.unsqueeze(-1)).unsqueeze(-1), B_BH1N)
+    return (state_BHPN @ C_BHN1).squeeze(-1)
 
 
 def discretise(dt: Tensor, bias: Tensor | None, softplus: bool, limit: tuple[float, float]) -> Tensor:
@@ -133,99 +254,6 @@ def _skip_and_gate(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> 
 def _pad(value: Tensor, count: int) -> Tensor:
     """`count` zero tokens behind dimension 1; dt = 0 makes them leave the state as it is."""
     return F.pad(value, (0, 0) * (value.dim() - 2) + (0, count)) if count else value
-
-
-class _SSD(torch.autograd.Function):
-    """The chunked form above with a hand-written derivative, about 1.5 times as fast as the recorded one.
-
-    Nothing of size Q x Q is reduced for the gradient of c: by Y_i = sum_j M_ij X_j + ..., the decay's gradient is
-    dc_i = dY_i . Y_i - X_i . dX_i inside a chunk, and <dS', S'> reaches every token of the chunk that S' leaves.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        dt: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        initial: Tensor | None,
-        Q: int,
-        want_final: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        (b, L, H, P), (G, N) = x.shape, B.shape[2:]
-        K, R = L // Q, H // G
-        X_BLHP = (x * dt.unsqueeze(-1)).contiguous()
-        X_BKQHP = X_BLHP.view(b, K, Q, H, P)
-        B_BKGQN, C_BKGQN = (value.reshape(b, K, Q, G, N).transpose(2, 3) for value in (B, C))
-        c_BKQH = (dt * A).reshape(b, K, Q, H).cumsum(2)
-        c_BKHQ = c_BKQH.transpose(2, 3).contiguous()
-        decay_BKHQQ = torch.sub(c_BKHQ.unsqueeze(-1), c_BKHQ.unsqueeze(-2)).exp_().tril_()
-        CB_BKGQQ = C_BKGQN @ B_BKGQN.mT
-        M = (decay_BKHQQ.view(b, K, G, R, Q, Q) * CB_BKGQQ.unsqueeze(3)).view(b, K, H, Q, Q)
-        Y = (M @ X_BKQHP.transpose(2, 3)).transpose(2, 3)
-        before = after = None
-        if K > 1 or initial is not None or want_final:
-            rest_BKQH1 = (c_BKQH[:, :, -1:] - c_BKQH).exp_().unsqueeze(-1)
-            X_end = (X_BKQHP * rest_BKQH1).reshape(b, K, Q, G, R * P).transpose(2, 3)
-            after = (X_end.mT @ B_BKGQN).view(b, K, H, P, N)
-            whole = c_BKHQ[..., -1].exp()[..., None, None]
-            first = after.new_zeros(b, 1, H, P, N) if initial is None else initial.unsqueeze(1)
-            for k in range(K):
-                after[:, k].addcmul_(after[:, k - 1] if k else first[:, 0], whole[:, k])
-            if K > 1 or initial is not None:
-                before = torch.cat([first, after[:, :-1]], dim=1)
-                Y_state = (C_BKGQN @ before.view(b, K, G, R * P, N).mT).transpose(2, 3).reshape(b, K, Q, H, P)
-                Y = torch.addcmul(Y, Y_state, c_BKQH.exp().unsqueeze(-1))
-        y = Y.reshape(b, L, H, P)
-        ctx.set_materialize_grads(False)
-        ctx.chunk = Q
-        ctx.save_for_backward(x, dt, A, B, C, X_BLHP, c_BKQH, decay_BKHQQ, CB_BKGQQ, before, after, y)
-        return y, after[:, -1].clone() if want_final and after is not None else None
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, dt, A, B, C, X_BLHP, c_BKQH, decay_BKHQQ, CB_BKGQQ, before, after, y = ctx.saved_tensors
-        (b, L, H, P), (G, N) = x.shape, B.shape[2:]
-        Q = ctx.chunk
-        K, R = L // Q, H // G
-        dy = torch.zeros_like(y) if dy is None else dy.contiguous()
-        X_BKQHP, dY_BKQHP = X_BLHP.view(b, K, Q, H, P), dy.view(b, K, Q, H, P)
-        B_BKGQN, C_BKGQN = (value.reshape(b, K, Q, G, N).transpose(2, 3) for value in (B, C))
-        dY_BKHQP = dY_BKQHP.transpose(2, 3).contiguous()
-        M = (decay_BKHQQ.view(b, K, G, R, Q, Q) * CB_BKGQQ.unsqueeze(3)).view(b, K, H, Q, Q)
-        dX = (M.mT @ dY_BKHQP).transpose(2, 3)
-        dM = dY_BKHQP @ X_BKQHP.permute(0, 1, 3, 4, 2)
-        dCB = dM.mul_(decay_BKHQQ).view(b, K, G, R, Q, Q).sum(3)
-        dC, dB = dCB @ B_BKGQN, dCB.mT @ C_BKGQN
-        dinitial = dc_end = None
-        if after is not None:
-            whole = c_BKQH[:, :, -1].exp()[..., None, None]
-            dafter = torch.empty_like(after)
-            dafter[:, -1] = 0 if dfinal is None else dfinal
-            if before is not None:
-                dY_decayed = (dY_BKQHP * c_BKQH.exp().unsqueeze(-1)).reshape(b, K, Q, G, R * P).transpose(2, 3)
-                dC += dY_decayed @ before.view(b, K, G, R * P, N)
-                dbefore = (dY_decayed.mT @ C_BKGQN).view(b, K, H, P, N)
-                for k in reversed(range(1, K)):
-                    torch.addcmul(dbefore[:, k], dafter[:, k], whole[:, k], out=dafter[:, k - 1])
-                if ctx.needs_input_grad[5]:
-                    dinitial = torch.addcmul(dbefore[:, 0], dafter[:, 0], whole[:, 0])
-            dS = dafter.view(b, K, G, R * P, N)
-            rest_BKQH1 = (c_BKQH[:, :, -1:] - c_BKQH).exp_().unsqueeze(-1)
-            dX = torch.addcmul(dX, (B_BKGQN @ dS.mT).transpose(2, 3).reshape(b, K, Q, H, P), rest_BKQH1)
-            dB += (X_BKQHP * rest_BKQH1).reshape(b, K, Q, G, R * P).transpose(2, 3) @ dS
-            dc_end = (dafter * after).sum((-1, -2))[:, :, None]
-        dX = dX.reshape(b, L, H, P)
-        dX_x = (dX * x).sum(-1)
-        dc = (dy * y).sum(-1).sub_(dt * dX_x).view(b, K, Q, H)
-        da = dc.flip(2).cumsum(2).flip(2)
-        da = (da if dc_end is None else da.add_(dc_end)).view(b, L, H)
-        dA = (da * dt).sum((0, 1))
-        dB, dC = (value.transpose(2, 3).reshape(B.shape) for value in (dB, dC))
-        return dX * dt.unsqueeze(-1), torch.addcmul(dX_x, da, A), dA, dB, dC, dinitial, None, None
 
 
 def _check_scan(

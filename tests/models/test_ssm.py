@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.ssm.selective_scan import selective_scan, selective_state_update
+from models.ssm.selective_scan import selective_scan
 from models.ssm.ssd import ssd_scan, ssd_step
+from models.ssm.state_update import selective_state_update
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -102,16 +103,6 @@ def test_ssd_scan_and_step_are_the_recurrence(
     torch.testing.assert_close(state, want_state, **CLOSE)
 
 
-def test_ssd_step_in_cache_sized_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = ssd_case(b=5, length=1, h=4, p=3, g=2, n=2)
-    args = [value[:, 0] if value.dim() > 1 else value for value in split(case)[0]]
-    states = [case["initial_states"].clone() for _ in range(2)]
-    whole = ssd_step(states[0], *args)
-    monkeypatch.setattr("models.ssm.ssd.STEP_BLOCK", 50)  # two sequences of 24 elements a block, five in all
-    torch.testing.assert_close(ssd_step(states[1], *args), whole)
-    torch.testing.assert_close(states[1], states[0])
-
-
 def test_ssd_head_dimension_of_d_and_negative_dt() -> None:
     case = ssd_case(b=2, length=5, h=2, p=3, g=1, n=2)
     scanned, _ = split(case)
@@ -190,7 +181,7 @@ def scan_recurrence(case: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
 def test_selective_scan_is_the_recurrence(
     kind: str, complex_a: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.ssm.selective_scan.BLOCK", block)
+    monkeypatch.setattr("models.ssm.scan_reference.BLOCK", block)
     case = scan_case(kind, complex_a)
     want, want_state = (torch.from_numpy(value) for value in scan_recurrence(case))
     for recorded in (False, True):
@@ -206,7 +197,7 @@ def test_selective_scan_is_the_recurrence(
     ("kind_b", "kind_c"), [("constant", "grouped"), ("variable", "variable"), ("grouped", "variable")]
 )
 def test_selective_scan_gradients(kind_b: str, kind_c: str, complex_a: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.ssm.selective_scan.BLOCK", 50)  # several blocks of two time steps
+    monkeypatch.setattr("models.ssm.scan_reference.BLOCK", 50)  # several blocks of two time steps
     case = scan_case(kind_b, complex_a, length=5) | {"C": scan_case(kind_c, complex_a, length=5)["C"]}
     leaves = [value.requires_grad_() for value in case.values()]
     assert torch.autograd.gradcheck(lambda *values: selective_scan(*values, delta_softplus=True), leaves)
