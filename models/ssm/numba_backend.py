@@ -50,6 +50,16 @@ def scan_backward(
     return du.mT, ddelta.mT, dA.sum(0).mT.contiguous(), *grads  # type: ignore[return-value]
 
 
+def softplus(delta: Tensor, bias: Tensor | None) -> Tensor:
+    """softplus(delta + bias) (B, D, L); torch's log1p takes ten times as long."""
+    x = delta.mT.contiguous()
+    y = torch.empty_like(x)
+    start = x.new_zeros(x.shape[2]) if bias is None else bias
+    arrays = [_array(value) for value in (x.flatten(0, 1), start, y.flatten(0, 1))]
+    spread(lambda a, z: kernels.softplus_rows(a, z, *arrays), len(arrays[0]), x.numel() >= WORTH_THREADS)
+    return y.mT
+
+
 def state_update(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """y (B, D) for state (B, D, N), which moves on in place."""
     y = torch.empty_like(x)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from models.numba_math import exp
+from models.numba_math import exp, softplus
 
 CHUNK = 16
 """Steps between two kept states."""
@@ -29,6 +29,14 @@ def _unit(item, groups, blocks, share, lanes):
     b, rest = divmod(item, groups * blocks)
     g, block = divmod(rest, blocks)
     return b, g, g * share + block * lanes, min(lanes, share - block * lanes)
+
+
+@_kernel
+def softplus_rows(start, stop, x, bias, y):
+    """y = softplus(x + bias) for rows start ... stop - 1 of (rows, D)."""
+    for row in range(start, stop):
+        for d in range(bias.size):
+            y[row, d] = softplus(x[row, d] + bias[d])
 
 
 @_kernel

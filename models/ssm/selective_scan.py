@@ -104,12 +104,13 @@ def _selective_scan(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(out, last state, states that the backward pass starts from, y where z needs it); both last empty unless `keep`."""
-    dt = _discretise(delta, delta_bias, softplus)
+    u, delta = _by_channel(u), _by_channel(delta)
+    dt = _discretise(delta, delta_bias, softplus, backend)
     y, states, last = _backend(backend).scan_forward(u, dt, A, _grouped(B), _grouped(C), keep)
     out = y if D is None else torch.addcmul(y, u, D.unsqueeze(-1))
     if z is None:
         return _by_channel(out), last, states, u.new_empty(0)
-    return _by_channel(out * F.silu(z)), last, states, out if keep else u.new_empty(0)
+    return _by_channel(out * F.silu(_by_channel(z))), last, states, out if keep else u.new_empty(0)
 
 
 @_selective_scan.register_fake
@@ -151,18 +152,21 @@ def _selective_scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the eight tensors in their order; that of an absent one is empty."""
     dD, dz, dbias = (u.new_empty(0) for _ in range(3))
+    u, delta, dout = _by_channel(u), _by_channel(delta), _by_channel(dout)
     if z is not None:
+        z = _by_channel(z)
         sigma = torch.sigmoid(z)
         gate = z * sigma
-        dz = _by_channel(dout * y * (sigma + gate * (1 - sigma)))
+        dz = _by_channel(torch.addcmul(gate, sigma, 1 - gate).mul_(y).mul_(dout))
         dout = dout * gate
-    dt = _discretise(delta, delta_bias, softplus)
+    dt = _discretise(delta, delta_bias, softplus, backend)
     du, ddelta, dA, dB, dC = _backend(backend).scan_backward(u, dt, A, _grouped(B), _grouped(C), states, dout)
     if D is not None:
         du = torch.addcmul(du, dout, D.unsqueeze(-1))
         dD = (dout * u).sum((0, 2))
     if softplus:
-        ddelta = ddelta * -torch.expm1(-dt)  # the sigmoid of what softplus saw; 1 - e^-20 above its threshold
+        raw = delta if delta_bias is None else delta + delta_bias.unsqueeze(-1)
+        ddelta = ddelta * torch.sigmoid(raw)  # 1 to the last digit above softplus' threshold
     if delta_bias is not None:
         dbias = ddelta.sum((0, 2))
     return _by_channel(du), _by_channel(ddelta), dA, dB.reshape(B.shape), dC.reshape(C.shape), dD, dz, dbias
@@ -211,8 +215,12 @@ def _differentiate(ctx: Any, dout: Tensor | None, *_: Tensor | None) -> tuple[Te
 _selective_scan.register_autograd(_differentiate, setup_context=_keep)
 
 
-def _discretise(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:
+def _discretise(delta: Tensor, bias: Tensor | None, softplus: bool, backend: str) -> Tensor:
     """softplus(delta + bias), the identity above 20."""
+    if softplus and backend == "numba":
+        from models.ssm import numba_backend
+
+        return numba_backend.softplus(delta, bias)
     dt = delta if bias is None else delta + bias.unsqueeze(-1)
     return F.softplus(dt, threshold=20.0) if softplus else dt
 
