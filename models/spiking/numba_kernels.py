@@ -170,7 +170,7 @@ def _slopes(h, ds, plan, surrogate, alpha):
 
 @_kernel
 def _back_step(h, ds, dv, given, out, plan, flags):
-    """d L / d h_t from that of v_t in dv and of s_t in `given`; dv moves on to v_{t-1}, `out` is d L / d x_t."""
+    """From d L / d v_t in dv and d L / d s_t in `given`: dv moves on to v_{t-1}, `out` is d L / d x_t, ds d L / d h_t."""
     k, threshold, v_r = plan[0], plan[1], plan[2]
     one, zero = h.dtype.type(1), h.dtype.type(0)
     decay, hard, strict, detach = flags & DECAY, flags & HARD, flags & STRICT, flags & DETACH
@@ -179,6 +179,7 @@ def _back_step(h, ds, dv, given, out, plan, flags):
         fires = h[i] > threshold if strict else h[i] >= threshold
         gate = (zero if fires else one) + through * (v_r - h[i]) if hard else one - through * threshold
         dh = dv[i] * gate + given[i] * ds[i]
+        ds[i] = dh
         out[i] = dh * k if decay else dh
         dv[i] = dh * (one - k)
 
@@ -214,23 +215,21 @@ def backward(start, stop, block, x, v0, grad_s, grad_v, dx, dv0, dk, plan, flags
                     _first(v[:n], v0, a, plan)
                 else:
                     _reset(h[t - 1, :n], v[:n], plan, flags)
-                dk[number] += _k_share(dx[t, a:z], x[t, a:z], v[:n], plan, flags)
+                dk[number] += _k_share(ds[:n], x[t, a:z], v[:n], plan, flags)
         if dv0.shape[0]:
             dv0[0, a:z] = dv[:n]
 
 
 @_sum
-def _k_share(dx, x, v, plan, flags):
+def _k_share(dh, x, v, plan, flags):
     """Sum of d L / d h times d h / d k."""
-    k, v_r, total = np.float64(plan[0]), plan[2], 0.0
+    v_r, total = plan[2], 0.0
     if flags & DECAY:
-        if k == 0:
-            return total
-        for i in range(dx.size):
-            total += np.float64(dx[i]) * np.float64(x[i] - (v[i] - v_r))
-        return total / k
-    for i in range(dx.size):
-        total -= np.float64(dx[i]) * np.float64(v[i] - v_r)
+        for i in range(dh.size):
+            total += np.float64(dh[i]) * np.float64(x[i] - (v[i] - v_r))
+    else:
+        for i in range(dh.size):
+            total -= np.float64(dh[i]) * np.float64(v[i] - v_r)
     return total
 
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from models import backends
+from models.operators import operator
 from models.precision import compute_dtype
 from models.shapes import check_shape
 from models.spiking import reference
@@ -115,7 +115,7 @@ def _backend(name: str) -> Any:
     return triton_backend
 
 
-@custom_op("retable::integrate_and_fire", mutates_args=())
+@operator("integrate_and_fire")
 def _integrate_and_fire(
     x: Tensor,
     v: Tensor,
@@ -136,7 +136,7 @@ def _(x: Tensor, v: Tensor, k: Tensor, neuron: str, potentials: int, backend: st
     return x.new_empty(x.shape), x.new_empty((potentials, *x.shape[1:]))
 
 
-@custom_op("retable::integrate_and_fire_backward", mutates_args=())
+@operator("integrate_and_fire_backward", differentiable=False)
 def _integrate_and_fire_backward(
     x: Tensor,
     v: Tensor,
@@ -177,7 +177,7 @@ def _differentiate(ctx: Any, grad_spikes: Tensor | None, grad_v: Tensor | None) 
 _integrate_and_fire.register_autograd(_differentiate, setup_context=_keep)
 
 
-@custom_op("retable::elastic", mutates_args=())
+@operator("elastic")
 def _elastic(x: Tensor, alpha: Tensor, binary: bool, whole_u: bool, backend: str) -> tuple[Tensor, Tensor]:
     """Spikes (T, ...) and the potentials before the reset, (T, ...) or none of them as (0, ...)."""
     out: tuple[Tensor, Tensor] = _backend(backend).elastic_forward(x.contiguous(), alpha, binary, whole_u)
@@ -189,7 +189,7 @@ def _(x: Tensor, alpha: Tensor, binary: bool, whole_u: bool, backend: str) -> tu
     return x.new_empty(x.shape), x.new_empty(x.shape if whole_u else (0, *x.shape[1:]))
 
 
-@custom_op("retable::elastic_backward", mutates_args=())
+@operator("elastic_backward", differentiable=False)
 def _elastic_backward(x: Tensor, alpha: Tensor, grad: Tensor, binary: bool, backend: str) -> tuple[Tensor, Tensor]:
     """Gradients of x (T, ...) and of alpha (T)."""
     out: tuple[Tensor, Tensor] = _backend(backend).elastic_backward(x.contiguous(), alpha, grad.contiguous(), binary)

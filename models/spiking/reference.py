@@ -13,8 +13,7 @@ Backward: d s / d h is the surrogate's derivative at h - th, for I-LIF 1 / th wh
 
 from __future__ import annotations
 
-import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -41,7 +40,8 @@ class Neuron:
     alpha: float
 
     def __str__(self) -> str:
-        return json.dumps(astuple(self))
+        numbers = f"{self.threshold} {self.v_reset} {self.decay_input} {self.strict} {self.levels} {self.detach_reset}"
+        return f"{numbers} {self.surrogate} {self.alpha}"
 
     def charge(self, v: Tensor, x: Tensor, k: Tensor) -> Tensor:
         """h_t."""
@@ -77,7 +77,10 @@ class Neuron:
 @cache
 def parse(text: str) -> Neuron:
     """The neuron that `str` wrote."""
-    return Neuron(*json.loads(text))
+    threshold, v_reset, decay_input, strict, levels, detach_reset, surrogate, alpha = text.split()
+    decay, above, detach = (value == "True" for value in (decay_input, strict, detach_reset))
+    rest = None if v_reset == "None" else float(v_reset)
+    return Neuron(float(threshold), rest, decay, above, int(levels), detach, surrogate, float(alpha))
 
 
 def forward(neuron: Neuron, x: Tensor, v: Tensor, k: Tensor, potentials: int) -> tuple[Tensor, Tensor]:

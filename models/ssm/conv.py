@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from models import backends
+from models.operators import operator
 from models.precision import compute_dtype
 from models.shapes import check_dims, check_shape
 
@@ -32,7 +32,7 @@ def causal_conv1d(
 _REFUSALS: dict[str, backends.Refusal] = {"reference": lambda: None, "numba": lambda: None, "triton": lambda: None}
 
 
-@custom_op("retable::causal_conv1d", mutates_args=())
+@operator("causal_conv1d")
 def _causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, backend: str) -> Tensor:
     if backend != "reference":
         y: Tensor = _backend(backend).conv_forward(x, weight, bias)
@@ -49,7 +49,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, backend: str) -> Tensor:
     return x.new_empty(x.shape)
 
 
-@custom_op("retable::causal_conv1d_backward", mutates_args=())
+@operator("causal_conv1d_backward", differentiable=False)
 def _causal_conv1d_backward(x: Tensor, weight: Tensor, dy: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias."""
     if backend != "reference":
@@ -125,7 +125,7 @@ def causal_conv1d_step(
     return _causal_conv1d_step(state_BCW, x_BC.to(compute), weight_CW.to(compute), bias, name).to(x_BC.dtype)
 
 
-@custom_op("retable::causal_conv1d_step", mutates_args=("state",))
+@operator("causal_conv1d_step", mutates=("state",))
 def _causal_conv1d_step(state: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, backend: str) -> Tensor:
     """The state keeps inputs in its own dtype; the backends work on a copy of it where that is not x's."""
     work = state.to(x.dtype)

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
 from models import backends
+from models.operators import operator
 from models.precision import compute_dtype, no_autocast
 from models.shapes import check_dims, check_groups, check_shape
 from models.ssm import scan_reference
@@ -89,7 +89,7 @@ def _backend(name: str) -> Any:
     return mamba_ssm_backend
 
 
-@custom_op("retable::selective_scan", mutates_args=())
+@operator("selective_scan")
 def _selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -134,7 +134,7 @@ def _(
     return u.new_empty(b, length, d).mT, last, A.new_empty(states), y
 
 
-@custom_op("retable::selective_scan_backward", mutates_args=())
+@operator("selective_scan_backward", differentiable=False)
 def _selective_scan_backward(
     dout: Tensor,
     u: Tensor,

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
 from models import backends
+from models.operators import operator
 from models.precision import compute_dtype, no_autocast
 from models.shapes import check_dims, check_groups, check_shape
 from models.ssm import ssd_chunks
@@ -73,7 +73,7 @@ _SCANS: dict[str, backends.Refusal] = {"reference": lambda: None}
 """The chunked form is matrix products, which are the BLAS's on every device; there is no other backend."""
 
 
-@custom_op("retable::ssd_scan", mutates_args=())
+@operator("ssd_scan")
 def _ssd_scan(
     x: Tensor,
     dt: Tensor,
@@ -110,7 +110,7 @@ def _(
     return x.new_empty(x.shape), final, *(x.new_empty(shape) for shape in shapes)
 
 
-@custom_op("retable::ssd_scan_backward", mutates_args=())
+@operator("ssd_scan_backward", differentiable=False)
 def _ssd_scan_backward(
     dy: Tensor | None,
     dfinal: Tensor | None,
@@ -200,7 +200,7 @@ def ssd_step(
 _STEPS: dict[str, backends.Refusal] = {"reference": lambda: None, "numba": lambda: None, "triton": lambda: None}
 
 
-@custom_op("retable::ssd_step", mutates_args=("state",))
+@operator("ssd_step", mutates=("state",))
 def _ssd_step(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backend: str) -> Tensor:
     """y (B, H, P); the backends work on a copy of a state of another dtype or layout."""
     work = state.to(x.dtype).contiguous()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
 from models import backends
+from models.operators import operator
 from models.precision import compute_dtype
 from models.shapes import check_groups, check_shape
 
@@ -46,7 +46,7 @@ def selective_state_update(
 _REFUSALS: dict[str, backends.Refusal] = {"reference": lambda: None, "numba": lambda: None, "triton": lambda: None}
 
 
-@custom_op("retable::selective_state_update", mutates_args=("state",))
+@operator("selective_state_update", mutates=("state",))
 def _selective_state_update(
     state: Tensor,
     x: Tensor,
