@@ -169,19 +169,26 @@ def _slopes(h, ds, plan, surrogate, alpha):
 
 
 @_kernel
-def _back_step(h, ds, dv, given, out, plan, flags):
-    """From d L / d v_t in dv and d L / d s_t in `given`: dv moves on to v_{t-1}, `out` is d L / d x_t, ds d L / d h_t."""
-    k, threshold, v_r = plan[0], plan[1], plan[2]
+def _back_step(h, ds, dv, given, plan, flags):
+    """dv turns from d L / d v_t into d L / d h_t; `given` is d L / d s_t."""
+    threshold, v_r = plan[1], plan[2]
     one, zero = h.dtype.type(1), h.dtype.type(0)
-    decay, hard, strict, detach = flags & DECAY, flags & HARD, flags & STRICT, flags & DETACH
+    hard, strict, detach = flags & HARD, flags & STRICT, flags & DETACH
     for i in range(h.size):
         through = zero if detach else ds[i]
         fires = h[i] > threshold if strict else h[i] >= threshold
         gate = (zero if fires else one) + through * (v_r - h[i]) if hard else one - through * threshold
-        dh = dv[i] * gate + given[i] * ds[i]
-        ds[i] = dh
-        out[i] = dh * k if decay else dh
-        dv[i] = dh * (one - k)
+        dv[i] = dv[i] * gate + given[i] * ds[i]
+
+
+@_kernel
+def _hand_on(dv, out, plan, flags):
+    """d L / d x_t into `out`; dv turns from d L / d h_t into d L / d v_{t-1}."""
+    k, one = plan[0], dv.dtype.type(1)
+    share = k if flags & DECAY else one
+    for i in range(dv.size):
+        out[i] = dv[i] * share
+        dv[i] *= one - k
 
 
 @_kernel
@@ -209,13 +216,14 @@ def backward(start, stop, block, x, v0, grad_s, grad_v, dx, dv0, dk, plan, flags
                 dv[:n] += grad_v[t, a:z]
             _slopes(h[t, :n], ds[:n], plan, surrogate, alpha)
             given = grad_s[t, a:z] if grad_s.shape[0] > 0 else none[:n]
-            _back_step(h[t, :n], ds[:n], dv[:n], given, dx[t, a:z], plan, flags)
+            _back_step(h[t, :n], ds[:n], dv[:n], given, plan, flags)
             if dk.shape[0] > 0:
                 if t == 0:
                     _first(v[:n], v0, a, plan)
                 else:
                     _reset(h[t - 1, :n], v[:n], plan, flags)
-                dk[number] += _k_share(ds[:n], x[t, a:z], v[:n], plan, flags)
+                dk[number] += _k_share(dv[:n], x[t, a:z], v[:n], plan, flags)
+            _hand_on(dv[:n], dx[t, a:z], plan, flags)
         if dv0.shape[0]:
             dv0[0, a:z] = dv[:n]
 
