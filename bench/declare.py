@@ -85,7 +85,7 @@ class _Reader:
     def _profile(self) -> Profile:
         declared = self.root.value["profiles"].value[self.profile].value
         limits = declared["limits"].value
-        rest = {key: declared[key].value for key in ("device", "dtype") if key in declared}
+        rest = {key: declared[key].value for key in ("device", "dtype", "kernels") if key in declared}
         return Profile(
             name=self.profile,
             repetitions=_plain_tuple(declared["repetitions"]),

@@ -80,6 +80,11 @@ PROFILE = Record(
             "Type of the numbers; float32 unless said.",
             fixed=True,
         ),
+        "kernels": Field(
+            Words(words=("auto", "reference", "numba", "triton", "mamba_ssm")),
+            "Backend of the operators; auto, the first that can run, unless said. Records tell which ran.",
+            fixed=True,
+        ),
     },
 )
 

@@ -48,6 +48,7 @@ def fit_ingredients(case: Case, method: Component) -> Ingredients:
         "seed": case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
+        "kernels": profile.kernels,
         "device": profile.device.partition(":")[0],
     }
 
@@ -71,6 +72,7 @@ def case_ingredients(case: Case) -> Ingredients:
         "seed": case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
+        "kernels": profile.kernels,
         "device": profile.device.partition(":")[0],
     }
 

@@ -38,6 +38,7 @@ class StageSpec:
     store: str
     device: str
     dtype: str
+    kernels: str
     dataset: Component | None = None
     task: Component | None = None
     metrics: tuple[str, ...] = ()
@@ -103,6 +104,7 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
                 store=store,
                 device=profile.device,
                 dtype=profile.dtype,
+                kernels=profile.kernels,
                 dataset=entry.dataset,
                 task=task,
                 metrics=metrics,

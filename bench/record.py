@@ -75,7 +75,7 @@ class Record:
     """The outcome of one stage (fit or evaluate) of one case; immutable, one row of the store.
 
     `ingredients` are what the key digests. `timings` are seconds by name. `memory` is bytes by name. `log` holds what a fit
-    reports of itself (loss curve, codebook use). `needs` are the keys of the stages whose output this one read.
+    reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the keys of the stages whose output this one read.
     """
 
     key: str
@@ -93,6 +93,7 @@ class Record:
     memory: Mapping[str, int] = field(default_factory=dict)
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
     log: Mapping[str, Any] = field(default_factory=dict)
+    kernels: Mapping[str, Any] = field(default_factory=dict)
     environment: str = ""
     failure: Failure | None = None
     created: str = ""

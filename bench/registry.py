@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bench.errors import BenchError, UnknownNameError, nearest
 
@@ -53,6 +53,7 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
     },
 }
 _entry_points_read: set[Kind] = set()
+_KERNELS = "models.backends"
 
 
 def register(kind: Kind, name: str) -> Callable[[type], type]:
@@ -94,6 +95,11 @@ def resolve(kind: Kind, name: str) -> type:
             raise BenchError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
         return component
     return target
+
+
+def kernels() -> Any:
+    """The module that chooses the operators' backends: `using(name)` and `observe()` are context managers."""
+    return importlib.import_module(_KERNELS)
 
 
 def load_plugin(path: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bench import registry
 from bench.params import build, build_metric
 from bench.plan import Fitted, StageSpec
 from bench.probes.memory import PeakMemory
@@ -23,7 +24,9 @@ def run_stage(spec: StageSpec) -> Record:
     """Fit or evaluate; exceptions pass through (the executor turns them into records of failure)."""
     _prepare_process(spec)
     started, cpu_started = time.perf_counter(), time.process_time()
-    with PeakMemory() as memory, seeded(spec.template.seed):
+    backends = registry.kernels()
+    chosen = backends.using(spec.kernels)
+    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran:
         outcome = _fit(spec) if spec.template.stage == "fit" else _evaluate(spec)
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
@@ -31,6 +34,7 @@ def run_stage(spec: StageSpec) -> Record:
         spec.template,
         status=Status.OK,
         timings=timings,
+        kernels={operator: sorted(names) for operator, names in sorted(ran.items())},
         memory={} if memory.bytes is None else {"peak_resident": memory.bytes},
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **outcome,

@@ -48,6 +48,7 @@ class Profile:
     limits: Limits
     device: str = "cpu"
     dtype: str = "float32"
+    kernels: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

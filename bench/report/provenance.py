@@ -89,6 +89,7 @@ def _record(record: Record) -> str:
         lines += [f"    {line}" for line in record.failure.traceback.rstrip().splitlines()]
     lines += [f"  {name}: {seconds:.3f} s" for name, seconds in record.timings.items()]
     lines += [f"  {name}: {count / 2**20:.0f} MiB" for name, count in record.memory.items()]
+    lines += [f"  kernel {operator}: {', '.join(backends)}" for operator, backends in record.kernels.items()]
     lines += [f"  needs {key}" for key in record.needs]
     lines += [
         f"  {name}: {file.path} ({file.bytes} bytes, sha256 {file.sha256[:12]})"
