@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from threading import Lock
 
 import torch
+
+PIECES = 4
+"""Ranges a thread, so that a core that is busy elsewhere holds up one of them and not its whole share."""
 
 _creation = Lock()
 
@@ -23,12 +25,18 @@ def spread(kernel: Callable[[int, int], object], blocks: int, worth: bool = True
     if threads < 2 or not worth:
         kernel(0, blocks)
         return
-    edges = [blocks * i // threads for i in range(threads + 1)]
+    pieces = min(blocks, PIECES * threads)
+    ranges = iter([(blocks * i // pieces, blocks * (i + 1) // pieces) for i in range(pieces)])
+
+    def work() -> None:
+        for start, stop in ranges:  # one iterator for all threads: who is free takes the next range
+            kernel(start, stop)
+
     with _creation:
         pool = _pool(os.getpid(), torch.get_num_threads() - 1)  # a forked child has none of its parent's threads
-    others = [pool.submit(kernel, a, b) for a, b in pairwise(edges[1:])]
+    others = [pool.submit(work) for _ in range(threads - 1)]
     try:
-        kernel(edges[0], edges[1])
+        work()
     finally:
         for other in others:
             other.result()
