@@ -99,7 +99,7 @@ def _check(x: Tensor, v: Tensor | None, threshold: float, v_reset: float | None,
         raise ValueError("v_reset must be None with levels: an integer spike is subtracted, the reset is soft")
 
 
-_REFUSALS: dict[str, backends.Refusal] = {"reference": lambda: None, "numba": lambda: None}
+_REFUSALS: dict[str, backends.Refusal] = {"reference": lambda: None, "numba": lambda: None, "triton": lambda: None}
 
 
 def _backend(name: str) -> Any:

@@ -235,7 +235,8 @@ def test_hand_written_gradients_are_those_of_autograd(
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 def test_gradcheck(backend: Any) -> None:
     """In double precision; neurons where they are smooth: below threshold, and I-LIF's potentials between two levels."""
-    arguments = [value.requires_grad_() for value in scan_arguments(2, 4, 5, 3, 2)]
+    sizes = (1, 2, 3, 2, 1) if backend == "triton" else (2, 4, 5, 3, 2)  # its interpreter takes seconds a hundred calls
+    arguments = [value.requires_grad_() for value in scan_arguments(*sizes)]
     check = torch.autograd.gradcheck
     assert check(lambda *v: selective_scan(*v, delta_softplus=True, backend=backend), arguments)
     conv = [value.requires_grad_() for value in (draw(2, 6, 3), draw(3, 4, seed=1), draw(3, seed=2))]
