@@ -173,5 +173,6 @@ def _elastic_steps(x: Tensor, alpha: Tensor, binary: bool) -> list[tuple[Tensor,
             before, s = steps[-1]
             u = LEAK * before * (alpha[t - 1].clamp(min=LEAST_ALPHA) - s) + x_t
         a = alpha[t].clamp(min=LEAST_ALPHA)
-        steps.append((u, (u / a).sign() * a if binary else (u / a).round().clamp(-1, 1) * a))
+        s = (u / a).sign() * a if binary else (u / a).round().clamp(-1, 1) * a
+        steps.append((u, torch.where(u.isnan(), u, s)))
     return steps

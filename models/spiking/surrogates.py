@@ -30,7 +30,7 @@ def _sigmoid(z: Tensor, a: float) -> Tensor:
 DERIVATIVES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "sigmoid": _sigmoid,
     "atan": lambda z, a: (a / 2) / (1 + (math.pi / 2 * a * z) ** 2),
-    "rect": lambda z, a: torch.where(z.abs() < 1 / (2 * a), a, 0.0).to(z.dtype),
+    "rect": lambda z, a: (z.abs() < 1 / (2 * a)).to(z.dtype) * a,
     "piecewise_quadratic": lambda z, a: (a - a * a * z.abs()).clamp(min=0),
     "piecewise_exp": lambda z, a: a / 2 * torch.exp(-a * z.abs()),
     "soft_sign": lambda z, a: 1 / (2 * a * (1 / a + z.abs()) ** 2),
