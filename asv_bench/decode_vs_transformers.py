@@ -10,12 +10,11 @@ read every weight once, read and write every state once.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from measure import Rounds, interleaved, interval
 from torch import Tensor, nn
 
 from models.ssm.linear import few_row_linear
@@ -66,15 +65,18 @@ def main() -> None:
     with torch.inference_mode():
         steps = {"retable": our_decoder(ours, options.batch), "transformers": their_decoder(theirs, options.batch)}
         difference = largest_difference(steps, options)
-        samples = alternate({**steps, "floor": memory_floor(ours, options.batch)}, options)
-    report(samples, difference)
+        sides = {**steps, "floor": memory_floor(ours, options.batch)}
+        tokens_B = random_tokens(options)
+        calls = {name: lambda step=step: step(tokens_B) for name, step in sides.items()}
+        rounds = interleaved(calls, budget=0, least=options.rounds)
+    report(rounds, difference)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for name, default in (("batch", 8), ("layers", 24), ("width", 768), ("vocabulary", 16384)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--tokens", type=int, default=15, help="timed tokens of each side")
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds of all sides")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -148,27 +150,15 @@ def largest_difference(steps: dict[str, Step], options: argparse.Namespace, coun
     return worst
 
 
-def alternate(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, list[float]]:
-    """Milliseconds of every call, all sides taking turns so that a busy machine disturbs them alike."""
-    samples: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(options.tokens):
-        tokens_B = random_tokens(options)
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step(tokens_B)
-            samples[name].append(1e3 * (time.perf_counter() - start))
-    return samples
-
-
-def report(samples: dict[str, list[float]], difference: float) -> None:
-    for name, values in samples.items():
-        print(f"{name:14s} median {statistics.median(values):8.1f} ms/token   minimum {min(values):8.1f}")
-
-    def ratio(above: str, below: str) -> float:
-        return statistics.median(a / b for a, b in zip(samples[above], samples[below], strict=True))
-
-    print(f"speed-up over transformers (median of paired ratios) {ratio('transformers', 'retable'):.2f}")
-    print(f"distance to the memory floor                         {ratio('retable', 'floor'):.2f}")
+def report(rounds: Rounds, difference: float) -> None:
+    for name, seconds in rounds.seconds.items():
+        print(f"{name:14s} median {1e3 * rounds.median(name):8.1f} ms/token   minimum {1e3 * min(seconds):8.1f}")
+    for text, above, below in (
+        ("speed-up over transformers (median of paired ratios)", "transformers", "retable"),
+        ("distance to the memory floor", "retable", "floor"),
+    ):
+        ratio = interval(rounds.ratios(above, below))
+        print(f"{text:52s} {ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
     print(f"largest difference of the logits, relative           {difference:.1e}")
 
 
