@@ -76,9 +76,7 @@ def limit(figure: Figure, known: bool, sessions: Sequence[float]) -> Limit:
     return min(promise, Limit(regression, f"baseline {middle:.3g}"), key=lambda each: each.value)
 
 
-def judge(
-    figures: Mapping[str, tuple[Any, Limit]], measure: Callable[[Any, float], Interval]
-) -> list[Finding]:
+def judge(figures: Mapping[str, tuple[Any, Limit]], measure: Callable[[Any, float], Interval]) -> list[Finding]:
     """Measure everything, then the suspects again, in passes over all of them so that their measurements lie apart."""
     measured = {name: [measure(figure, FIRST)] for name, (figure, _) in figures.items()}
     suspects = [name for name, (_, at_most) in figures.items() if measured[name][0].median > at_most.value]
@@ -185,7 +183,6 @@ def _line(finding: Finding) -> str:
         f"{finding.name:58s} {last.median:8.3g} [{last.low:.3g}, {last.high:.3g}]"
         f"   limit {at_most.value:.3g} ({at_most.why})   {verdict}"
     )
-
 
 
 if __name__ == "__main__":

@@ -54,9 +54,7 @@ class Rounds:
         return [slope(list(sizes.values()), row) for row in rows]
 
 
-def interleaved(
-    sides: Mapping[str, Call], budget: float, least: int = LEAST_ROUNDS, most: int = MOST_ROUNDS
-) -> Rounds:
+def interleaved(sides: Mapping[str, Call], budget: float, least: int = LEAST_ROUNDS, most: int = MOST_ROUNDS) -> Rounds:
     """Rounds over all sides until `budget` seconds are spent; at least `least` and at most `most` of them."""
     if not sides:
         raise ValueError("there are no sides to time")

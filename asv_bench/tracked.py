@@ -126,7 +126,9 @@ def _against_floors() -> Iterator[Tracked]:
     yield _ratio("lif both (4, 1M) / copy", _large(kernels.lif, big, "both"), _floor(kernels.copy_floor, *big), 9)
     yield _ratio("scan forward (4, 512, 256, 16) / exp", _large(kernels.scan, scan, "forward"), exp, 2)
     yield _ratio("scan both (4, 512, 256, 16) / exp", _large(kernels.scan, scan, "both"), exp, 8)
-    yield _ratio("ssd_scan forward (4, 256, 8, 64, 128) / products", _large(kernels.ssd_scan, ssd, "forward"), products, 12)
+    yield _ratio(
+        "ssd_scan forward (4, 256, 8, 64, 128) / products", _large(kernels.ssd_scan, ssd, "forward"), products, 12
+    )
     yield _ratio("ssd_scan both (4, 256, 8, 64, 128) / products", _large(kernels.ssd_scan, ssd, "both"), products, 30)
     for name, work, limits in (("ilif", kernels.ilif, (20, 80)), ("elastic", kernels.elastic, (20, 100))):
         for way, at_most in zip(("forward", "both"), limits, strict=True):
@@ -137,9 +139,16 @@ def _against_floors() -> Iterator[Tracked]:
         ("selective_state_update (8, 1536, 16)", kernels.update, (8, 1536, 16), 16),
     )
     for name, work, shape, at_most in steps:
-        yield _ratio(f"{name} / state stream", _large(work, shape, "forward"), _floor(kernels.stream_floor, *shape), at_most)
+        yield _ratio(
+            f"{name} / state stream", _large(work, shape, "forward"), _floor(kernels.stream_floor, *shape), at_most
+        )
     conv = (4, 256, 1536)
-    yield _ratio("causal_conv1d forward (4, 256, 1536) / copy", _large(kernels.convolution, conv, "forward"), _floor(kernels.copy_floor, *conv), 20)
+    yield _ratio(
+        "causal_conv1d forward (4, 256, 1536) / copy",
+        _large(kernels.convolution, conv, "forward"),
+        _floor(kernels.copy_floor, *conv),
+        20,
+    )
     yield Tracked("decode AiM-B batch 8 / weight and state stream", "ratio", 2, _decode)
 
 
@@ -185,7 +194,9 @@ def _maker(kernel: Kernel, backend: str, way: str, shape: tuple[int, ...]) -> Ca
     return _large(kernel.work, shape, way, backend)
 
 
-def _large(work: Callable[..., Work], shape: tuple[int, ...], way: str, backend: str | None = None) -> Callable[[], Call]:
+def _large(
+    work: Callable[..., Work], shape: tuple[int, ...], way: str, backend: str | None = None
+) -> Callable[[], Call]:
     def make() -> Call:
         call: Call = getattr(work(*shape, backend=backend), way)()
         return call

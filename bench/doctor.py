@@ -10,7 +10,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.params import build
 from bench.probes import environment
-from bench.registry import KINDS, names, resolve
+from bench.registry import KINDS, kernels, names, resolve
 from bench.store import Store
 from bench.suite import Component
 
@@ -29,6 +29,7 @@ def examine(store: str) -> dict[str, Any]:
         "data_folder": str(Path(os.environ.get("BENCH_DATA", "data")).resolve()),
         "datasets": {name: _dataset(name) for name in names("dataset")},
         "optional_packages": {name: find_spec(name) is not None for name in OPTIONAL},
+        "kernels": {name: kernels().missing(name, "cpu") or "ok" for name in kernels().RULE["cpu"]},
         "components": {kind: {name: _component(kind, name) for name in names(kind)} for kind in KINDS},
         "store": _store(store),
     }
@@ -44,6 +45,7 @@ def render(report: dict[str, Any]) -> str:
         f"  {name}: {'found' if there else 'absent'} ({OPTIONAL[name]})"
         for name, there in report["optional_packages"].items()
     ]
+    lines += ["backends of the operators on the CPU, in the order of the rule", *_facts(report["kernels"], "  ")]
     broken = [
         f"  {kind} {name}: {state}"
         for kind, found in report["components"].items()

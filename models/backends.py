@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Literal, get_args
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, get_args
 
 from models.errors import BackendError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Backend = Literal["auto", "reference", "numba", "triton", "mamba_ssm"]
 NAMES: tuple[str, ...] = get_args(Backend)

@@ -2,6 +2,6 @@
 
 - `neurons`: the modules IF, LIF, PLIF, I-LIF, elastic (ternary), and the non-spiking integrator.
 - `operators`: the same as functions, with a state in and out, and the choice of a backend.
-- `reference`: the definition in plain torch; `numba_kernels`, `triton_kernels`: the same for CPU and CUDA.
+- `reference`: the definition in plain torch; `numba_*`, `triton_*`: the same for CPU and CUDA.
 - `surrogates`: what stands in for the derivative of the step.
 """
