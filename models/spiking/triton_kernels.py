@@ -98,8 +98,8 @@ def forward(
     v_seq,
     T,
     M,
-    threshold: "fp64",
-    v_r: "fp64",
+    threshold: tl.float64,
+    v_r: tl.float64,
     DECAY: tl.constexpr,
     HARD: tl.constexpr,
     STRICT: tl.constexpr,
@@ -189,9 +189,9 @@ def backward(
     dk,
     T,
     M,
-    threshold: "fp64",
-    v_r: "fp64",
-    alpha: "fp64",
+    threshold: tl.float64,
+    v_r: tl.float64,
+    alpha: tl.float64,
     DECAY: tl.constexpr,
     HARD: tl.constexpr,
     STRICT: tl.constexpr,
@@ -264,7 +264,16 @@ def _elastic_spike(u, amplitude, BINARY: tl.constexpr):
 
 @triton.jit
 def elastic_forward(
-    x, amplitudes, spikes, u_seq, T, M, leak: "fp64", BINARY: tl.constexpr, WHOLE_U: tl.constexpr, BLOCK: tl.constexpr
+    x,
+    amplitudes,
+    spikes,
+    u_seq,
+    T,
+    M,
+    leak: tl.float64,
+    BINARY: tl.constexpr,
+    WHOLE_U: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """amplitudes (T,); u_seq (T, M) is written if `WHOLE_U`."""
     cols, inside = _columns(M, BLOCK)
@@ -287,7 +296,7 @@ def elastic_forward(
 
 @triton.jit
 def elastic_backward(
-    x, amplitudes, grad, u_seq, dx, damplitudes, T, M, leak: "fp64", BINARY: tl.constexpr, BLOCK: tl.constexpr
+    x, amplitudes, grad, u_seq, dx, damplitudes, T, M, leak: tl.float64, BINARY: tl.constexpr, BLOCK: tl.constexpr
 ):
     """u_seq (T, M) is scratch; damplitudes (programs, T), still to be summed and scaled."""
     cols, inside = _columns(M, BLOCK)

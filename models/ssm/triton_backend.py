@@ -1,21 +1,31 @@
-"""The scans' cores on Triton kernels; written for CUDA, run in Triton's interpreter only, never on a GPU.
+"""The scans' cores on Triton kernels; compiled for CUDA, run in Triton's interpreter only.
 
-A program of the scan holds 32 channels times N states in registers (16 states of float32: four registers a thread of four
-warps), so that a sequence of 1536 channels makes 48 programs.
+No GPU has run them: the tests run them in the interpreter, and compile every launch for one. Block sizes:
+
+    scan        32 channels with all N states of each; one warp for float32 and N = 16, more in proportion up to 16, so that
+                a thread holds 64 bytes of states and the backward pass, which needs four such tiles, stays in registers;
+                chunks of 16 steps: what is kept then weighs N / 16 of u, and the scratch of a program 32 KiB at N = 16
+    steps       about 1024 states a program on 4 warps: many small programs, as a step has little work
+    convolution 64 steps of 32 channels: a channel block is one 128-byte line of float32, W - 1 rows are read twice
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import triton
 from torch import Tensor
+from triton import next_power_of_2
 
 from models.ssm import triton_kernels as kernels
 
 CHUNK = 16
 """Steps between two kept states."""
-CHANNELS = 32
-CONV_STEPS, CONV_CHANNELS = 16, 64
+LANES = 32
+"""Channels of a scan program."""
+TILE = 1024
+"""States of a step's program."""
+CONV = {"BLOCK_L": 64, "BLOCK_C": 32}
 
 
 def scan_forward(
@@ -23,22 +33,21 @@ def scan_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y (B, D, L), states before every chunk or none, last state (B, D, N)) as `scan_reference.scan_forward`."""
     b, d, length = u.shape
-    n, (groups, blocks, sizes) = A.shape[1], _sizes(u, A, B, C)
-    y, last = u.new_empty(b, length, d), u.new_empty(b, d, n)
+    n, groups = A.shape[1], _groups(B, C)
+    y = u.new_empty(b, length, d)
     states = u.new_empty(states_shape(b, d, length, n) if keep else (0,))
-    if y.numel():
-        inputs = (*_time_major(u, delta), A.contiguous(), *_by_state(groups, B, C))
-        chunks = -(-length // CHUNK)
+    last = u.new_empty(b, n, d)
+    programs, sizes, options = _scan_launch(u, n, groups)
+    if programs:
+        arrays = (*_time_major(u, delta), *_by_state(A, B, C, groups), y, states, last)
         with torch.cuda.device_of(u):
-            kernels.scan_forward[(groups * blocks, b)](
-                *inputs, y, states, last, d, length, n, groups, blocks, chunks, KEEP=keep, CHUNK=CHUNK, **sizes
-            )
-    return y.mT, states, last if length else last.zero_()
+            kernels.scan_forward[(programs,)](*arrays, *sizes, KEEP=keep, **options)
+    return y.mT, states, last.mT.contiguous()
 
 
 def states_shape(b: int, d: int, length: int, n: int) -> tuple[int, ...]:
-    """Of what `scan_forward` keeps: x before every chunk, (B, chunks, D, N)."""
-    return b, -(-length // CHUNK), d, n
+    """Of what `scan_forward` keeps: x before every chunk, (B, chunks, N, D)."""
+    return b, -(-length // CHUNK), n, d
 
 
 def scan_backward(
@@ -46,108 +55,33 @@ def scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the five inputs in their shapes, from that of y (B, D, L)."""
     b, d, length = u.shape
-    n, (groups, blocks, sizes) = A.shape[1], _sizes(u, A, B, C)
-    du, ddelta, dA = u.new_empty(b, length, d), u.new_empty(b, length, d), u.new_zeros(b, d, n)
-    dB, dC = (u.new_empty(b, groups, blocks, length, n) for _ in range(2))
-    if du.numel():
-        inputs = (*_time_major(u, delta), A.contiguous(), *_by_state(groups, B, C), states, *_time_major(dy))
-        scratch = u.new_empty(b * groups * blocks, CHUNK, sizes["BD"], sizes["BN"])
-        outputs = (du, ddelta, dA, dB, dC)
-        chunks = -(-length // CHUNK)
+    n, groups = A.shape[1], _groups(B, C)
+    programs, sizes, options = _scan_launch(u, n, groups)
+    du, ddelta, dA = u.new_empty(b, length, d), u.new_empty(b, length, d), u.new_empty(b, n, d)
+    dB, dC = (u.new_empty(b, groups, sizes[-1], length, n) for _ in range(2))
+    if programs:
+        scratch = u.new_empty(programs, CHUNK, options["BLOCK_N"], options["BLOCK_D"])
+        inputs = (*_time_major(u, delta), *_by_state(A, B, C, groups), states, *_time_major(dy), scratch)
         with torch.cuda.device_of(u):
-            kernels.scan_backward[(groups * blocks, b)](
-                *inputs, scratch, *outputs, d, length, n, groups, blocks, chunks, CHUNK=CHUNK, **sizes
-            )
-    by_state = [share.sum(2).mT.sum_to_size(value.shape).contiguous() for share, value in ((dB, B), (dC, C))]
-    return du.mT, ddelta.mT, dA.sum(0), by_state[0], by_state[1]
+            kernels.scan_backward[(programs,)](*inputs, du, ddelta, dA, dB, dC, *sizes, **options)
+    of_B, of_C = (share.sum(2).mT.sum_to_size(value.shape).contiguous() for share, value in ((dB, B), (dC, C)))
+    return du.mT, ddelta.mT, dA.sum(0).mT.contiguous(), of_B, of_C
 
 
-def state_update(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """y (B, D) for a contiguous state (B, D, N), which moves on in place."""
-    y = x.new_empty(x.shape)
-    (b, d), n, groups = x.shape, state.shape[2], B.shape[1]
-    blocks = -(-(d // groups) // CHANNELS)
-    if y.numel():
-        inputs = (value.contiguous() for value in (x, dt, A, B, C))
-        with torch.cuda.device_of(x):
-            kernels.state_update[(groups * blocks, b)](
-                state, *inputs, y, d, n, groups, blocks, BD=CHANNELS, BN=triton.next_power_of_2(n)
-            )
-    return y
+def _groups(B: Tensor, C: Tensor) -> int:
+    return max(B.shape[1], C.shape[1])
 
 
-def ssd_step(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """y (B, H, P) for a contiguous state (B, H, P, N), which moves on in place."""
-    y = x.new_empty(x.shape)
-    b, h, p, n = state.shape
-    if y.numel():
-        inputs = (value.contiguous() for value in (x, dt, A, B, C))
-        with torch.cuda.device_of(x):
-            kernels.ssd_step[(h, b, -(-p // CHANNELS))](
-                state, *inputs, y, h, p, n, B.shape[1], BP=CHANNELS, BN=triton.next_power_of_2(n)
-            )
-    return y
-
-
-def conv_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """y (B, L, C) for x (B, L, C), weight (C, W)."""
-    return _convolve(x, weight, x.new_zeros(x.shape[2]) if bias is None else bias, 1)
-
-
-def conv_backward(x: Tensor, weight: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias."""
-    (b, length, c), width = x.shape, weight.shape[1]
-    dx = _convolve(dy, weight, x.new_zeros(c), -1)
-    shares = x.new_zeros(b, width + 1, c)
-    if x.numel():
-        grid = (width + 1, -(-c // CONV_CHANNELS), b)
-        with torch.cuda.device_of(x):
-            kernels.tap_gradients[grid](
-                x.contiguous(), dy.contiguous(), shares, length, c, width, BT=CONV_STEPS, BC=CONV_CHANNELS
-            )
-    total = shares.sum(0)
-    return dx, total[:-1].mT.contiguous(), total[-1].clone()
-
-
-def conv_step(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """y (B, C) for state (B, C, W), which moves on in place by x."""
-    y = x.new_empty(x.shape)
-    (b, c), width = x.shape, weight.shape[1]
-    if y.numel():
-        start = x.new_zeros(c) if bias is None else bias
-        with torch.cuda.device_of(x):
-            kernels.conv_step[(-(-c // CONV_CHANNELS), b)](
-                x.contiguous(), state, weight.mT.contiguous(), start, y, c, width, *state.stride(), BC=CONV_CHANNELS
-            )
-    return y
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
-    (b, length, c), width = x.shape, weight.shape[1]
-    y = x.new_empty(x.shape)
-    if y.numel():
-        grid = (-(-length // CONV_STEPS), -(-c // CONV_CHANNELS), b)
-        with torch.cuda.device_of(x):
-            kernels.convolve[grid](
-                x.contiguous(),
-                weight.mT.contiguous(),
-                bias.contiguous(),
-                y,
-                length,
-                c,
-                width,
-                STEP=step,
-                BT=CONV_STEPS,
-                BC=CONV_CHANNELS,
-            )
-    return y
-
-
-def _sizes(u: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[int, int, dict[str, int]]:
-    """(groups, blocks of channels a group, the kernels' tile)."""
-    groups = max(B.shape[1], C.shape[1])
-    blocks = -(-(u.shape[1] // groups) // CHANNELS)
-    return groups, blocks, {"BD": CHANNELS, "BN": triton.next_power_of_2(A.shape[1])}
+def _scan_launch(u: Tensor, n: int, groups: int) -> tuple[int, tuple[int, ...], dict[str, Any]]:
+    """(programs, (L, D, N, G, channels a group, blocks a group), options)."""
+    b, d, length = u.shape
+    share = d // groups
+    lanes = min(LANES, next_power_of_2(max(share, 1)))
+    rows = next_power_of_2(max(n, 1))
+    warps = max(1, min(16, rows * lanes * u.element_size() // 2048))
+    blocks = -(-share // lanes)
+    options = {"CHUNK": CHUNK, "BLOCK_N": rows, "BLOCK_D": lanes, "num_warps": warps}
+    return b * groups * blocks, (length, d, n, groups, share, blocks), options
 
 
 def _time_major(*values: Tensor) -> list[Tensor]:
@@ -155,6 +89,89 @@ def _time_major(*values: Tensor) -> list[Tensor]:
     return [value.mT.contiguous() for value in values]
 
 
-def _by_state(groups: int, B: Tensor, C: Tensor) -> list[Tensor]:
-    """(B, G, N, L) as (B, G, L, N); the one of them with a single group is repeated if the other has more."""
-    return [value.mT.expand(-1, groups, -1, -1).contiguous() for value in (B, C)]
+def _by_state(A: Tensor, B: Tensor, C: Tensor, groups: int) -> list[Tensor]:
+    """A as (N, D), B and C as (B, G, L, N); the one of them with a single group is repeated if the other has more."""
+    return [A.mT.contiguous(), *(value.mT.expand(-1, groups, -1, -1).contiguous() for value in (B, C))]
+
+
+def state_update(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """y (B, D) for state (B, D, N), which moves on in place."""
+    y, work = torch.empty_like(x, memory_format=torch.contiguous_format), state.contiguous()
+    b, d, n = state.shape
+    blocks, channels, columns = _tile(d, n)
+    if y.numel():
+        arrays = (work, *(value.contiguous() for value in (x, dt, A, B, C)), y)
+        sizes = (d, n, B.shape[1], blocks)
+        with torch.cuda.device_of(x):
+            kernels.state_update[(b * blocks,)](*arrays, *sizes, BLOCK_D=channels, BLOCK_N=columns)
+    if work is not state:
+        state.copy_(work)
+    return y
+
+
+def ssd_step(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """y (B, H, P) for state (B, H, P, N), which moves on in place."""
+    y, work = torch.empty_like(x, memory_format=torch.contiguous_format), state.contiguous()
+    b, h, p, n = state.shape
+    blocks, channels, columns = _tile(p, n)
+    if y.numel():
+        arrays = (work, *(value.contiguous() for value in (x, dt, A, B, C)), y)
+        sizes = (h, p, n, B.shape[1], blocks)
+        with torch.cuda.device_of(x):
+            kernels.ssd_step[(b * h * blocks,)](*arrays, *sizes, BLOCK_P=channels, BLOCK_N=columns)
+    if work is not state:
+        state.copy_(work)
+    return y
+
+
+def _tile(channels: int, n: int) -> tuple[int, int, int]:
+    """(programs for these channels, channels and states of one)."""
+    columns = next_power_of_2(max(n, 1))
+    block = max(1, min(TILE // columns, next_power_of_2(max(channels, 1))))
+    return -(-channels // block), block, columns
+
+
+def conv_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """y (B, L, C) for x (B, L, C), weight (C, W)."""
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    programs, sizes = _patches(x)
+    if programs:
+        arrays = (x.contiguous(), weight.contiguous(), x if bias is None else bias.contiguous(), y)
+        with torch.cuda.device_of(x):
+            kernels.conv_forward[(programs,)](*arrays, *sizes, BIAS=bias is not None, W=weight.shape[1], **CONV)
+    return y
+
+
+def conv_backward(x: Tensor, weight: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias."""
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    width, (programs, sizes) = weight.shape[1], _patches(x)
+    shares = x.new_empty(len(x), sizes[2], width + 1, x.shape[2])
+    if programs:
+        arrays = (x.contiguous(), weight.contiguous(), dy.contiguous(), dx, shares)
+        with torch.cuda.device_of(x):
+            kernels.conv_backward[(programs,)](*arrays, *sizes, W=width, **CONV)
+    total = shares.sum((0, 1))
+    return dx, total[:-1].mT.contiguous(), total[-1].clone()
+
+
+def _patches(x: Tensor) -> tuple[int, tuple[int, int, int, int]]:
+    """(programs, (L, C, blocks in time, blocks of channels)) for x (B, L, C)."""
+    b, length, channels = x.shape
+    rows, columns = -(-length // CONV["BLOCK_L"]), -(-channels // CONV["BLOCK_C"])
+    return b * rows * columns, (length, channels, rows, columns)
+
+
+def conv_step(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """y (B, C) for state (B, C, W) in any layout, which moves on in place by x."""
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    b, channels, width = state.shape
+    columns = -(-channels // CONV["BLOCK_C"])
+    if y.numel():
+        arrays = (x.contiguous(), state, weight.contiguous(), x if bias is None else bias.contiguous(), y)
+        options = {"BIAS": bias is not None, "W": width, "BLOCK_W": next_power_of_2(width)}
+        with torch.cuda.device_of(x):
+            kernels.conv_step[(b * columns,)](
+                *arrays, channels, columns, *state.stride(), **options, BLOCK_C=CONV["BLOCK_C"], num_warps=1
+            )
+    return y

@@ -24,31 +24,24 @@ from models.ssm import triton_kernels as ssm
 NUMBERS = {"threshold": "fp64", "v_r": "fp64", "alpha": "fp64", "leak": "fp64"}
 POINTERS = set(
     "x v0 k spikes v_seq grad_s grad_v h_seq dx dv0 dk amplitudes u_seq grad damplitudes u delta A B C y states last dy "
-    "scratch du ddelta dA dB dC state dt taps bias shares".split()
+    "scratch kept du ddelta dA dB dC state dt taps bias shares weight weight".split()
 )
 FLAGS = {
     "DECAY": True, "HARD": True, "STRICT": False, "LEVELS": 0, "DETACH": False, "SURROGATE": "sigmoid", "START": True,
     "POTENTIALS": "all", "GRAD_S": True, "GRAD_V": "all", "NEED_K": True, "BLOCK": 256, "BINARY": False, "WHOLE_U": True,
-    "KEEP": True, "CHUNK": 16, "BD": 32, "BN": 16, "BP": 32, "STEP": 1, "BT": 16, "BC": 64,
+    "KEEP": True, "CHUNK": 16, "BLOCK_D": 32, "BLOCK_N": 16, "BLOCK_P": 8, "BLOCK_L": 64, "BLOCK_C": 32, "BIAS": True, "W": 4, "BLOCK_W": 4,
 }
-SCALAR = {"scan_forward", "scan_backward", "state_update", "ssd_step", "convolve", "tap_gradients", "conv_step"}
+SCANS = ("scan_forward", "scan_backward", "state_update", "ssd_step")
+CONVOLUTIONS = ("conv_forward", "conv_backward", "conv_step")
 VARIANTS = [{}, {"LEVELS": 4, "HARD": False}, {"DETACH": True, "STRICT": True, "HARD": False, "DECAY": False}]
 VARIANTS += [{"SURROGATE": name} for name in ("atan", "rect", "erf", "soft_sign", "super_spike")]
-
-
-def kind(name, floats, module):
-    if name in NUMBERS:
-        return NUMBERS[name]
-    if name in POINTERS and not (module is ssm and name in ("C",) and floats == "size"):
-        return "*" + floats
-    return "i32"
 
 
 def compile_kernel(module, name, floats, changes):
     function = getattr(module, name)
     names = list(inspect.signature(function.fn).parameters)
     constants = {n: (FLAGS | changes)[n] for n in names if n.isupper() and n in FLAGS}
-    pointers = POINTERS - ({"C"} if module is ssm and name in ("convolve", "tap_gradients", "conv_step") else set())
+    pointers = POINTERS - ({"C"} if module is ssm and name in CONVOLUTIONS else set())
     signature = {
         n: "constexpr" if n in constants else NUMBERS.get(n, "*" + floats if n in pointers else "i32") for n in names
     }
@@ -67,7 +60,7 @@ for floats in ("fp32", "fp64"):
         for changes in ({}, {"BINARY": True}):
             compile_kernel(spiking, name, floats, changes)
             count += 1
-    for name in sorted(SCALAR):
+    for name in SCANS + CONVOLUTIONS:
         compile_kernel(ssm, name, floats, {})
         count += 1
 print(count, "kernels")
