@@ -2,8 +2,8 @@
 
 No GPU has run them: the tests run them in the interpreter, and compile every launch for one. Block sizes:
 
-    scan        32 channels with all N states of each; one warp for float32 and N = 16, more in proportion up to 16, so that
-                a thread holds 64 bytes of states and the backward pass, which needs four such tiles, stays in registers;
+    scan        32 channels with all N states of each; one warp for float32 and N = 16, more in proportion up to 8, then
+                fewer channels: a thread holds 64 bytes of states, of which the backward pass needs a handful in registers;
                 chunks of 16 steps: what is kept then weighs N / 16 of u, and the scratch of a program 32 KiB at N = 16
     steps       about 1024 states a program on 4 warps: many small programs, as a step has little work
     convolution 64 steps of 32 channels: a channel block is one 128-byte line of float32, W - 1 rows are read twice
@@ -22,7 +22,9 @@ from models.ssm import triton_kernels as kernels
 CHUNK = 16
 """Steps between two kept states."""
 LANES = 32
-"""Channels of a scan program."""
+"""Channels of a scan program, if their states are not too many."""
+WARP, MOST_WARPS = 2048, 8
+"""Bytes of states for a warp of a scan program, and how many warps it has at most."""
 TILE = 1024
 """States of a step's program."""
 CONV = {"BLOCK_L": 64, "BLOCK_C": 32}
@@ -76,11 +78,11 @@ def _scan_launch(u: Tensor, n: int, groups: int) -> tuple[int, tuple[int, ...], 
     """(programs, (L, D, N, G, channels a group, blocks a group), options)."""
     b, d, length = u.shape
     share = d // groups
-    lanes = min(LANES, next_power_of_2(max(share, 1)))
-    rows = next_power_of_2(max(n, 1))
-    warps = max(1, min(16, rows * lanes * u.element_size() // 2048))
+    column = next_power_of_2(max(n, 1)) * u.element_size()  # bytes of a channel's states
+    lanes = min(LANES, next_power_of_2(max(share, 1)), max(1, MOST_WARPS * WARP // column))
     blocks = -(-share // lanes)
-    options = {"CHUNK": CHUNK, "BLOCK_N": rows, "BLOCK_D": lanes, "num_warps": warps}
+    warps = max(1, min(MOST_WARPS, lanes * column // WARP))
+    options = {"CHUNK": CHUNK, "BLOCK_N": column // u.element_size(), "BLOCK_D": lanes, "num_warps": warps}
     return b * groups * blocks, (length, d, n, groups, share, blocks), options
 
 
