@@ -17,11 +17,17 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from models.spiking import reference
+from models.spiking import reference, surrogates
 from models.spiking import triton_backend as spiking
 from models.ssm import triton_backend as ssm
 
-WORDS = ("fma.", "atom.", "red.global", "cp.async.ca", "div.rn.f32")
+INSTRUCTIONS = {
+    "fused": r"\bfma\.",
+    "atomic": r"\b(?:atom|red)\.",
+    "asynchronous": r"\bcp\.async\.ca\.",
+    "rounded division": r"\bdiv\.rn\.f32\b",
+    "float64 argument": r"\.param \.f64\b",
+}
 
 
 class Ampere:
@@ -45,12 +51,16 @@ def launch_neurons(dtype: torch.dtype) -> None:
         spiking.forward(neuron, x, x[:1], k, 3)
         spiking.forward(neuron, x[:1], x[:0], k, 1)
         spiking.backward(neuron, x, x[:1], k, x, x, True)
-    for surrogate in ("atan", "rect", "piecewise_quadratic", "piecewise_exp", "soft_sign", "erf", "super_spike"):
-        soft = reference.Neuron(1.0, None, False, True, 0, True, surrogate, 2.0)
-        spiking.backward(soft, x[:1], x[:0], k, x[:1], x[:0], False)
     for binary in (False, True):
         spiking.elastic_forward(x, alpha, binary, True)
         spiking.elastic_backward(x, alpha, x, binary)
+
+
+def launch_surrogates(dtype: torch.dtype) -> None:
+    x, k = torch.zeros(1, 2, 64, dtype=dtype), torch.tensor(0.5, dtype=dtype)
+    for surrogate in surrogates.NAMES:
+        soft = reference.Neuron(1.0, None, False, True, 0, True, surrogate, 2.0)
+        spiking.backward(soft, x, x[:0], k, x, x[:0], False)
 
 
 def launch_scans(dtype: torch.dtype, n: int) -> None:
@@ -74,11 +84,8 @@ def launch_convolutions(dtype: torch.dtype) -> None:
 
 
 def describe(kernel: str, compiled: Any, dtype: torch.dtype) -> str:
-    ptx = compiled.asm["ptx"]
-    counts = {word: ptx.count(word) for word in WORDS}
-    numbers = len(re.findall(r"\.param \.f64", ptx))
-    code = len(compiled.asm["cubin"])
-    return json.dumps({"kernel": kernel, "dtype": str(dtype), "float64 arguments": numbers, "bytes": code, **counts})
+    counts = {what: len(re.findall(pattern, compiled.asm["ptx"])) for what, pattern in INSTRUCTIONS.items()}
+    return json.dumps({"kernel": kernel, "dtype": str(dtype), "bytes": len(compiled.asm["cubin"]), **counts})
 
 
 def main() -> None:
@@ -93,6 +100,8 @@ def main() -> None:
     JITFunction.run = compile_only
     for dtype, n in ((torch.float32, 16), (torch.float64, 3)):
         launch_neurons(dtype)
+        if dtype == torch.float32:
+            launch_surrogates(dtype)
         launch_scans(dtype, n)
         launch_convolutions(dtype)
         for name, compiled in found:
