@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,9 @@ class Figure(Protocol):
     @property
     def kind(self) -> str: ...
     @property
-    def at_most(self) -> float: ...
+    def promise(self) -> float | None: ...
+    @property
+    def slack(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,15 @@ class Finding:
 def limit(figure: Figure, known: bool, sessions: Sequence[float]) -> Limit:
     """The tightest limit that applies; `sessions` are the figure's medians recorded on machines of this class."""
     growth = figure.kind == "growth"
+    promised = math.inf if figure.promise is None else figure.promise * figure.slack
     if not known:
-        value = figure.at_most + GROWTH_SLACK if growth else figure.at_most * SLACK
-        return Limit(value, f"promise {figure.at_most:.3g} with the slack of an unknown machine")
-    promise = Limit(figure.at_most, "promise")
-    if not sessions or figure.kind == "seconds":
-        return promise
-    middle, worst = statistics.median(sessions), max(sessions)
-    regression = worst + GROWTH_OVER if growth else max(OVER_MEDIAN * middle, OVER_WORST * worst)
-    return min(promise, Limit(regression, f"baseline {middle:.3g}"), key=lambda each: each.value)
+        return Limit(promised + GROWTH_SLACK if growth else promised * SLACK, "promise, machine unknown")
+    limits = [Limit(promised, "promise" if figure.slack == 1 else f"promise times {figure.slack:g}")]
+    if sessions and figure.kind != "seconds":
+        middle, worst = statistics.median(sessions), max(sessions)
+        regression = worst + GROWTH_OVER if growth else max(OVER_MEDIAN * middle, OVER_WORST * worst)
+        limits.append(Limit(regression, f"baseline {middle:.3g}"))
+    return min(limits, key=lambda each: each.value)
 
 
 def judge(figures: Mapping[str, tuple[Any, Limit]], measure: Callable[[Any, float], Interval]) -> list[Finding]:

@@ -5,7 +5,7 @@ Data are random but fixed; shapes have the letters of the operators' own documen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,22 +63,26 @@ def mamba_scan(B: int, D: int, L: int, N: int, backend: Any = None) -> Work:
     return Work(lambda: selective_scan.selective_scan(*inputs, delta_softplus=True, backend=backend), inputs)
 
 
-def loop(B: int, D: int, L: int, N: int, unbind: bool = False) -> Work:
+def loop(B: int, D: int, L: int, N: int, backend: Any = None) -> Work:
     inputs = scan_inputs(B, D, L, N)
-    return Work(lambda: plain_scan(*inputs, unbind=unbind), inputs)
+    return Work(lambda: plain_scan(*inputs), inputs)
+
+
+def unbound_loop(B: int, D: int, L: int, N: int, backend: Any = None) -> Work:
+    inputs = scan_inputs(B, D, L, N)
+    return Work(lambda: plain_scan(*inputs, unbind=True), inputs)
 
 
 def plain_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, unbind: bool = False) -> Tensor:
-    """The published reference's semantics in plain torch: discretise everything, then step through time.
+    """The semantics of the published reference in plain torch: discretise everything, then step through time.
 
     It takes step l as `x[:, :, l]`, whose gradient is a zero tensor of full size for every step; `unbind` avoids that.
     """
     a = torch.exp(torch.einsum("bdl,dn->bdln", delta, A))
     b = torch.einsum("bdl,bnl,bdl->bdln", delta, B, u)
+    steps: Iterable[tuple[Tensor, ...]] = ((a[:, :, i], b[:, :, i], C[:, :, i]) for i in range(u.shape[2]))
     if unbind:
         steps = zip(a.unbind(2), b.unbind(2), C.unbind(2), strict=True)
-    else:
-        steps = ((a[:, :, i], b[:, :, i], C[:, :, i]) for i in range(u.shape[2]))  # type: ignore[assignment]
     x, y = torch.zeros_like(a[:, :, 0]), []
     for a_l, b_l, C_l in steps:
         x = a_l * x + b_l
@@ -101,9 +105,9 @@ def ssd_inputs(B: int, L: int, H: int, P: int, N: int) -> tuple[Tensor, ...]:
     return x, 0.1 * torch.rand((B, L, H), generator=random), -0.5 - torch.rand(H, generator=random), B_, C
 
 
-def ssd_scan(B: int, L: int, H: int, P: int, N: int, backend: Any = None, chunk: int = 256) -> Work:
+def ssd_scan(B: int, L: int, H: int, P: int, N: int, backend: Any = None) -> Work:
     inputs = ssd_inputs(B, L, H, P, N)
-    return Work(lambda: ssd.ssd_scan(*inputs, chunk_size=chunk, backend=backend), inputs)
+    return Work(lambda: ssd.ssd_scan(*inputs, chunk_size=64, backend=backend), inputs)
 
 
 def ssd_step(B: int, H: int, P: int, N: int, backend: Any = None) -> Work:
@@ -171,7 +175,7 @@ def stream_floor(*shape: int) -> Call:
 
 
 def product_floor(rows: int, P: int, N: int) -> Call:
-    """The two products with the state that the SSD scan cannot avoid, `rows` P N multiply-adds each, as plain matrix products."""
+    """The two products with the state that an SSD scan needs, `rows` P N multiply-adds each, as plain matrix products."""
     x, y, z = torch.randn(rows, P), torch.empty(rows, N), torch.empty(rows, P)
     B, C = torch.randn(P, N), torch.randn(N, P)
 
@@ -182,8 +186,8 @@ def product_floor(rows: int, P: int, N: int) -> Call:
     return products
 
 
-def dispatch_floor() -> Call:
-    """A hundred operations on one number: what calling torch costs."""
+def additions() -> Call:
+    """A hundred additions of two numbers: what calling torch costs."""
     one, out = torch.ones(1), torch.ones(1)
 
     def calls() -> None:

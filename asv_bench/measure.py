@@ -20,14 +20,17 @@ Call = Callable[[], object]
 SHORTEST, LONGEST = 3e-4, 5e-2
 """Seconds of one sample: short ones mostly fall between two interruptions; where one call takes longer, a sample of the
 other side is as long, up to the second figure, so that both are interrupted alike."""
-LEAST_ROUNDS, MOST_ROUNDS = 9, 101
-"""With nine values the interval is from the smallest to the largest."""
+FEWEST_ROUNDS, LEAST_ROUNDS, MOST_ROUNDS = 5, 9, 101
+"""The first where even the second would take five times the budget."""
 CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A median between limits that hold the true one with probability `CONFIDENCE`, from `n` rounds."""
+    """A median between limits that hold the true one with probability `CONFIDENCE`, from `n` rounds.
+
+    The limits of fewer than nine rounds are the smallest and the largest value, which hold it less often.
+    """
 
     low: float
     median: float
@@ -54,8 +57,8 @@ class Rounds:
         return [slope(list(sizes.values()), row) for row in rows]
 
 
-def interleaved(sides: Mapping[str, Call], budget: float, least: int = LEAST_ROUNDS, most: int = MOST_ROUNDS) -> Rounds:
-    """Rounds over all sides until `budget` seconds are spent; at least `least` and at most `most` of them."""
+def interleaved(sides: Mapping[str, Call], budget: float, least: int | None = None, most: int = MOST_ROUNDS) -> Rounds:
+    """Rounds over all sides for about `budget` seconds; at least `least` of them, by default 9, or 5 of slow calls."""
     if not sides:
         raise ValueError("there are no sides to time")
     with _no_collector():
@@ -63,6 +66,8 @@ def interleaved(sides: Mapping[str, Call], budget: float, least: int = LEAST_ROU
         target = min(max(SHORTEST, *once.values()), LONGEST)
         numbers = {name: max(1, round(target / seconds)) for name, seconds in once.items()}
         whole = sum(numbers[name] * seconds for name, seconds in once.items())
+        if least is None:
+            least = LEAST_ROUNDS if whole * LEAST_ROUNDS < 5 * budget else FEWEST_ROUNDS
         count = max(least, min(most, int(budget / whole)))
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for round_ in range(count):
@@ -73,12 +78,11 @@ def interleaved(sides: Mapping[str, Call], budget: float, least: int = LEAST_ROU
 
 
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The median with order-statistic limits; (-inf, inf) where the values are too few for the confidence."""
+    """The median with order-statistic limits."""
     if not values:
         raise ValueError("an interval needs at least one value")
-    ordered, rank = sorted(values), _rank(len(values), confidence)
-    low, high = (ordered[rank - 1], ordered[-rank]) if rank else (-math.inf, math.inf)
-    return Interval(low, statistics.median(ordered), high, len(values))
+    ordered, rank = sorted(values), max(1, _rank(len(values), confidence))
+    return Interval(ordered[rank - 1], statistics.median(ordered), ordered[-rank], len(values))
 
 
 def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -89,13 +93,12 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 def _rank(n: int, confidence: float) -> int:
     """The largest r with P(the median lies outside the r-th smallest ... r-th largest of n) <= 1 - confidence."""
-    rank, below = 0, 0.0
-    while rank < n // 2:
+    below = 0.0
+    for rank in range(n // 2):
         below += math.comb(n, rank) / 2**n
         if 2 * below > 1 - confidence:
-            break
-        rank += 1
-    return rank
+            return rank
+    return n // 2
 
 
 def _warm_up(call: Call) -> float:
