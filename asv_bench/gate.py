@@ -24,11 +24,13 @@ from typing import Any, Protocol
 from measure import Interval
 
 BASELINE = Path(__file__).with_name("baseline.json")
-FIRST, AGAIN = 0.4, 2.0
+FIRST, AGAIN = 0.25, 2.0
 """Seconds of a figure's first measurement and of each that must confirm a suspicion."""
 CONFIRMATIONS = 3
 OVER_MEDIAN, OVER_WORST, GROWTH_OVER = 1.25, 1.1, 0.2
 """A regression is beyond 1.25 times the median session and 1.1 times the worst one; an exponent, 0.2 above the worst."""
+SESSIONS = 6
+"""Sessions that the baseline keeps; older ones were of other kernels."""
 SLACK, GROWTH_SLACK = 1.5, 0.1
 """On a machine without a baseline promises hold with this factor; those of exponents with this addition."""
 
@@ -115,7 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*chosen, sep="\n")
         return 0
     here = machine()
-    baseline = _read(options.baseline)
+    try:
+        baseline: Sessions = json.loads(options.baseline.read_text()) if options.baseline.exists() else {}
+    except ValueError as error:
+        print(f"{options.baseline} is not a baseline: {error}", file=sys.stderr)
+        return 2
     sessions = baseline.get(here)
 
     def measure(figure: Tracked, budget: float) -> Interval:
@@ -146,20 +152,10 @@ Sessions = dict[str, dict[str, list[float]]]
 """Machine class -> figure -> medians, a session each."""
 
 
-def _read(path: Path) -> Sessions:
-    try:
-        read: Sessions = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise SystemExit(f"{path.name} is not JSON: {error}") from None
-    return read
-
-
 def _record(path: Path, baseline: Sessions, here: str, measured: Mapping[str, Interval]) -> None:
     known = baseline.setdefault(here, {})
     for name, value in measured.items():
-        known.setdefault(name, []).append(float(f"{value.median:.4g}"))
+        known[name] = [*known.get(name, []), float(f"{value.median:.4g}")][-SESSIONS:]
     path.write_text(json.dumps(baseline, indent=1, sort_keys=True) + "\n")
 
 

@@ -25,7 +25,8 @@ class Work:
     inputs: Sequence[Tensor] = ()
 
     def forward(self) -> Call:
-        return self.run
+        call: Call = torch.no_grad()(self.run)
+        return call
 
     def backward(self) -> Call:
         """The backward pass alone: its graph is built once."""

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 Call = Callable[[], object]
 
 SHORTEST, LONGEST = 3e-4, 5e-2
 """Seconds of one sample: short ones mostly fall between two interruptions; where one call takes longer, a sample of the
 other side is as long, up to the second figure, so that both are interrupted alike."""
-FEWEST_ROUNDS, LEAST_ROUNDS, MOST_ROUNDS = 5, 9, 101
+FEWEST_ROUNDS, LEAST_ROUNDS, MOST_ROUNDS = 5, 9, 1001
 """The first where even the second would take five times the budget."""
 CONFIDENCE = 0.99
 
@@ -91,6 +92,7 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return statistics.linear_regression(x, y).slope
 
 
+@cache
 def _rank(n: int, confidence: float) -> int:
     """The largest r with P(the median lies outside the r-th smallest ... r-th largest of n) <= 1 - confidence."""
     below = 0.0

@@ -97,7 +97,7 @@ KERNELS = (
         costs={"reference": (2, 4)},
         along="L",
         shape=lambda length: (1, length, 2, 16, 16),
-        sizes={"reference": (1024, 4096, 16384)},
+        sizes={"reference": (512, 2048, 8192)},
     ),
     Kernel(
         name="causal_conv1d",
