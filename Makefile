@@ -38,8 +38,13 @@ $(VENV)/.dev: $(VENV)/.run
 reproduce: $(VENV)/.run
 	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
 
+# Under three minutes: an asv result of the present commit (asv_bench/results), then the gate over every kernel.
+ASV := $(BIN)/asv
+SHORT := Ratios|SelectiveScan|Neurons|Mamba2|track_threads
 bench-kernels: setup
-	$(BIN)/python asv_bench/decode_vs_transformers.py
+	$(ASV) machine --yes --config asv_bench/asv.conf.json
+	$(ASV) run --config asv_bench/asv.conf.json --python=same --bench '$(SHORT)' --set-commit-hash $$(git rev-parse HEAD)
+	$(BIN)/python asv_bench/gate.py
 
 clean:
 	rm -rf results/work .pytest_cache .mypy_cache .ruff_cache

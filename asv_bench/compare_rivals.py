@@ -83,8 +83,8 @@ def _against(contest: Contest, way: str, method: str, rival: Rival, sides: dict[
     except ImportError as error:
         return Row(contest.name, way, rival.name, missing=_reason(rival, error))
     rounds = interleaved({**sides, "rival": call}, seconds, LEAST)
-    ratios = (interval(rounds.ratios("rival", side)) for side in ("ours", "floor"))
-    return Row(contest.name, way, rival.name, 1e3 * rounds.median("rival"), *ratios)
+    to_ours, to_floor = (interval(rounds.ratios("rival", side)) for side in ("ours", "floor"))
+    return Row(contest.name, way, rival.name, 1e3 * rounds.median("rival"), to_ours, to_floor)
 
 
 def _reason(rival: Rival, error: ImportError) -> str:

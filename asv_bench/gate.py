@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python asv_bench/gate.py [--only GLOB] [--json] [--list] [--record]
 
 Limits: the promise of each figure (`tracked.py`), and on a machine whose class `baseline.json` knows also the figures of
-the sessions recorded there. Elsewhere the promises alone apply, with a slack. A figure above its limit is suspect; it is
-measured up to three times more, longer, after all others, and is flagged only if every interval lies wholly beyond the limit.
+the sessions recorded there. Elsewhere the promises alone apply, with a slack. A figure near or above its limit is suspect: it
+is measured up to three times more, longer, after all others, and is flagged only if each of the three intervals lies wholly
+beyond the limit.
 Exit status: 0 none flagged, 1 flagged, 2 usage. `--record` adds this session to the baseline instead of judging.
 """
 
@@ -24,9 +25,10 @@ from typing import Any, Protocol
 from measure import Interval
 
 BASELINE = Path(__file__).with_name("baseline.json")
-FIRST, AGAIN = 0.25, 2.0
-"""Seconds of a figure's first measurement and of each that must confirm a suspicion."""
-CONFIRMATIONS = 3
+FIRST, AGAIN, RECORD = 0.25, 2.0, 0.5
+"""Seconds of a figure's first measurement, of each that must confirm a suspicion, and of one for the baseline."""
+SUSPECT, CONFIRMATIONS = 0.95, 3
+"""A figure is suspect from this part of its limit on, so that a slow kernel is not missed by a lucky first median."""
 OVER_MEDIAN, OVER_WORST, GROWTH_OVER = 1.25, 1.1, 0.2
 """A regression is beyond 1.25 times the median session and 1.1 times the worst one; an exponent, 0.2 above the worst."""
 SESSIONS = 6
@@ -84,7 +86,7 @@ def limit(figure: Figure, known: bool, sessions: Sequence[float]) -> Limit:
 def judge(figures: Mapping[str, tuple[Any, Limit]], measure: Callable[[Any, float], Interval]) -> list[Finding]:
     """Measure everything, then the suspects again, in passes over all of them so that their measurements lie apart."""
     measured = {name: [measure(figure, FIRST)] for name, (figure, _) in figures.items()}
-    suspects = [name for name, (_, at_most) in figures.items() if measured[name][0].median > at_most.value]
+    suspects = [name for name, (_, at_most) in figures.items() if measured[name][0].median > SUSPECT * at_most.value]
     for _ in range(CONFIRMATIONS):
         for name in suspects:
             measured[name].append(measure(figures[name][0], AGAIN))
@@ -129,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return figure.measure(budget)
 
     if options.record:
-        _record(options.baseline, baseline, here, {name: measure(each, AGAIN) for name, each in chosen.items()})
+        _record(options.baseline, baseline, here, {name: measure(each, RECORD) for name, each in chosen.items()})
         return 0
     known = sessions is not None
     limits = {name: (each, limit(each, known, (sessions or {}).get(name, []))) for name, each in chosen.items()}

@@ -93,10 +93,10 @@ def plain_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, unbind
 
 def update(B: int, D: int, N: int, backend: Any = None) -> Work:
     """One step of the selective scan with a Mamba layer's options."""
-    u, delta, A, B_, C = scan_inputs(B, D, 1, N)
-    arguments = [value.squeeze(-1) for value in (u, delta)] + [A] + [value.squeeze(-1) for value in (B_, C)]
+    u, delta, A, B_, C = (value.squeeze(2) if value.dim() == 3 else value for value in scan_inputs(B, D, 1, N))
     state, rest = torch.zeros(B, D, N), (torch.ones(D), torch.randn(B, D, generator=_generator()), torch.zeros(D))
-    return Work(lambda: state_update.selective_state_update(state, *arguments, *rest, True, backend=backend))
+    step = state_update.selective_state_update
+    return Work(lambda: step(state, u, delta, A, B_, C, *rest, dt_softplus=True, backend=backend))
 
 
 def ssd_inputs(B: int, L: int, H: int, P: int, N: int) -> tuple[Tensor, ...]:
