@@ -15,7 +15,6 @@ import argparse
 import fnmatch
 import json
 import math
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,9 +28,9 @@ FIRST, AGAIN, RECORD = 0.25, 2.0, 0.5
 """Seconds of a figure's first measurement, of each that must confirm a suspicion, and of one for the baseline."""
 SUSPECT, CONFIRMATIONS = 0.95, 3
 """A figure is suspect from this part of its limit on, so that a slow kernel is not missed by a lucky first median."""
-OVER_MEDIAN, OVER_WORST, GROWTH_OVER = 1.25, 1.1, 0.2
-"""A regression is beyond 1.25 times the median session and 1.1 times the worst one; an exponent, 0.2 above the worst."""
-SESSIONS = 6
+OVER, GROWTH_OVER = 1.25, 0.2
+"""A regression is beyond 1.25 times the worst recorded session; that of an exponent, 0.2 above it."""
+SESSIONS = 8
 """Sessions that the baseline keeps; older ones were of other kernels."""
 SLACK, GROWTH_SLACK = 1.5, 0.1
 """On a machine without a baseline promises hold with this factor; those of exponents with this addition."""
@@ -77,9 +76,9 @@ def limit(figure: Figure, known: bool, sessions: Sequence[float]) -> Limit:
         return Limit(promised + GROWTH_SLACK if growth else promised * SLACK, "promise, machine unknown")
     limits = [Limit(promised, "promise" if figure.slack == 1 else f"promise times {figure.slack:g}")]
     if sessions and figure.kind != "seconds":
-        middle, worst = statistics.median(sessions), max(sessions)
-        regression = worst + GROWTH_OVER if growth else max(OVER_MEDIAN * middle, OVER_WORST * worst)
-        limits.append(Limit(regression, f"baseline {middle:.3g}"))
+        worst = max(sessions)
+        regression = worst + GROWTH_OVER if growth else worst * OVER
+        limits.append(Limit(regression, f"baseline {min(sessions):.3g} to {worst:.3g}"))
     return min(limits, key=lambda each: each.value)
 
 

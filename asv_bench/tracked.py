@@ -139,6 +139,8 @@ SCAN, TRAINED = (4, 512, 256, 16), (8, 384, 256, 16)
 """(B, D, L, N) that the promises of the forward pass and of training are about."""
 NEURONS, WIDE = (4, 1 << 20), (16, 1 << 16)
 """(T, neurons): larger than the caches, and within them."""
+MEMORY = 1.5
+"""The gate's slack for figures against the main memory, which a machine's other guests share and its core they do not."""
 
 
 def _plain() -> Iterator[Tracked]:
@@ -189,12 +191,12 @@ def _floors() -> Iterator[Tracked]:
         yield _ratio(f"causal_conv1d {way} / copy", _call(kernels.convolution, conv, way), copy, promise)
     for way, promise in (("forward", 3), ("both", 9)):
         copy = _floor(kernels.copy_floor, *NEURONS)
-        yield _ratio(f"lif {way} / copy", _call(kernels.lif, NEURONS, way), copy, promise)
-    for name, work in (("ilif", kernels.ilif), ("elastic", kernels.elastic)):
+        yield _ratio(f"lif {way} / copy", _call(kernels.lif, NEURONS, way), copy, promise, slack=MEMORY)
+    for name, work in (("lif in the cache", kernels.lif), ("ilif", kernels.ilif), ("elastic", kernels.elastic)):
         for way, promise in (("forward", 16), ("both", 60)):
             copy = _floor(kernels.copy_floor, *WIDE)
             yield _ratio(f"{name} {way} / copy", _call(work, WIDE, way), copy, promise)
-    yield Tracked("decode AiM-B, batch 8 / weights and states", "ratio", 2, _decode)
+    yield Tracked("decode AiM-B, batch 8 / weights and states", "ratio", 2, _decode, slack=MEMORY)
 
 
 def _first_calls() -> Iterator[Tracked]:
@@ -273,7 +275,7 @@ torch.set_num_threads(1)
 works = {"scan": (kernels.scan, (1, 16, 8, 16)), "lif": (kernels.lif, (4, 64)), "ssd_step": (kernels.ssd_step, (1, 2, 8, 16))}
 make, shape = works[sys.argv[1]]
 work = make(*shape)
-for _ in range(10):
+for _ in range(6):
     child = os.fork()
     if child == 0:
         start = time.perf_counter()

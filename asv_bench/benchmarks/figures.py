@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tracked import Tracked, second_thread, tracked
 
-SECONDS = 0.25
+SECONDS = 0.15
 """Budget of one figure; the gate measures longer where it matters."""
 FIGURES = {figure.name: figure for figure in (*tracked(), *second_thread())}
 
