@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python asv_bench/compare_rivals.py [--only GLOB] [--seconds S] [--json]
 
 The floor of a neuron is a copy of its input, that of a scan one torch.exp for each of B D L N elements. Ratios are medians over
-paired rounds with 99 % intervals; a library that is not installed is named as such. All takes about ten minutes, most of it the
+paired rounds with 95 % intervals; a library that is not installed is named as such. All takes about ten minutes, most of it the
 backward pass of the published loop, which is quadratic in L.
 """
 

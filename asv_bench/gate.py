@@ -28,9 +28,9 @@ FIRST, AGAIN, RECORD = 0.25, 2.0, 0.5
 """Seconds of a figure's first measurement, of each that must confirm a suspicion, and of one for the baseline."""
 SUSPECT, CONFIRMATIONS = 0.95, 3
 """A figure is suspect from this part of its limit on, so that a slow kernel is not missed by a lucky first median."""
-OVER, GROWTH_OVER = 1.25, 0.2
-"""A regression is beyond 1.25 times the worst recorded session; that of an exponent, 0.2 above it."""
-SESSIONS = 8
+OVER, SMALL_OVER, GROWTH_OVER = 1.2, 1.5, 0.2
+"""A regression is beyond 1.2 times the worst recorded session, at a tiny shape 1.5 times; that of an exponent 0.2 above it."""
+SESSIONS = 10
 """Sessions that the baseline keeps; older ones were of other kernels."""
 SLACK, GROWTH_SLACK = 1.5, 0.1
 """On a machine without a baseline promises hold with this factor; those of exponents with this addition."""
@@ -77,7 +77,7 @@ def limit(figure: Figure, known: bool, sessions: Sequence[float]) -> Limit:
     limits = [Limit(promised, "promise" if figure.slack == 1 else f"promise times {figure.slack:g}")]
     if sessions and figure.kind != "seconds":
         worst = max(sessions)
-        regression = worst + GROWTH_OVER if growth else worst * OVER
+        regression = worst + GROWTH_OVER if growth else worst * (SMALL_OVER if figure.kind == "small" else OVER)
         limits.append(Limit(regression, f"baseline {min(sessions):.3g} to {worst:.3g}"))
     return min(limits, key=lambda each: each.value)
 

@@ -23,14 +23,14 @@ SHORTEST, LONGEST = 3e-4, 5e-2
 other side is as long, up to the second figure, so that both are interrupted alike."""
 FEWEST_ROUNDS, LEAST_ROUNDS, MOST_ROUNDS = 5, 9, 1001
 """The first where even the second would take five times the budget."""
-CONFIDENCE = 0.99
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
     """A median between limits that hold the true one with probability `CONFIDENCE`, from `n` rounds.
 
-    The limits of fewer than nine rounds are the smallest and the largest value, which hold it less often.
+    The limits of fewer than six rounds are the smallest and the largest value, which hold it less often.
     """
 
     low: float
