@@ -77,7 +77,8 @@ def limit(figure: Figure, known: bool, sessions: Sequence[float]) -> Limit:
     limits = [Limit(promised, "promise" if figure.slack == 1 else f"promise times {figure.slack:g}")]
     if sessions and figure.kind != "seconds":
         worst = max(sessions)
-        regression = worst + GROWTH_OVER if growth else worst * (SMALL_OVER if figure.kind == "small" else OVER)
+        over = figure.slack * (SMALL_OVER if figure.kind == "small" else OVER)
+        regression = worst + GROWTH_OVER if growth else worst * over
         limits.append(Limit(regression, f"baseline {min(sessions):.3g} to {worst:.3g}"))
     return min(limits, key=lambda each: each.value)
 

@@ -36,7 +36,7 @@ LINEAR = math.log2(2.3)
 class Tracked:
     """One figure: `values(budget)` measures it for about that many seconds, one value a round.
 
-    `promise` is what the project states for any machine, None where it states nothing. `slack` widens it for the gate
+    `promise` is what the project states for any machine, None where it states nothing. `slack` widens the gate's limits
     where the other side, not the kernel, moves between processes.
     """
 

@@ -195,6 +195,7 @@ def test_the_tighter_of_promise_and_baseline_applies() -> None:
     assert limit(_figure(promise=3.0), True, [1.0, 1.0, 2.0]).value == pytest.approx(2.4)
     assert limit(_figure(promise=3.0), True, [9.0]).value == 3.0
     assert limit(_figure(promise=3.0, slack=2.0), True, []).value == 6.0
+    assert limit(_figure(promise=3.0, slack=2.0), True, [1.0]).value == pytest.approx(2.4)
 
 
 def test_exponents_are_limited_by_a_difference() -> None:
