@@ -1,0 +1,231 @@
+"""Spikformer (arXiv 2209.15425): spiking self-attention without softmax, residuals that add spikes.
+
+Equation numbers are the paper's. All neurons are LIF with threshold 1, but for the one after attention (0.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from models.vision.layers import (
+    AFTER_ATTENTION,
+    Neuron,
+    Size,
+    as_steps,
+    check_choice,
+    check_divides,
+    check_positive,
+    each_step,
+    heads_of,
+    init_weights,
+    lif,
+    linear_attention,
+    mean_of_tokens,
+    size_of,
+    softmax_attention,
+)
+
+Attention = Literal["ssa", "softmax"]
+SCALE = 0.125
+"""s of eq. 7: one constant, whatever the width of a head."""
+
+
+class SPS(nn.Module):
+    """Spiking patch splitting: x_TBCHW -> tokens x_TBDHW, four stages conv - BN - neuron (- max pool), then RPE.
+
+    `pooling_stat` has a 1 for every stage that halves the image: 1111 for ImageNet, 0011 for CIFAR.
+    """
+
+    STAGES = ("", "1", "2", "3")
+
+    def __init__(self, in_channels: int, embed_dims: int, pooling_stat: str = "1111", neuron: Neuron = lif) -> None:
+        super().__init__()
+        check_positive(in_channels=in_channels)
+        check_divides("8", 8, "embed_dims", embed_dims)
+        if len(pooling_stat) != 4 or set(pooling_stat) - {"0", "1"}:
+            raise ValueError(f"pooling_stat must have a 0 or 1 for each of the four stages, not {pooling_stat!r}")
+        self.pooling_stat = pooling_stat
+        widths = (in_channels, embed_dims // 8, embed_dims // 4, embed_dims // 2, embed_dims)
+        for i, stage in enumerate(self.STAGES):
+            self.add_module(f"proj_conv{stage}", nn.Conv2d(widths[i], widths[i + 1], 3, padding=1, bias=False))
+            self.add_module(f"proj_bn{stage}", nn.BatchNorm2d(widths[i + 1]))
+            self.add_module(f"proj_lif{stage}", neuron(threshold=1.0))
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.rpe_conv = nn.Conv2d(embed_dims, embed_dims, 3, padding=1, bias=False)
+        self.rpe_bn = nn.BatchNorm2d(embed_dims)
+        self.rpe_lif = neuron(threshold=1.0)
+
+    def stages(self) -> Iterator[tuple[nn.Module, nn.Module, nn.Module, bool]]:
+        """(convolution, BN, neuron, whether it pools) of the four stages."""
+        for stage, digit in zip(self.STAGES, self.pooling_stat, strict=True):
+            conv, bn, fire = (getattr(self, f"proj_{part}{stage}") for part in ("conv", "bn", "lif"))
+            yield conv, bn, fire, digit == "1"
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, bn, fire, pools in self.stages():
+            x = fire(each_step(x, conv, bn))
+            if pools:
+                x = each_step(x, self.maxpool)
+        return x + self.rpe_lif(each_step(x, self.rpe_conv, self.rpe_bn))
+
+
+class SSA(nn.Module):
+    """Spiking self-attention (eq. 6-8): x_TBCHW -> spikes of the same shape.
+
+    `attention="softmax"` is for the ANN twin: softmax(q k^T / sqrt(d)) v on q, k and v as they leave their BN, with no unit
+    on them nor on the product; weights and sizes are the same.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        scale: float = SCALE,
+        attention: Attention = "ssa",
+        neuron: Neuron = lif,
+    ) -> None:
+        super().__init__()
+        check_divides("num_heads", num_heads, "dim", dim)
+        check_choice("attention", attention, get_args(Attention))
+        self.num_heads, self.scale, self.attention = num_heads, scale, attention
+        self.q_conv = nn.Conv1d(dim, dim, 1, bias=False)
+        self.q_bn = nn.BatchNorm1d(dim)
+        self.q_lif = neuron(threshold=1.0)
+        self.k_conv = nn.Conv1d(dim, dim, 1, bias=False)
+        self.k_bn = nn.BatchNorm1d(dim)
+        self.k_lif = neuron(threshold=1.0)
+        self.v_conv = nn.Conv1d(dim, dim, 1, bias=False)
+        self.v_bn = nn.BatchNorm1d(dim)
+        self.v_lif = neuron(threshold=1.0)
+        self.attn_lif = neuron(threshold=AFTER_ATTENTION)
+        self.proj_conv = nn.Conv1d(dim, dim, 1)
+        self.proj_bn = nn.BatchNorm1d(dim)
+        self.proj_lif = neuron(threshold=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_TBCN = x.flatten(3)
+        q = each_step(x_TBCN, self.q_conv, self.q_bn)
+        k = each_step(x_TBCN, self.k_conv, self.k_bn)
+        v = each_step(x_TBCN, self.v_conv, self.v_bn)
+        if self.attention == "softmax":
+            a_TBCN = softmax_attention(*(heads_of(part, self.num_heads) for part in (q, k, v)))
+        else:
+            q, k, v = (heads_of(s, self.num_heads) for s in (self.q_lif(q), self.k_lif(k), self.v_lif(v)))
+            a_TBCN = self.attn_lif(linear_attention(q, k, v, self.scale))
+        return self.fire(each_step(a_TBCN, self.proj_conv, self.proj_bn)).view_as(x)
+
+    def fire(self, y_TBCN: Tensor) -> Tensor:
+        """The neuron at the output."""
+        return self.proj_lif(y_TBCN)
+
+
+class MLP(nn.Module):
+    """Two 1x1 convolutions, each with BN and a neuron behind it."""
+
+    def __init__(self, dim: int, hidden: int, neuron: Neuron = lif) -> None:
+        super().__init__()
+        self.fc1_conv = nn.Conv2d(dim, hidden, 1)
+        self.fc1_bn = nn.BatchNorm2d(hidden)
+        self.fc1_lif = neuron(threshold=1.0)
+        self.fc2_conv = nn.Conv2d(hidden, dim, 1)
+        self.fc2_bn = nn.BatchNorm2d(dim)
+        self.fc2_lif = neuron(threshold=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1_lif(each_step(x, self.fc1_conv, self.fc1_bn))
+        return self.fc2_lif(each_step(x, self.fc2_conv, self.fc2_bn))
+
+
+class Block(nn.Module):
+    """x + SSA(x), then + MLP (eq. 3, 4): sums of spikes, so integers. `norm1` and `norm2` are unused, but in checkpoints."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4,
+        scale: float = SCALE,
+        attention: Attention = "ssa",
+        neuron: Neuron = lif,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = SSA(dim, num_heads, scale, attention, neuron)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, int(dim * mlp_ratio), neuron)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(x)
+        return x + self.mlp(x)
+
+
+class Spikformer(nn.Module):
+    """Logits of images (B, C, H, W), shown `T` times, or of event frames (B, T, C, H, W).
+
+    The ANN twin is `neuron=relu, attention="softmax", T=1`. `scale` is 0.25 in the released event-camera code. Any image
+    size will do, and a network may be built at another one than its weights were trained at. Raises ValueError naming the
+    argument: heads that do not divide `embed_dims`, widths that are no multiple of 8, inputs of another shape.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 1000,
+        image_size: Size = 224,
+        T: int = 4,
+        embed_dims: int = 512,
+        num_heads: int = 8,
+        depths: int = 8,
+        mlp_ratio: float = 4,
+        pooling_stat: str = "1111",
+        scale: float = SCALE,
+        attention: Attention = "ssa",
+        neuron: Neuron = lif,
+    ) -> None:
+        super().__init__()
+        check_positive(num_classes=num_classes, T=T, depths=depths, mlp_ratio=mlp_ratio)
+        check_divides("num_heads", num_heads, "embed_dims", embed_dims)
+        self.in_channels, self.image_size, self.T = in_channels, size_of(image_size), T
+        self.patch_embed = SPS(in_channels, embed_dims, pooling_stat, neuron)
+        self.block = nn.ModuleList(
+            Block(embed_dims, num_heads, mlp_ratio, scale, attention, neuron) for _ in range(depths)
+        )
+        self.head = nn.Linear(embed_dims, num_classes)
+        init_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """logits_BK from the mean over time (eq. 5)."""
+        return self.head(self.features(x).mean(0))
+
+    def steps(self, x: Tensor) -> Tensor:
+        """logits_TBK of every step alone; their mean is `forward`'s."""
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(T, B, C): mean over the tokens."""
+        x_TBCHW = self.patch_embed(as_steps(x, self.T, self.in_channels, self.image_size))
+        for block in self.block:
+            x_TBCHW = block(x_TBCHW)
+        return mean_of_tokens(x_TBCHW)
+
+
+SPIKFORMER_SIZES: Mapping[str, Mapping[str, Any]] = {
+    # The released ImageNet code states the heads of 8-512 alone; the others have its 64 channels a head.
+    "8-384": {"embed_dims": 384, "depths": 8, "num_heads": 6},
+    "8-512": {"embed_dims": 512, "depths": 8, "num_heads": 8},
+    "10-512": {"embed_dims": 512, "depths": 10, "num_heads": 8},
+    "8-768": {"embed_dims": 768, "depths": 8, "num_heads": 12},
+    "cifar-4-384": {
+        "embed_dims": 384,
+        "depths": 4,
+        "num_heads": 12,
+        "pooling_stat": "0011",
+        "image_size": 32,
+        "num_classes": 10,
+    },
+}
+"""Constructor arguments of the published sizes, at 224 x 224 and 1000 classes unless they say otherwise."""
