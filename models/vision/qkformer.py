@@ -98,9 +98,10 @@ class PatchEmbeddingStage(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Q-K token attention: SN(BN(conv(m * k))), where m keeps a token of a head if its q has fired enough.
+    """Q-K token attention: SN(BN(conv(m * k))), where m keeps a token of a head if any q of it fires.
 
-    m = SN(sum over the head's channels of q): one spike a token and head, with no product of matrices.
+    m = SN(sum over the head's channels of q): one spike a token and head, no product of matrices. A sum of 1 charges the
+    neuron to its threshold.
     """
 
     def __init__(self, dim: int, num_heads: int, neuron: Neuron = lif) -> None:

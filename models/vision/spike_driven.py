@@ -46,7 +46,8 @@ class MembraneSPS(SPS):
 class SDSA(nn.Module):
     """Spike-driven self-attention with its residual: u + BN(conv(q * SN(sum over tokens of k * v))).
 
-    The sum is one number a channel, so the mask costs T N C additions and no matrix product. With `dvs`, spikes are spread
+    The sum is one number a channel, so the mask costs T N C additions and no matrix product; since a sum of 1 charges its
+    neuron to the threshold, a channel is kept if k and v coincide at any token. With `dvs`, spikes are spread
     by 3 x 3 max pools: those of k and v over the image, those of k * v and q * mask over neighbours in the (token, channel)
     matrix of a head, as in the released code (its tokens run row by row, so a neighbour may be at the image's other side).
     `talking_heads` and `attn_lif` are unused, but in checkpoints.
@@ -95,7 +96,7 @@ class SDSA(nn.Module):
 
 def _spread(x: Tensor) -> Tensor:
     """The largest of 3 x 3 neighbours in the last two of five dimensions."""
-    return F.max_pool3d(x, (1, 3, 3), stride=1, padding=(0, 1, 1))
+    return F.max_pool2d(x.flatten(0, 2), 3, stride=1, padding=1).view(x.shape)
 
 
 class MembraneMLP(nn.Module):
