@@ -189,7 +189,9 @@ class Block(nn.Module):
 class MetaSpikeFormer(nn.Module):
     """Logits of images (B, C, H, W), shown `T` times, or of event frames (B, T, C, H, W).
 
-    `depths` are the blocks of the two Transformer stages. With `kd` there is a second head for distillation: `forward` gives
+    `depths` are the blocks of the two Transformer stages, `strides` those of the five down-samplings. Small images need small
+    ones: with a few tokens (4 at 32 x 32) attention never fires, its RepConv sees zeros, and each BN in it multiplies the
+    gradient by 1 / sqrt(eps); strides (2, 1, 2, 1, 1) leave 64. With `kd` there is a second head for distillation: `forward` gives
     the pair of logits (head, head_kd) in training, else their mean. `head_sees="currents"` is the first release of the
     official code, whose `head` passes over the last neuron (`head_kd` never does); later code has a neuron before both.
     The ANN twin is `neuron=relu, T=1`. Any image size will do. Raises ValueError naming the argument: widths that are not
@@ -206,6 +208,7 @@ class MetaSpikeFormer(nn.Module):
         embed_dim: Sequence[int] = (128, 256, 512, 640),
         num_heads: int = 8,
         depths: tuple[int, int] = (6, 2),
+        strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 1),
         mlp_ratio: int = 4,
         scale: float = SCALE,
         kd: bool = False,
@@ -217,22 +220,24 @@ class MetaSpikeFormer(nn.Module):
         check_choice("head_sees", head_sees, get_args(Head))
         if len(embed_dim) != 4:
             raise ValueError(f"embed_dim must have the widths of four stages, not {tuple(embed_dim)}")
+        if len(strides) != 5 or min(strides) < 1:
+            raise ValueError(f"strides must have the five down-samplings' steps of at least 1, not {strides!r}")
         c1, c2, c3, c4 = embed_dim
         check_divides("2", 2, "embed_dim[0]", c1)
         for stage, width in ((2, c3), (3, c4)):
             check_divides("num_heads", num_heads, f"embed_dim[{stage}]", width)
         self.in_channels, self.image_size, self.T = in_channels, size_of(image_size), T
         self.head_sees = head_sees
-        self.downsample1_1 = DownSampling(in_channels, c1 // 2, 7, 2, 3, first_layer=True)
+        self.downsample1_1 = DownSampling(in_channels, c1 // 2, 7, strides[0], 3, first_layer=True)
         self.ConvBlock1_1 = nn.ModuleList([ConvBlock(c1 // 2, mlp_ratio, neuron)])
-        self.downsample1_2 = DownSampling(c1 // 2, c1, neuron=neuron)
+        self.downsample1_2 = DownSampling(c1 // 2, c1, stride=strides[1], neuron=neuron)
         self.ConvBlock1_2 = nn.ModuleList([ConvBlock(c1, mlp_ratio, neuron)])
-        self.downsample2 = DownSampling(c1, c2, neuron=neuron)
+        self.downsample2 = DownSampling(c1, c2, stride=strides[2], neuron=neuron)
         self.ConvBlock2_1 = nn.ModuleList([ConvBlock(c2, mlp_ratio, neuron)])
         self.ConvBlock2_2 = nn.ModuleList([ConvBlock(c2, mlp_ratio, neuron)])
-        self.downsample3 = DownSampling(c2, c3, neuron=neuron)
+        self.downsample3 = DownSampling(c2, c3, stride=strides[3], neuron=neuron)
         self.block3 = nn.ModuleList(Block(c3, num_heads, mlp_ratio, scale, neuron) for _ in range(depths[0]))
-        self.downsample4 = DownSampling(c3, c4, stride=1, neuron=neuron)
+        self.downsample4 = DownSampling(c3, c4, stride=strides[4], neuron=neuron)
         self.block4 = nn.ModuleList(Block(c4, num_heads, mlp_ratio, scale, neuron) for _ in range(depths[1]))
         self.lif = neuron(threshold=1.0)
         self.head = nn.Linear(c4, num_classes)

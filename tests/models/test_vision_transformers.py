@@ -231,6 +231,12 @@ def test_distillation_gives_a_pair_in_training_and_the_mean_else() -> None:
     assert not second.any()
 
 
+def test_strides_decide_how_many_tokens_attention_has() -> None:
+    for strides, side in (((2, 2, 2, 2, 1), 2), ((2, 1, 2, 1, 1), 8)):
+        seen = inputs_of_convolutions(small("sdt-v2", image_size=32, strides=strides), torch.randn(1, 3, 32, 32))
+        assert seen["block4.0.attn.q_conv.0.body.0"].shape[-2:] == (side, side)
+
+
 def test_the_first_release_of_sdt_v2_has_no_neuron_before_its_head() -> None:
     spikes, currents = small("sdt-v2"), small("sdt-v2", head_sees="currents")
     currents.load_state_dict(spikes.state_dict())
@@ -349,6 +355,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("sdt-v2", {"num_heads": 3}, "num_heads must divide embed_dim.2. = 16"),
     ("sdt-v2", {"embed_dim": (8, 8, 16)}, "embed_dim must have the widths of four stages"),
     ("sdt-v2", {"embed_dim": (7, 8, 16, 16)}, "2 must divide embed_dim.0. = 7"),
+    ("sdt-v2", {"strides": (2, 2, 2)}, "strides must have the five down-samplings' steps"),
     ("sdt-v2", {"head_sees": "rates"}, "head_sees is spikes or currents"),
     ("qkformer", {"num_heads": 16}, "num_heads must divide embed_dims / 4 = 8, which 16 does not"),
     ("qkformer", {"depths": (1, 2)}, "depths must have the number of blocks of three stages"),
