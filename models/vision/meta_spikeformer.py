@@ -189,11 +189,12 @@ class Block(nn.Module):
 class MetaSpikeFormer(nn.Module):
     """Logits of images (B, C, H, W), shown `T` times, or of event frames (B, T, C, H, W).
 
-    `depths` are the blocks of the two Transformer stages, `strides` those of the five down-samplings. Small images need small
-    ones: with a few tokens (4 at 32 x 32) attention never fires, its RepConv sees zeros, and each BN in it multiplies the
-    gradient by 1 / sqrt(eps); strides (2, 1, 2, 1, 1) leave 64. With `kd` there is a second head for distillation: `forward` gives
-    the pair of logits (head, head_kd) in training, else their mean. `head_sees="currents"` is the first release of the
-    official code, whose `head` passes over the last neuron (`head_kd` never does); later code has a neuron before both.
+    `depths` are the blocks of the two Transformer stages, `strides` the steps of the five down-samplings. Small images need
+    small steps: with a few tokens (4 at 32 x 32) the neuron after attention may stay silent, the BN behind it then see zeros
+    only, and each multiply the gradient by 1 / sqrt(eps). Strides (2, 1, 2, 1, 1) leave 64.
+    With `kd` there is a second head for distillation: `forward` gives the pair of logits (head, head_kd) in training, else
+    their mean. `head_sees="currents"` is a published version of the official code whose `head` skips the last neuron
+    (`head_kd` does not); the fixtures have the neuron before it.
     The ANN twin is `neuron=relu, T=1`. Any image size will do. Raises ValueError naming the argument: widths that are not
     four, heads that do not divide the last two of them, inputs of another shape.
     """
