@@ -1,0 +1,102 @@
+"""Stateless layers over x_TBCHW: applied to all T B images at once, so that batch statistics merge time and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+Neuron = Callable[..., nn.Module]
+"""Makes a neuron layer: `neuron(threshold=...)` is a module that maps (T, ...) to (T, ...)."""
+
+
+def relu(threshold: float = 1.0) -> nn.Module:
+    """The unit of an ANN twin, in place of a neuron; it has no threshold and no state."""
+    return nn.ReLU()
+
+
+def merged(layer: Callable[[Tensor], Tensor], x_TB: Tensor) -> Tensor:
+    """`layer` on (T B, ...), as (T, B, ...) again."""
+    return layer(x_TB.flatten(0, 1)).unflatten(0, x_TB.shape[:2])
+
+
+class Merged(nn.Sequential):
+    """Layers one after the other on the merged (T B, ...).
+
+    Its keys are `0.weight` and so on; those of SpikingJelly's container, `module.0.weight`, load as well.
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.register_load_state_dict_pre_hook(_drop_module)
+
+    def forward(self, x_TB: Tensor) -> Tensor:
+        return merged(super().forward, x_TB)
+
+
+def _drop_module(container: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [key for key in state if key.startswith(f"{prefix}module.")]:
+        state[prefix + key.removeprefix(f"{prefix}module.")] = state.pop(key)
+
+
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d` over (T, B, C, H, W)."""
+
+    def forward(self, x_TBCHW: Tensor) -> Tensor:
+        return merged(super().forward, x_TBCHW)
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """`torch.nn.MaxPool2d` over (T, B, C, H, W)."""
+
+    def forward(self, x_TBCHW: Tensor) -> Tensor:
+        return merged(super().forward, x_TBCHW)
+
+
+class AvgPool2d(nn.AvgPool2d):
+    """`torch.nn.AvgPool2d` over (T, B, C, H, W)."""
+
+    def forward(self, x_TBCHW: Tensor) -> Tensor:
+        return merged(super().forward, x_TBCHW)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of every channel over T, B, H and W; gamma starts at `gain`. Its keys stand below `bn.`."""
+
+    def __init__(self, channels: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels)
+        nn.init.constant_(self.bn.weight, gain)
+
+    def forward(self, x_TBCHW: Tensor) -> Tensor:
+        return merged(self.bn, x_TBCHW)
+
+
+def check_input(x: Tensor, in_channels: int) -> None:
+    """ValueError unless x holds images (B, C, H, W) or event frames (B, T, C, H, W) with these channels."""
+    if x.dim() not in (4, 5):
+        raise ValueError(f"x must be images (B, C, H, W) or event frames (B, T, C, H, W), not {tuple(x.shape)}")
+    if x.shape[-3] != in_channels:
+        raise ValueError(f"x must have the network's {in_channels} channels, not {x.shape[-3]}")
+
+
+def as_steps(x: Tensor, T: int, in_channels: int) -> Tensor:
+    """x_TBCHW of images (B, C, H, W), the same T times, or of event frames (B, T', C, H, W), whatever their T'."""
+    check_input(x, in_channels)
+    return x.transpose(0, 1) if x.dim() == 5 else x.expand(T, *x.shape)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """ValueError naming the argument and what it may be."""
+    if value not in choices:
+        raise ValueError(f"{name} is {' or '.join(choices)}, not {value!r}")
+
+
+def check_stages(layers: tuple[int, ...], **per_stage: tuple[int, ...]) -> None:
+    """ValueError unless there is a stage, every number is positive and every argument has one number a stage."""
+    if not layers:
+        raise ValueError("layers must name one stage at least")
+    for name, values in {"layers": layers, **per_stage}.items():
+        if len(values) != len(layers) or min(values) < 1:
+            raise ValueError(f"{name} must be {len(layers)} numbers of at least 1, one a stage, not {values}")
