@@ -1,0 +1,38 @@
+"""The energy account: operations, spikes and energy of a model, counted at operator level under a named rule.
+
+    with Accountant(model, rules=("full", "literature")) as accountant:
+        for x in batches:
+            model(x)
+    account = accountant.result(samples=n)
+    account.figure("full", "energy")  # Figure(value, "mJ/sample", rule, cost table)
+
+- `rules`: the rules and their typed figures; figures of two rules do not mix.
+- `costs`, `costs.yaml`: what one operation costs, with the source.
+- `marks`: what is a spike, and which operations a mark survives.
+- `tally`: how spikes are counted by step and position without unfolding anything.
+- `formulas`, `synapses`, `scans`: what each operator does (operations and bytes).
+- `account`: the dispatch mode and its ledger; `report`: the frozen result.
+- `syops`, `neurobench`: the two packages' rules, as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.accountant.account import Accountant
+    from bench.accountant.report import Account
+
+__all__ = ["Account", "Accountant"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Accountant":
+        from bench.accountant.account import Accountant
+
+        return Accountant
+    if name == "Account":
+        from bench.accountant.report import Account
+
+        return Account
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

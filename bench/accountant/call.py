@@ -1,0 +1,83 @@
+"""One dispatched operator: its name, its arguments by name, its outputs, and the marks of its tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+from bench.accountant.marks import Book, Mark
+from bench.accountant.tally import Tally, tally
+
+
+@cache
+def _signature(func: Any) -> tuple[str, str, tuple[tuple[str, Any, bool], ...], bool]:
+    """(namespace, name without a trailing underscore, arguments as (name, default, written), writes at all)."""
+    schema = func._schema
+    namespace, _, name = schema.name.partition("::")
+    arguments = tuple(
+        (argument.name, argument.default_value, bool(argument.alias_info and argument.alias_info.is_write))
+        for argument in schema.arguments
+    )
+    in_place = name.endswith("_") and not name.endswith("__")
+    return namespace, name[:-1] if in_place else name, arguments, any(written for _, _, written in arguments)
+
+
+class Call:
+    """`call["dim"]` is an argument by its name in the schema; `call.out` is there once the operator has run."""
+
+    def __init__(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], book: Book) -> None:
+        self.func, self.book = func, book
+        self.namespace, self.name, self.arguments, self.writes = _signature(func)
+        self._values = dict(zip((name for name, _, _ in self.arguments), args, strict=False)) | kwargs
+        self.out: Any = None
+
+    @property
+    def title(self) -> str:
+        """As torch prints it, without the overload: `aten.add`, `aten.add_`."""
+        namespace, _, name = self.func._schema.name.partition("::")
+        return f"{namespace}.{name}"
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        for argument, default, _ in self.arguments:
+            if argument == name:
+                return default
+        raise KeyError(name)
+
+    def has(self, name: str) -> bool:
+        return any(argument == name for argument, _, _ in self.arguments)
+
+    def inputs(self) -> Iterator[Tensor]:
+        """The tensors among the arguments, those in lists too."""
+        return _tensors(self._values.values())
+
+    def outputs(self) -> Iterator[Tensor]:
+        return _tensors((self.out,))
+
+    def written(self) -> Iterator[Tensor]:
+        """The tensors that the operator writes to."""
+        return _tensors(self._values.get(name) for name, _, written in self.arguments if written)
+
+    def mark(self, value: Any) -> Mark | None:
+        return self.book.of(value) if isinstance(value, Tensor) else None
+
+    def tally(self, tensor: Tensor, keep: tuple[int, ...] = ()) -> Tally:
+        return tally(tensor, self.book, keep)
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def stored_elements(tensor: Tensor) -> int:
+    """Elements that have to be read: an expanded axis is one."""
+    return math.prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride or not size)

@@ -1,0 +1,137 @@
+"""What is a spike: a mark on a tensor that a neuron made, with the values it can hold and where its time axis is.
+
+A marked tensor holds `scale` times integers in [low, high]. `scale` None stands for the amplitudes of a ternary neuron, one a
+step, which belong to the weights that follow; its integers are within -1 ... 1. In row-major order the time index of
+element i is (i // inner) % steps, where `outer * steps * inner` elements make the tensor, so a mark survives any reshape.
+
+Marks belong to tensor objects (weakly) and are void once their storage was written to: every operator whose schema says
+that it writes raises the storage's generation, whichever view it wrote through. Writes past torch (numpy) are not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Spikes: integers low ... high times `scale`, over `steps` time steps (1 where time is not known)."""
+
+    low: int
+    high: int
+    scale: float | None = 1.0
+    steps: int = 1
+    outer: int = 1
+
+    @property
+    def bound(self) -> int:
+        """The largest |integer|."""
+        return max(-self.low, self.high, 0)
+
+    def place(self, shape: Sequence[int]) -> tuple[int, int] | None:
+        """(axis, m): the axis that holds time as (m, steps, rest), or None where there is none."""
+        if self.steps == 1:
+            return None
+        before = 1
+        for axis, size in enumerate(shape):
+            if self.outer % before == 0 and size % (self.outer // before * self.steps) == 0 and size:
+                return axis, self.outer // before
+            before *= size
+            if before > self.outer:
+                return None
+        return None
+
+    def timeless(self) -> Mark:
+        return replace(self, steps=1, outer=1)
+
+    def at(self, axis: int, m: int, shape: Sequence[int]) -> Mark:
+        """The mark of a tensor of that shape whose `axis` holds time as (m, steps, rest)."""
+        return replace(self, outer=math.prod(shape[:axis]) * m)
+
+
+@dataclass(frozen=True)
+class NeuronSpec:
+    """The argument `neuron` of `retable::integrate_and_fire`: its fields in this order, with spaces between."""
+
+    threshold: float
+    v_reset: float | None
+    decay_input: bool
+    strict: bool
+    levels: int
+    detach_reset: bool
+    surrogate: str
+    alpha: float
+
+
+@cache
+def neuron_spec(text: str) -> NeuronSpec:
+    threshold, v_reset, decay_input, strict, levels, detach_reset, surrogate, alpha = text.split()
+    decays, above, detached = (value == "True" for value in (decay_input, strict, detach_reset))
+    rest = None if v_reset == "None" else float(v_reset)
+    return NeuronSpec(float(threshold), rest, decays, above, int(levels), detached, surrogate, float(alpha))
+
+
+def neuron_mark(name: str, argument: Any) -> Mark | None:
+    """The mark of the first output of a neuron operator, without its time; None for one that never fires.
+
+    `argument(name)` gives an argument of the call. Operators: `integrate_and_fire`, `elastic`, and `spikes`, by which a
+    coding says of its output that it is integers low ... high.
+    """
+    if name == "integrate_and_fire":
+        neuron = neuron_spec(argument("neuron"))
+        return None if math.isinf(neuron.threshold) else Mark(0, neuron.levels or 1)
+    if name == "elastic":
+        return Mark(-1, 1, None)
+    return Mark(int(argument("low")), int(argument("high")))
+
+
+NEURONS = ("integrate_and_fire", "elastic", "spikes")
+"""Operators of the namespace `retable` whose first output is spikes (T, ...)."""
+
+
+class _Entry:
+    __slots__ = ("counts", "generation", "mark", "storage")
+
+    def __init__(self, mark: Mark, storage: int, generation: int) -> None:
+        self.mark, self.storage, self.generation = mark, storage, generation
+        self.counts: dict[tuple[int, ...], Any] = {}
+
+
+class Book:
+    """Which tensors are marked, and what was counted on them already."""
+
+    def __init__(self) -> None:
+        self._entries = WeakTensorKeyDictionary()
+        self._generations: dict[int, int] = {}
+
+    def mark(self, tensor: Tensor, mark: Mark) -> None:
+        storage = _storage(tensor)
+        self._entries[tensor] = _Entry(mark, storage, self._generations.get(storage, 0))
+
+    def entry(self, tensor: Tensor) -> _Entry | None:
+        """The tensor's mark with its cache, or None; a mark whose storage was written to is dropped."""
+        found: _Entry | None = self._entries.get(tensor)
+        if found is None or self._generations.get(found.storage, 0) == found.generation:
+            return found
+        del self._entries[tensor]
+        return None
+
+    def of(self, tensor: Tensor) -> Mark | None:
+        found = self.entry(tensor)
+        return None if found is None else found.mark
+
+    def written(self, tensor: Tensor) -> None:
+        """The tensor's storage was written to: all marks on it are void."""
+        storage = _storage(tensor)
+        self._generations[storage] = self._generations.get(storage, 0) + 1
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
