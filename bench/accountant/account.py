@@ -6,7 +6,8 @@ Only what runs inside the `with` block is seen, so the block holds forward passe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,14 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.accountant import report
 from bench.accountant.call import Call, stored_elements
-from bench.accountant.formulas import FREE, work_of
+from bench.accountant.formulas import FORMULAS, FREE, work_of
 from bench.accountant.layers import Layers
 from bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
 from bench.accountant.neurobench import NeuroBenchCounter
 from bench.accountant.neurons import NeuronLedger
 from bench.accountant.rules import Full, Literature, Rule, resolve
 from bench.accountant.syops import SyopsCounter
-from bench.accountant.travel import Lost, travel
+from bench.accountant.travel import REORDERING, Lost, travel
 from bench.accountant.work import Work
 from bench.errors import BenchError
 
@@ -74,8 +75,9 @@ class Accountant:
 
         Returns the tensor. Raises ValueError where its values or its first axis say otherwise.
         """
-        if bool(((tensor < low) | (tensor > high) | (tensor != tensor.round())).any()):
-            raise ValueError(f"tensor must hold integers from {low} to {high} to be marked as spikes")
+        with self._pause():
+            if bool(((tensor < low) | (tensor > high) | (tensor != tensor.round())).any()):
+                raise ValueError(f"tensor must hold integers from {low} to {high} to be marked as spikes")
         if steps < 1 or (steps > 1 and (not tensor.dim() or tensor.shape[0] % steps)):
             raise ValueError(f"steps must divide the first axis of the tensor {tuple(tensor.shape)}, not be {steps}")
         self._book.mark(tensor, Mark(low, high, steps=steps))
@@ -114,11 +116,16 @@ class Accountant:
         )
 
     def _finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
+        with self._pause(), torch.no_grad():
+            for counter in self._counters.values():
+                counter.finished(module, inputs, output, fired)
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """What runs inside is ours, not the model's."""
         self._paused = True
         try:
-            with torch.no_grad():
-                for counter in self._counters.values():
-                    counter.finished(module, inputs, output, fired)
+            yield
         finally:
             self._paused = False
 
@@ -166,9 +173,10 @@ class Accountant:
         return found if isinstance(found, list) else [found] * len(list(call.outputs()))
 
     def _set(self, call: Call, marks: list[Mark | None]) -> None:
+        same = call["self"] if call.name in REORDERING else None
         for out, mark in zip(call.outputs(), marks, strict=False):
             if mark is not None:
-                self._book.mark(out, mark)
+                self._book.mark(out, mark, same)
 
     def _spikes(self, call: Call) -> None:
         """A neuron: mark its output and take its statistics. Output that is not finite is no spikes."""
@@ -221,11 +229,14 @@ def _is_query(func: Any) -> bool:
 
 @cache
 def _composite(func: Any) -> bool:
-    return bool(func._can_decompose())
+    """An operator that torch itself makes of others, and that has no rule of its own."""
+    _, _, name = func._schema.name.partition("::")
+    ruled = name in FREE or name in FORMULAS
+    return not ruled and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 class _Mode(TorchDispatchMode):
-    """Hands every operator to `see`; composite ones (inference mode shows them) in parts."""
+    """Hands every operator to `see`; composite ones, which only inference mode shows, in parts."""
 
     def __init__(self, see: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ _FREE = (
     "view_as_real view_as_complex resize set empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like "
     "ones ones_like full full_like new_zeros new_ones new_full arange linspace eye scalar_tensor zero fill rand randn "
     "rand_like randn_like randint randperm uniform normal bernoulli promote_types result_type sym_size sym_numel "
-    "sym_stride _local_scalar_dense is_same_size device is_nonzero equal _assert_async _assert_scalar"
+    "sym_stride _local_scalar_dense is_same_size device is_nonzero equal _assert_async _assert_scalar _linalg_check_errors"
 )
 FREE = frozenset(_FREE.split())
 """Views, constants, random numbers and questions to the host: neither operations nor traffic of the model."""
@@ -110,6 +110,8 @@ def _meeting(call: Call, a: Tensor, b: Tensor) -> Work:
     if call.mark(other) is None and other.dtype != torch.bool:
         times = math.prod(shape) // max(1, driver.numel())
         met = call.tally(driver).total().accumulates * times
+    elif call.name == "add" and mark.bound == 1 and _both_nonnegative(call, a, b):
+        met = _common(call, a, b)
     else:
         grown, place = driver.expand(shape), mark.place(driver.shape)
         shift = len(shape) - driver.dim()
@@ -121,6 +123,20 @@ def _meeting(call: Call, a: Tensor, b: Tensor) -> Work:
         work.flop_spike = math.prod(shape)
         work.sop = synapses.rate(call, a, first) * work.flop_spike
     return work
+
+
+def _both_nonnegative(call: Call, a: Tensor, b: Tensor) -> bool:
+    """Spikes that cannot cancel, element by element, with the same time."""
+    first, second, out = (call.mark(x) for x in (a, b, call.out))
+    if first is None or second is None or out is None or a.shape != b.shape or call.writes:
+        return False
+    return min(first.low, second.low) >= 0 and first.steps == second.steps == out.steps
+
+
+def _common(call: Call, a: Tensor, b: Tensor) -> Tensor:
+    """Elements where both are not zero, by step: those of a and of b, less those of a + b (all three counts are kept)."""
+    first, second, out = (call.tally(x).total().events for x in (a, b, call.out))
+    return first + second - out
 
 
 def _quotient(call: Call) -> Work:

@@ -96,12 +96,15 @@ NEURONS = ("integrate_and_fire", "elastic", "spikes")
 """Operators of the namespace `retable` whose first output is spikes (T, ...)."""
 
 
-class _Entry:
-    __slots__ = ("counts", "generation", "mark", "storage")
+class Entry:
+    """A mark, the state of the storage it holds for, and counts: by axes, and totals shared with the tensor's views."""
 
-    def __init__(self, mark: Mark, storage: int, generation: int) -> None:
+    __slots__ = ("counts", "generation", "mark", "storage", "totals")
+
+    def __init__(self, mark: Mark, storage: int, generation: int, totals: dict[int, Any]) -> None:
         self.mark, self.storage, self.generation = mark, storage, generation
         self.counts: dict[tuple[int, ...], Any] = {}
+        self.totals = totals
 
 
 class Book:
@@ -111,13 +114,16 @@ class Book:
         self._entries = WeakTensorKeyDictionary()
         self._generations: dict[int, int] = {}
 
-    def mark(self, tensor: Tensor, mark: Mark) -> None:
+    def mark(self, tensor: Tensor, mark: Mark, same_as: Tensor | None = None) -> None:
+        """`same_as` is a marked tensor with the same elements in any order: what was counted on one holds for both."""
         storage = _storage(tensor)
-        self._entries[tensor] = _Entry(mark, storage, self._generations.get(storage, 0))
+        source = None if same_as is None else self.entry(same_as)
+        totals = {} if source is None else source.totals
+        self._entries[tensor] = Entry(mark, storage, self._generations.get(storage, 0), totals)
 
-    def entry(self, tensor: Tensor) -> _Entry | None:
+    def entry(self, tensor: Tensor) -> Entry | None:
         """The tensor's mark with its cache, or None; a mark whose storage was written to is dropped."""
-        found: _Entry | None = self._entries.get(tensor)
+        found: Entry | None = self._entries.get(tensor)
         if found is None or self._generations.get(found.storage, 0) == found.generation:
             return found
         del self._entries[tensor]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.accountant.marks import Book, Mark
-from bench.accountant.tally import tally
+from bench.accountant.tally import indicator, tally
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ class NeuronLedger:
         self._events = self._accumulates = self._elements = 0
 
     def add(self, spikes: Tensor, book: Book) -> None:
-        T, axes = len(spikes), tuple(range(2 if spikes.dim() > 2 else 1, spikes.dim()))
         if spikes.numel() == 0:
             return
-        found = tally(spikes, book, axes)
-        sums = found.accumulates.flatten(1) if found.accumulates.dim() > 1 else found.accumulates[:, None]
+        others = (0, 1) if spikes.dim() > 2 else (0,)
+        sizes = spikes if self.mark.low >= 0 and self.mark.scale is not None else indicator(spikes)
+        counts = sizes.sum(others, dtype=torch.promote_types(spikes.dtype, torch.float32))
+        neurons = self._neurons.setdefault(tuple(counts.shape), [torch.zeros_like(counts, dtype=torch.float64), 0])
+        neurons[0] += counts
+        neurons[1] += math.prod(spikes.shape[axis] for axis in others)
+        found = tally(spikes, book)
+        sums = found.accumulates.cpu()
         self._events += round(float(found.events.sum()))
         self._accumulates += round(float(sums.sum()))
         self._elements += spikes.numel()
-        shape = tuple(spikes.shape[axis] for axis in axes)
-        times = spikes.numel() // max(1, math.prod(shape))
-        neurons = self._neurons.setdefault(shape, [torch.zeros_like(sums[0]), 0])
-        neurons[0] += sums.sum(0)
-        neurons[1] += times
-        by_step = self._by_step.setdefault(T, [torch.zeros(len(sums), dtype=torch.float64), 0])
-        by_step[0] += sums.sum(1).cpu()
+        by_step = self._by_step.setdefault(len(spikes), [torch.zeros(len(sums), dtype=torch.float64), 0])
+        by_step[0] += sums
         by_step[1] += spikes.numel()
 
     def row(self) -> NeuronRow | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.accountant.marks import Book, Mark
+from bench.accountant.marks import Book, Entry, Mark
 
 EXACT = 1 << 24
 """Integers below are exact in float32."""
@@ -37,9 +37,21 @@ def tally(tensor: Tensor, book: Book, keep: tuple[int, ...] = ()) -> Tally:
     entry = book.entry(tensor)
     if entry is None:
         return count(tensor, None, keep)
+    if not keep:
+        return _total(tensor, entry)
     if keep not in entry.counts:
         entry.counts[keep] = count(tensor, entry.mark, keep)
     found: Tally = entry.counts[keep]
+    return found
+
+
+def _total(tensor: Tensor, entry: Entry) -> Tally:
+    """By step, from what was counted on this tensor or on another order of its elements."""
+    steps = entry.mark.steps
+    if steps not in entry.totals:
+        timed = [known for known in entry.counts.values() if len(known.events) == steps]
+        entry.totals[steps] = timed[0].total() if timed else count(tensor, entry.mark)
+    found: Tally = entry.totals[steps]
     return found
 
 
@@ -50,21 +62,21 @@ def count(tensor: Tensor, mark: Mark | None, keep: tuple[int, ...] = ()) -> Tall
         shape = [tensor.shape[axis] for axis in kept]
         return _timed(tensor.new_zeros(shape, dtype=torch.float64), kept, time)
     if mark is None or mark.scale is None or (mark.low < 0 and mark.bound <= 1):
-        nonzero = _indicator(tensor)
+        nonzero = indicator(tensor)
         return _timed(_sum(nonzero, kept, 1, 1.0), kept, time)
     if mark.bound <= 1:
         return _timed(_sum(tensor, kept, 1, mark.scale), kept, time)
     size = tensor.abs() if mark.low < 0 else tensor
     accumulates = _timed(_sum(size, kept, mark.bound, mark.scale), kept, time).events
-    events = _timed(_sum(_indicator(size), kept, 1, 1.0), kept, time).events
+    events = _timed(_sum(indicator(size, signed=False), kept, 1, 1.0), kept, time).events
     return Tally(events, accumulates)
 
 
-def _indicator(tensor: Tensor) -> Tensor:
+def indicator(tensor: Tensor, signed: bool = True) -> Tensor:
     """1 where an element is not zero (NaN included), else 0."""
     if not tensor.is_floating_point():
         return tensor.ne(0)
-    ones = tensor.sgn().abs_()
+    ones = tensor.sgn().abs_() if signed else tensor.sgn()
     return ones.nan_to_num_(nan=1.0) if bool(ones.sum().isnan()) else ones
 
 

@@ -31,6 +31,8 @@ def travel(call: Call) -> Marks:
     rule = RULES.get(call.name)
     if rule is None or call.namespace not in ("aten", "retable"):
         raise Lost
+    if call.writes and call.name in REORDERING:  # a tensor that changes its own shape
+        raise Lost
     return rule(call)
 
 
@@ -149,7 +151,8 @@ def _joined(call: Call) -> Marks:
 
 def _pooled(call: Call) -> Marks:
     """The largest of spikes is one of them; so is a repeated one."""
-    mark = _axis_kept(_only(call), call["self"].shape, next(call.outputs()).shape)
+    source = "self" if call.has("self") else "input"
+    mark = _axis_kept(_only(call, source), call[source].shape, next(call.outputs()).shape)
     return [mark] + [None] * (len(list(call.outputs())) - 1)
 
 
@@ -387,6 +390,9 @@ _ENDING = (
     "integrate_and_fire elastic spikes selective_scan ssd_scan ssd_step selective_state_update causal_conv1d "
     "causal_conv1d_step"
 )
+
+REORDERING = frozenset((*_SHAPED.split(), "permute", "transpose", "t", "numpy_T"))
+"""Operators whose output holds the elements of `self`, each once."""
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SHAPED.split(), _same_order),
