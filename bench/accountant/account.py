@@ -60,6 +60,8 @@ class Accountant:
             raise BenchError("this accountant is in use already; a block ends before the next one begins")
         self._weights = {tensor.untyped_storage()._cdata for tensor in self._model.parameters()}
         self._layers.attach()
+        self._fast_attention = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one fused operator would hide its products
         self._mode = _Mode(self._see)
         self._mode.__enter__()
         return self
@@ -68,6 +70,7 @@ class Accountant:
         assert self._mode is not None
         self._mode.__exit__(*exception)
         self._mode = None
+        torch.backends.mha.set_fastpath_enabled(self._fast_attention)
         self._layers.detach()
 
     def mark(self, tensor: Tensor, low: int = 0, high: int = 1, steps: int = 1) -> Tensor:
@@ -136,12 +139,14 @@ class Accountant:
         call = Call(func, args, kwargs, self._book)
         if call.namespace not in ("aten", "retable") and _is_query(func):
             return func(*args, **kwargs)
-        spiking = any(self._book.of(tensor) is not None for tensor in call.inputs())
+        spiking = any(self._book.of(tensor) is not None for tensor in call.inputs)
         if call.writes:
             return self._run_writing(call, args, kwargs, spiking)
         call.out = func(*args, **kwargs)
-        marks = self._marks(call) if spiking else []
-        self._set(call, marks)
+        if spiking:
+            self._set(call, self._marks(call))
+        if call.name in FREE:
+            return call.out
         if call.namespace == "retable" and call.name in NEURONS:
             self._spikes(call)
         self._enter(call, self._work(call))
@@ -204,7 +209,8 @@ class Accountant:
     def _enter(self, call: Call, work: Work | None) -> None:
         if call.name in FREE:
             return
-        elements = sum(out.numel() for out in call.outputs())
+        outputs = list(call.outputs())
+        elements = sum(out.numel() for out in outputs)
         self._calls += 1
         self._elements += elements
         key = self._layers.path, call.title
@@ -214,12 +220,12 @@ class Accountant:
             value[1] += elements
             work = Work()
         work.calls = 1
-        work.read = sum(stored_elements(tensor) * tensor.element_size() for tensor in call.inputs())
-        work.written = sum(tensor.numel() * tensor.element_size() for tensor in call.outputs())
+        work.read = sum(stored_elements(tensor) * tensor.element_size() for tensor in call.inputs)
+        work.written = sum(tensor.numel() * tensor.element_size() for tensor in outputs)
         self._rows.setdefault(key, Work()).__iadd__(work)
         if work.flop_mac and self._first in (None, key):
             self._first = key
-            self._first_rows += next(call.outputs()).shape[0]
+            self._first_rows += outputs[0].shape[0]
 
 
 @cache

@@ -33,6 +33,8 @@ class Call:
         self.func, self.book = func, book
         self.namespace, self.name, self.arguments, self.writes = _signature(func)
         self._values = dict(zip((name for name, _, _ in self.arguments), args, strict=False)) | kwargs
+        self.inputs = tuple(_tensors(self._values.values()))
+        """The tensors among the arguments, those in lists too."""
         self.out: Any = None
 
     @property
@@ -51,10 +53,6 @@ class Call:
 
     def has(self, name: str) -> bool:
         return any(argument == name for argument, _, _ in self.arguments)
-
-    def inputs(self) -> Iterator[Tensor]:
-        """The tensors among the arguments, those in lists too."""
-        return _tensors(self._values.values())
 
     def outputs(self) -> Iterator[Tensor]:
         return _tensors((self.out,))

@@ -24,18 +24,19 @@ from bench.accountant.work import Work, steps
 Formula = Callable[[Call], Work | None]
 
 _COMPARE = "eq ne lt le gt ge maximum minimum relu clamp_min clamp_max round floor ceil trunc sign sgn"
-_SPECIAL = "exp exp2 log log2 log10 sqrt rsqrt reciprocal pow tanh erf sin cos tan atan atan2 expm1 log1p"
+_SPECIAL = "exp exp2 log log2 log10 sqrt rsqrt reciprocal tanh erf sin cos tan atan atan2 expm1 log1p"
 _EACH: dict[str, dict[str, int]] = {
     **{name: {"compare": 1} for name in _COMPARE.split()},
     **{name: {"compare": 2} for name in ("clamp", "hardtanh")},
     **{name: {"special": 1} for name in _SPECIAL.split()},
     "square": {"mul": 1},
+    "mish": {"special": 3, "add": 1, "mul": 1},
     "sigmoid": {"special": 2, "add": 1},
     "silu": {"special": 2, "add": 1, "mul": 1},
     "gelu": {"special": 1, "add": 1, "mul": 3},
     "softplus": {"special": 2, "add": 1},
     "log_sigmoid_forward": {"special": 2, "add": 1},
-    "elu": {"compare": 1, "special": 1, "add": 1},
+    **{name: {"compare": 1, "special": 1, "add": 1} for name in ("elu", "celu")},
     "leaky_relu": {"compare": 1, "mul": 1},
     "hardsigmoid": {"compare": 2, "add": 1, "mul": 1},
     "hardswish": {"compare": 2, "add": 1, "mul": 2},
@@ -49,7 +50,7 @@ _MOVES = (
     "constant_pad_nd flip roll upsample_nearest1d upsample_nearest2d upsample_nearest3d embedding neg abs im2col "
     "logical_not logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not isnan isfinite isinf "
     "index_put scatter index_copy slice_scatter select_scatter tril triu pixel_shuffle reflection_pad1d reflection_pad2d "
-    "replication_pad1d replication_pad2d channel_shuffle one_hot _unsafe_index _index_put_impl"
+    "replication_pad1d replication_pad2d channel_shuffle one_hot _unsafe_index _index_put_impl nll_loss_forward"
 )
 _FREE = (
     "view _unsafe_view _reshape_alias unsqueeze squeeze alias detach lift_fresh permute transpose t slice select split "
@@ -144,6 +145,14 @@ def _quotient(call: Call) -> Work:
     if number(call["other"]) is None:
         return Work(special=elements)
     return Work() if call.mark(call["self"]) is not None else Work(mul=elements)
+
+
+def _power(call: Call) -> Work:
+    """A small whole power is products."""
+    elements, exponent = call.out.numel(), number(call["exponent"])
+    if exponent is not None and exponent in (2, 3, 4):
+        return Work(mul=elements * (1 if exponent == 2 else 2))
+    return Work(special=elements)
 
 
 def _fused(call: Call) -> Work:
@@ -270,6 +279,7 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(_MOVES.split(), _moves),
     **dict.fromkeys(("add", "sub", "rsub", "mul"), _sum_of_two),
     "div": _quotient,
+    "pow": _power,
     **dict.fromkeys(("addcmul", "addcdiv"), _fused),
     **dict.fromkeys(("sum", "mean", "nansum"), _total),
     **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero"), _reduced),

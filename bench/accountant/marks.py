@@ -11,13 +11,13 @@ that it writes raises the storage's generation, whichever view it wrote through.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,12 @@ NEURONS = ("integrate_and_fire", "elastic", "spikes")
 class Entry:
     """A mark, the state of the storage it holds for, and counts: by axes, and totals shared with the tensor's views."""
 
-    __slots__ = ("counts", "generation", "mark", "storage", "totals")
+    __slots__ = ("counts", "generation", "mark", "storage", "tensor", "totals")
 
-    def __init__(self, mark: Mark, storage: int, generation: int, totals: dict[int, Any]) -> None:
-        self.mark, self.storage, self.generation = mark, storage, generation
+    def __init__(
+        self, tensor: weakref.ref[Tensor], mark: Mark, storage: int, generation: int, totals: dict[int, Any]
+    ) -> None:
+        self.tensor, self.mark, self.storage, self.generation = tensor, mark, storage, generation
         self.counts: dict[tuple[int, ...], Any] = {}
         self.totals = totals
 
@@ -111,7 +113,8 @@ class Book:
     """Which tensors are marked, and what was counted on them already."""
 
     def __init__(self) -> None:
-        self._entries = WeakTensorKeyDictionary()
+        self._entries: dict[int, Entry] = {}
+        """By id, which the weak reference in the entry keeps honest: another tensor of that id is not the same object."""
         self._generations: dict[int, int] = {}
 
     def mark(self, tensor: Tensor, mark: Mark, same_as: Tensor | None = None) -> None:
@@ -119,14 +122,18 @@ class Book:
         storage = _storage(tensor)
         source = None if same_as is None else self.entry(same_as)
         totals = {} if source is None else source.totals
-        self._entries[tensor] = Entry(mark, storage, self._generations.get(storage, 0), totals)
+        key, entries = id(tensor), self._entries
+        gone = weakref.ref(tensor, lambda _: entries.pop(key, None))
+        entries[key] = Entry(gone, mark, storage, self._generations.get(storage, 0), totals)
 
     def entry(self, tensor: Tensor) -> Entry | None:
         """The tensor's mark with its cache, or None; a mark whose storage was written to is dropped."""
-        found: Entry | None = self._entries.get(tensor)
-        if found is None or self._generations.get(found.storage, 0) == found.generation:
+        found = self._entries.get(id(tensor))
+        if found is None or found.tensor() is not tensor:
+            return None
+        if self._generations.get(found.storage, 0) == found.generation:
             return found
-        del self._entries[tensor]
+        del self._entries[id(tensor)]
         return None
 
     def of(self, tensor: Tensor) -> Mark | None:
