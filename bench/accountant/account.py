@@ -24,7 +24,8 @@ from bench.accountant.neurobench import NeuroBenchCounter
 from bench.accountant.neurons import NeuronLedger
 from bench.accountant.rules import Full, Literature, Rule, resolve
 from bench.accountant.syops import SyopsCounter
-from bench.accountant.travel import REORDERING, Lost, travel
+from bench.accountant.tally import tally
+from bench.accountant.travel import REORDERING, SAME_ORDER, Lost, travel
 from bench.accountant.work import Work
 from bench.errors import BenchError
 
@@ -178,10 +179,10 @@ class Accountant:
         return found if isinstance(found, list) else [found] * len(list(call.outputs()))
 
     def _set(self, call: Call, marks: list[Mark | None]) -> None:
-        same = call["self"] if call.name in REORDERING else None
+        same, ordered = (call["self"] if call.name in REORDERING else None), call.name in SAME_ORDER
         for out, mark in zip(call.outputs(), marks, strict=False):
             if mark is not None:
-                self._book.mark(out, mark, same)
+                self._book.mark(out, mark, same, ordered)
 
     def _spikes(self, call: Call) -> None:
         """A neuron: mark its output and take its statistics. Output that is not finite is no spikes."""
@@ -192,11 +193,13 @@ class Accountant:
         mark = neuron_mark(call.name, call.__getitem__)
         if mark is None:
             return
-        if not bool(spikes.sum().isfinite()):
+        self._book.mark(spikes, Mark(mark.low, mark.high, mark.scale, len(spikes)))
+        sums = spikes.sum() if mark.low < 0 or mark.high > 1 else tally(spikes, self._book).accumulates
+        if not bool(sums.isfinite().all()):
+            self._book.unmark(spikes)
             key = f"{call.title} (not finite)", self._layers.path
             self._lost[key] = self._lost.get(key, 0) + 1
             return
-        self._book.mark(spikes, Mark(mark.low, mark.high, mark.scale, len(spikes)))
         ledger = self._neurons.setdefault(self._layers.path, NeuronLedger(self._layers.path, mark))
         ledger.add(spikes, self._book)
 

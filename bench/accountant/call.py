@@ -64,8 +64,8 @@ class Call:
     def mark(self, value: Any) -> Mark | None:
         return self.book.of(value) if isinstance(value, Tensor) else None
 
-    def tally(self, tensor: Tensor, keep: tuple[int, ...] = ()) -> Tally:
-        return tally(tensor, self.book, keep)
+    def tally(self, tensor: Tensor, last: int = 0) -> Tally:
+        return tally(tensor, self.book, last)
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -87,9 +87,9 @@ def _moves(call: Call) -> Work:
 def _sum_of_two(call: Call) -> Work:
     """add, sub, rsub, mul with tensors or numbers."""
     out, a, b = call.out, call["self"], call["other"]
-    if not out.dtype.is_floating_point and not out.dtype.is_complex:
-        return Work()  # indices and masks
     first, second = call.mark(a), call.mark(b)
+    if first is None and second is None and not out.dtype.is_floating_point and not out.dtype.is_complex:
+        return Work()  # indices and masks
     kind = "mul" if call.name == "mul" else "add"
     if first is None and second is None:
         work = _of({kind: out.numel()})

@@ -96,17 +96,22 @@ NEURONS = ("integrate_and_fire", "elastic", "spikes")
 """Operators of the namespace `retable` whose first output is spikes (T, ...)."""
 
 
+Counts = dict[tuple[int, ...], Any]
+
+
 class Entry:
-    """A mark, the state of the storage it holds for, and counts: by axes, and totals shared with the tensor's views."""
+    """A mark, the state of the storage that it holds for, and what was counted, by (steps, *sizes of kept last axes).
+
+    `totals` (nothing kept) are shared with every order of the same elements, `counts` with every shape of the same order.
+    """
 
     __slots__ = ("counts", "generation", "mark", "storage", "tensor", "totals")
 
     def __init__(
-        self, tensor: weakref.ref[Tensor], mark: Mark, storage: int, generation: int, totals: dict[int, Any]
+        self, tensor: weakref.ref[Tensor], mark: Mark, storage: int, generation: int, counts: Counts, totals: Counts
     ) -> None:
         self.tensor, self.mark, self.storage, self.generation = tensor, mark, storage, generation
-        self.counts: dict[tuple[int, ...], Any] = {}
-        self.totals = totals
+        self.counts, self.totals = counts, totals
 
 
 class Book:
@@ -117,14 +122,18 @@ class Book:
         """By id, which the weak reference in the entry keeps honest: another tensor of that id is not the same object."""
         self._generations: dict[int, int] = {}
 
-    def mark(self, tensor: Tensor, mark: Mark, same_as: Tensor | None = None) -> None:
-        """`same_as` is a marked tensor with the same elements in any order: what was counted on one holds for both."""
+    def mark(self, tensor: Tensor, mark: Mark, same_as: Tensor | None = None, ordered: bool = False) -> None:
+        """`same_as` is a marked tensor with the same elements, `ordered` where in the same order: its counts hold too."""
         storage = _storage(tensor)
         source = None if same_as is None else self.entry(same_as)
+        counts = source.counts if source is not None and ordered else {}
         totals = {} if source is None else source.totals
         key, entries = id(tensor), self._entries
         gone = weakref.ref(tensor, lambda _: entries.pop(key, None))
-        entries[key] = Entry(gone, mark, storage, self._generations.get(storage, 0), totals)
+        entries[key] = Entry(gone, mark, storage, self._generations.get(storage, 0), counts, totals)
+
+    def unmark(self, tensor: Tensor) -> None:
+        self._entries.pop(id(tensor), None)
 
     def entry(self, tensor: Tensor) -> Entry | None:
         """The tensor's mark with its cache, or None; a mark whose storage was written to is dropped."""

@@ -64,7 +64,7 @@ def weighted(call: Call, x: Tensor, seen: Sequence[Sequence[int]], fan_out: int)
         factor = fan_out * math.prod(axis[0] if axis else 0 for axis in seen)
         found = call.tally(x).total()
         return Tally(found.events * factor, found.accumulates * factor)
-    found = call.tally(x, tuple(range(2, x.dim())))
+    found = call.tally(x, x.dim() - 2)
     weights = [torch.tensor(axis, dtype=torch.float64, device=x.device) for axis in seen]
 
     def along(counts: Tensor) -> Tensor:

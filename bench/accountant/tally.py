@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.accountant.marks import Book, Entry, Mark
+from bench.accountant.marks import Book, Mark
 
 EXACT = 1 << 24
 """Integers below are exact in float32."""
@@ -32,26 +32,16 @@ class Tally:
         return Tally(events, events if self.accumulates is self.events else self.accumulates.flatten(1).sum(1))
 
 
-def tally(tensor: Tensor, book: Book, keep: tuple[int, ...] = ()) -> Tally:
-    """Of a marked tensor along the axes `keep` (ascending); of an unmarked one, whose |integers| are taken as 1."""
-    entry = book.entry(tensor)
+def tally(tensor: Tensor, book: Book, last: int = 0) -> Tally:
+    """Of a marked tensor along its `last` axes; of an unmarked one, whose |integers| are taken as 1."""
+    entry, keep = book.entry(tensor), tuple(range(tensor.dim() - last, tensor.dim()))
     if entry is None:
         return count(tensor, None, keep)
-    if not keep:
-        return _total(tensor, entry)
-    if keep not in entry.counts:
-        entry.counts[keep] = count(tensor, entry.mark, keep)
-    found: Tally = entry.counts[keep]
-    return found
-
-
-def _total(tensor: Tensor, entry: Entry) -> Tally:
-    """By step, from what was counted on this tensor or on another order of its elements."""
-    steps = entry.mark.steps
-    if steps not in entry.totals:
-        timed = [known for known in entry.counts.values() if len(known.events) == steps]
-        entry.totals[steps] = timed[0].total() if timed else count(tensor, entry.mark)
-    found: Tally = entry.totals[steps]
+    known, key = (entry.counts if last else entry.totals), (entry.mark.steps, *tensor.shape[tensor.dim() - last :])
+    if key not in known:
+        wider = [] if last else [found for found in entry.counts.values() if len(found.events) == entry.mark.steps]
+        known[key] = wider[0].total() if wider else count(tensor, entry.mark, keep)
+    found: Tally = known[key]
     return found
 
 

@@ -55,7 +55,10 @@ def _axis_kept(mark: Mark, before: Sequence[int], after: Sequence[int], shift: i
 
 
 def _same_order(call: Call) -> Marks:
-    return _only(call)
+    mark = _only(call)
+    if call.out.dtype != call["self"].dtype:  # the bits read as another type
+        raise Lost
+    return mark
 
 
 def _cast(call: Call) -> Marks:
@@ -366,6 +369,8 @@ def _copied(call: Call) -> Marks:
     if mark is None:
         return None
     out = call.out
+    if not out.is_floating_point() and mark.scale != 1:
+        raise Lost
     if out.numel() * out.element_size() < out.untyped_storage().nbytes():
         raise Lost
     return _broadcast(call, mark, call["src"])
@@ -391,7 +396,8 @@ _ENDING = (
     "causal_conv1d_step"
 )
 
-REORDERING = frozenset((*_SHAPED.split(), "permute", "transpose", "t", "numpy_T"))
+SAME_ORDER = frozenset(_SHAPED.split())
+REORDERING = frozenset((*SAME_ORDER, "permute", "transpose", "t", "numpy_T"))
 """Operators whose output holds the elements of `self`, each once."""
 
 RULES: dict[str, Rule] = {

@@ -407,6 +407,21 @@ def test_a_write_voids_the_marks_of_everything_that_shares_the_memory(change: Ca
         assert accountant._book.of(copy) is not None
 
 
+def test_bits_read_as_another_type_are_no_spikes() -> None:
+    with Accountant(nn.Identity()) as accountant:
+        bits = accountant.mark(spikes((4, 8), (0, 1), 1)).view(torch.int32)
+    assert accountant._book.of(bits) is None
+
+
+def test_counts_are_not_carried_over_a_write_to_a_copy() -> None:
+    x, layer = spikes((4, 8), (0, 1), 1), nn.Linear(8, 2, bias=False)
+    with torch.no_grad(), Accountant(layer) as accountant:
+        s = accountant.mark(x, steps=4)
+        layer(s)  # counts s, which its copy shares
+        layer(s.clone().add_(s))
+    assert accountant.result(samples=1).figure("full", "ac").value == 2 * (x.sum() + 2 * x.sum()) + x.sum()
+
+
 def test_spikes_written_into_a_part_of_a_tensor_are_reported() -> None:
     x = spikes((4, 8), (0, 1), 1)
     with Accountant(nn.Identity()) as accountant:
@@ -526,6 +541,14 @@ def test_the_first_layer_counts_once_or_every_step_however_it_was_run(repeat_fir
         assert accountant.result(samples=3).figure("literature", "mac").value == steps * once
 
 
+def test_a_first_layer_in_a_loop_over_time_is_not_guessed_at() -> None:
+    layer, neuron = nn.Linear(4, 3), LIF()
+    model = Lambda(lambda x: [neuron(layer(x)[None]) for _ in range(4)], layer=layer, neuron=neuron)
+    with pytest.raises(BenchError, match="first_layer_per_step: layer ran on 4 rows a sample"):
+        counted(model, torch.rand(1, 4), rules=(Literature(first_layer_per_step=False),))
+    assert counted(model, torch.rand(1, 4)).figure("literature", "mac").value == 4 * 12
+
+
 def test_prices_are_those_of_the_table() -> None:
     net, x = SpikingNet(), images(2)
     energies = {}
@@ -568,6 +591,14 @@ def test_an_operator_without_a_rule_is_named_with_its_share() -> None:
     assert account.uncounted_share == {"calls": 0.5, "elements": 10 / 19}
     assert row(account, "aten.linalg_inv_ex").written > 0
     assert account.as_dict()["uncounted"][0]["operator"] == "aten.linalg_inv_ex"
+
+
+def test_a_fused_encoder_layer_is_counted_in_parts() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    account = counted(layer, torch.rand(2, 6, 8))
+    assert account.uncounted == ()
+    assert full(account, "dense") == (2 * 6 * (4 * 8 * 8 + 2 * 8 * 16) + 2 * 2 * 6 * 6 * 8,)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_an_energy_names_the_operations_that_have_no_price() -> None:
