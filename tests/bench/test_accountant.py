@@ -176,6 +176,47 @@ def test_attention_times_values_is_driven_by_its_spikes(bounds: tuple[int, int])
     assert row(account, "aten.bmm").ac_by_step == tuple(int(x.abs().sum()) * 3 for x in v)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    left=st.sampled_from(list(ALPHABETS)),
+    right=st.sampled_from(list(ALPHABETS)),
+    wide=st.booleans(),
+    name=st.sampled_from(["add", "sub", "mul"]),
+    seed=st.integers(0, 99),
+)
+def test_spikes_meet_element_by_element(
+    left: tuple[int, int], right: tuple[int, int], wide: bool, name: str, seed: int
+) -> None:
+    a, b = spikes((4, 3, 5), left, seed), spikes((4, 1, 5) if wide else (4, 3, 5), right, seed + 1)
+    with torch.no_grad(), Accountant(nn.Identity()) as accountant:
+        getattr(torch, name)(accountant.mark(a, *left, steps=4), accountant.mark(b, *right, steps=4))
+    work = row(accountant.result(samples=1), f"aten.{name}")
+    drives_left = max(map(abs, left)) <= max(map(abs, right))
+    both = [(x, y) for x, y in zip(a.flatten().tolist(), b.expand(4, 3, 5).flatten().tolist(), strict=True) if x and y]
+    assert work.ac == sum(abs(x if drives_left else y) for x, y in both)
+    assert sum(work.ac_by_step) == work.ac
+    assert (work.add, work.mul, work.mac) == (0, 0, 0)
+
+
+def test_spikes_added_to_a_current_cost_their_accumulates() -> None:
+    x, current = spikes((4, 1, 5), (0, 4), 2), torch.rand(4, 3, 5)
+    work = row(counted(lambda x: current + x, x, marked=(0, 4), steps=4), "aten.add")
+    assert (work.ac, work.add) == (int(x.sum()) * 3, 0)
+    assert work.ac_by_step == tuple(int(step.sum()) * 3 for step in x)
+
+
+def test_two_shapes_of_one_tensor_are_counted_apart() -> None:
+    x, weight = spikes((4, 2, 4, 4), (0, 4), 3), torch.rand(2, 2, 3, 3)
+    with torch.no_grad(), Accountant(nn.Identity()) as accountant:
+        marked = accountant.mark(x, 0, 4, steps=4)
+        F.conv2d(marked, weight)
+        F.conv2d(marked.view(4, 2, 2, 8), weight, padding=1)
+    options = (1, 0, 1, 1), (1, 1, 1, 1)
+    hand = conv_by_hand(x.numpy(), weight.shape, (2, 2), options[0])
+    hand += conv_by_hand(x.view(4, 2, 2, 8).numpy(), weight.shape, (2, 8), options[1])
+    assert full(accountant.result(samples=1), "dense", "effective", "ac") == tuple(hand)
+
+
 def test_fused_attention_counts_as_its_three_steps() -> None:
     q, k, v = (spikes((1, 2, 6, 4), (0, 1), seed) for seed in range(3))
     fused = counted(F.scaled_dot_product_attention, q, k, v, marked=(0, 1))
@@ -305,6 +346,7 @@ TRAVELS: dict[str, Callable[[Tensor], Tensor]] = {
     "cat": lambda s: torch.cat([s, s], 2),
     "stack": lambda s: torch.stack([s, s], 1),
     "pad": lambda s: F.pad(s, (1, 1, 0, 2)),
+    "pad before time": lambda s: F.pad(s.transpose(0, 2), (0, 0, 0, 0, 0, 0, 0, 0, 1, 0)),
     "upsample": lambda s: F.interpolate(s.flatten(0, 1), scale_factor=2),
     "mask": lambda s: s * (torch.arange(4) > 1),
     "where": lambda s: torch.where(torch.arange(4) > 1, s, 0.0),
@@ -719,6 +761,24 @@ def test_a_real_input_of_zeros_is_no_spike_where_the_packages_see_one() -> None:
     assert full(silent, "mac", "ac", "effective") == (0, 0, 0)
 
 
+def test_the_packages_rules_reach_nested_modules() -> None:
+    x, layer, act = torch.rand(3, 4), nn.Linear(4, 4), nn.ReLU()
+    flat = packages(nn.Sequential(layer, act), x)
+    nested = packages(nn.Sequential(nn.Sequential(nn.Sequential(layer), act)), x)
+    assert flat.figure("neurobench", "dense").value == 16
+    for rule in ("syops", "neurobench"):
+        values = [{name: f.value for name, f in account.figures[rule].items()} for account in (flat, nested)]
+        assert values[0] == values[1]
+
+
+def test_a_layer_of_two_parents_counts_twice_in_each_package() -> None:
+    layer, x = nn.Linear(4, 4, bias=False), torch.rand(3, 4)
+    account = packages(nn.Sequential(nn.Sequential(layer), nn.Sequential(layer)), x)
+    assert account.figure("full", "dense").value == 2 * 16  # two calls
+    assert account.figure("neurobench", "dense").value == 4 * 16  # two calls, seen under two parents
+    assert account.figure("syops", "total").value == 4 * 16
+
+
 # the packages themselves, where they are installed
 
 
@@ -756,7 +816,20 @@ class ThresholdNet(nn.Module):
         return self.fc(x.flatten(1))
 
 
-@pytest.mark.parametrize("model", [PlainNet, ThresholdNet])
+class SharedNet(nn.Module):
+    """One linear layer and one ReLU below two parents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        layer, act = nn.Linear(8, 8), nn.ReLU()
+        self.left, self.right = nn.Sequential(layer, nn.Sequential(act)), nn.Sequential(act, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.right(self.left(x))
+
+
+@pytest.mark.parametrize("model", [PlainNet, ThresholdNet, SharedNet])
 def test_the_syops_rule_is_what_the_package_reports(model: type[nn.Module]) -> None:
     pytest.importorskip("syops", exc_type=ImportError)
     from syops.engine import get_syops_pytorch
@@ -773,7 +846,20 @@ def test_the_syops_rule_is_what_the_package_reports(model: type[nn.Module]) -> N
     assert got["ac"] == pytest.approx(ac, rel=1e-6)
 
 
-@pytest.mark.parametrize("model", [PlainNet, ThresholdNet])
+class SharedNet(nn.Module):
+    """One linear layer and one ReLU below two parents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        layer, act = nn.Linear(8, 8), nn.ReLU()
+        self.left, self.right = nn.Sequential(layer, nn.Sequential(act)), nn.Sequential(act, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.right(self.left(x))
+
+
+@pytest.mark.parametrize("model", [PlainNet, ThresholdNet, SharedNet])
 def test_the_neurobench_rule_is_what_the_package_reports(model: type[nn.Module]) -> None:
     pytest.importorskip("neurobench")
     from neurobench.benchmarks import Benchmark
