@@ -8,10 +8,10 @@
 
 - `rules`: the rules and their typed figures; figures of two rules do not mix.
 - `costs`, `costs.yaml`: what one operation costs, with the source.
-- `marks`: what is a spike, and which operations a mark survives.
+- `marks`: what is a spike; `travel`, `values`, `carry`: which operations a mark survives, and how.
 - `tally`: how spikes are counted by step and position without unfolding anything.
 - `formulas`, `synapses`, `scans`: what each operator does (operations and bytes).
-- `account`: the dispatch mode and its ledger; `report`: the frozen result.
+- `account`: the dispatch mode and its ledger; `layers`, `neurons`: where it is, and spike statistics; `report`: the result.
 - `syops`, `neurobench`: the two packages' rules, as they are.
 """
 

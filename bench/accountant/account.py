@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.accountant import report
 from bench.accountant.call import Call, stored_elements
+from bench.accountant.carry import Lost
 from bench.accountant.formulas import FORMULAS, FREE, work_of
 from bench.accountant.layers import Layers
 from bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
@@ -25,7 +26,7 @@ from bench.accountant.neurons import NeuronLedger
 from bench.accountant.rules import Full, Literature, Rule, resolve
 from bench.accountant.syops import SyopsCounter
 from bench.accountant.tally import tally
-from bench.accountant.travel import REORDERING, SAME_ORDER, Lost, travel
+from bench.accountant.travel import REORDERING, SAME_ORDER, travel
 from bench.accountant.work import Work
 from bench.errors import BenchError
 

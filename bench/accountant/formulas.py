@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bench.accountant import scans, synapses
 from bench.accountant.call import Call
+from bench.accountant.carry import expand, number
 from bench.accountant.tally import count
-from bench.accountant.travel import expand, number
 from bench.accountant.work import Work, steps
 
 Formula = Callable[[Call], Work | None]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.accountant.call import Call
 from bench.accountant.marks import neuron_spec
-from bench.accountant.synapses import _driven, weighted
+from bench.accountant.synapses import driven, weighted
 from bench.accountant.tally import Tally, count
 from bench.accountant.work import Work
 
@@ -106,7 +106,7 @@ def causal_conv1d(call: Call) -> Work:
     if mark is not None:
         place = mark.place(x.shape)
         call.book.mark(turned, mark.at(0, place[1], turned.shape) if place and place[0] == 0 else mark.timeless())
-    work = _driven(
+    work = driven(
         call, turned, weighted(call, turned, [seen], 1), x.shape[0] * x.shape[2] * sum(seen), x.numel() * width
     )
     if call["bias"] is not None:

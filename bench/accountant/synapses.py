@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from bench.accountant.call import Call
+from bench.accountant.carry import expand
 from bench.accountant.marks import Mark
 from bench.accountant.tally import Tally, count
-from bench.accountant.travel import expand
 from bench.accountant.work import Work, steps
 
 
@@ -52,7 +52,7 @@ def convolution(call: Call) -> Work:
     fan_in = math.prod(weight.shape[1:])
     whole = x.numel() * fan_out * math.prod(kernel) if transposed else call.out.numel() * fan_in
     dense = math.prod(x.shape[:2]) * fan_out * math.prod(sum(axis) for axis in seen)
-    work = _driven(call, x, weighted(call, x, seen, fan_out), dense, whole)
+    work = driven(call, x, weighted(call, x, seen, fan_out), dense, whole)
     if call["bias"] is not None:
         work.add += call.out.numel()
     return work
@@ -76,7 +76,7 @@ def weighted(call: Call, x: Tensor, seen: Sequence[Sequence[int]], fan_out: int)
     return Tally(events, events if found.accumulates is found.events else along(found.accumulates))
 
 
-def _driven(call: Call, driver: Tensor, met: Tally, dense: int, whole: int) -> Work:
+def driven(call: Call, driver: Tensor, met: Tally, dense: int, whole: int) -> Work:
     """Work of an operator with one activation operand; `whole` is the dense count with padding."""
     work, mark = Work(dense=dense), call.mark(driver)
     work.effective = round(float(met.events.sum()))
@@ -140,7 +140,7 @@ def product(call: Call, left: Tensor, right: Tensor, left_weight: bool = False, 
         on_left = right_weight or (not left_weight and first is not None)
         driver, fan_out = (left, N) if on_left else (right, M)
         found = call.tally(driver).total()
-        return _driven(call, driver, Tally(found.events * fan_out, found.accumulates * fan_out), dense, dense)
+        return driven(call, driver, Tally(found.events * fan_out, found.accumulates * fan_out), dense, dense)
     work, axes = Work(dense=dense), tuple(range(left.dim() - 2))
     a = _columns(left, first, (*axes, left.dim() - 1))
     b = _columns(right, second, (*axes, right.dim() - 2))
@@ -177,7 +177,7 @@ def attention(call: Call) -> Work:
     rows, columns = q.shape[-2], k.shape[-2]
     work = product(call, q, _turned(call, k))
     found, pairs = call.tally(v).total(), math.prod(q.shape[:-1]) * columns
-    work += _driven(
+    work += driven(
         call, v, Tally(found.events * rows, found.accumulates * rows), pairs * v.shape[-1], pairs * v.shape[-1]
     )
     work.mul += pairs
