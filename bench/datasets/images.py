@@ -1,4 +1,7 @@
-"""What a loaded image data set is. Pixels are uint8 in [0, 255], images (N, C, H, W), labels int64 from 0."""
+"""What a loaded image data set is. Pixels are uint8 in [0, 255], images (N, C, H, W), labels int64 from 0.
+
+Recordings of event cameras travel the same way, as T frames of event counts an image: uint8 (N, T, 2, H, W).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Split(Images, Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySplit:
-    """A split in memory: pixels uint8 (N, C, H, W), labels int64 (N,). Raises ValueError for anything else."""
+    """A split in memory: pixels uint8 (N, C, H, W) or (N, T, 2, H, W), labels int64 (N,). Raises ValueError else."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -39,7 +42,7 @@ class ArraySplit:
     augments: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != "uint8" or self.pixels.ndim != 4 or self.labels.dtype != "int64":
+        if self.pixels.dtype != "uint8" or self.pixels.ndim not in (4, 5) or self.labels.dtype != "int64":
             raise ValueError(f"not images with labels: {self.pixels.dtype} {self.pixels.shape}, {self.labels.dtype}")
         if self.labels.shape != (len(self.pixels),):
             raise ValueError(f"{len(self.pixels)} images have labels of shape {self.labels.shape}")
@@ -69,11 +72,11 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageData:
-    """A loaded data set; `image_shape` is (C, H, W)."""
+    """A loaded data set; `image_shape` is (C, H, W), or (T, 2, H, W) of event frames."""
 
     name: str
     train: Split
     held_out: Split
     num_classes: int
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     reference: Reference | None = None

@@ -1,0 +1,142 @@
+"""Task `classify`: fit, then name the class of every held-out sample after each time step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.datasets.images import ImageData
+
+UNUSABLE = -1
+"""The predicted class where a logit is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify:
+    """Classifies all held-out samples in batches; counts operations over `account_samples` of them, evenly spread.
+
+    The fitted model turns uint8 samples into its input with `prepare(pixels)`, and that into the logits of each time
+    step with `steps(x) -> (T, B, K)`. After t steps the prediction is the largest mean of the first t logits; calling
+    the model gives the mean over all T. `rules` are those of the accountant; `account_samples` 0 counts nothing.
+    """
+
+    batch_size: int = 100
+    account_samples: int = 16
+    rules: tuple[Literal["full", "literature", "syops", "neurobench"], ...] = ("full", "literature")
+
+    FITS: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise BenchError(f"`batch_size` must be at least 1, not {self.batch_size}")
+        if self.account_samples < 0:
+            raise BenchError(f"`account_samples` must be at least 0, not {self.account_samples}")
+        if self.account_samples and not self.rules:
+            raise BenchError("`rules` must name at least one rule where `account_samples` is above 0")
+
+    def evidence(self, model: Any, data: ImageData, *, seed: int, device: str) -> ClassifyEvidence:
+        """Predictions of the fitted `model` for `data.held_out`, and its account. Raises BenchError without samples."""
+        import numpy as np
+        import torch
+
+        if not len(data.held_out):
+            raise BenchError(f"{data.name} has no held-out samples to classify")
+        model.eval()
+        predictions = []
+        with torch.inference_mode():
+            for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
+                logits_TBK = model.steps(_prepared(model, data, indices, device))
+                predictions.append(predicted(logits_TBK).cpu().numpy())
+        account, why_not = self._account(model, data, device)
+        return ClassifyEvidence(
+            model=model,
+            data=data,
+            labels=data.held_out.labels,
+            predictions_TN=np.concatenate(predictions, axis=1),
+            account=account,
+            why_no_account=why_not,
+        )
+
+    def _account(self, model: Any, data: ImageData, device: str) -> tuple[Any, str]:
+        """The account and the empty text, or None and why there is none."""
+        import numpy as np
+        import torch
+
+        if not self.account_samples:
+            return None, "the task counts no operations (account_samples is 0)"
+        try:
+            from bench.accountant import Accountant
+        except ModuleNotFoundError as error:
+            return None, f"the accountant is not there: {error}"
+        n = min(self.account_samples, len(data.held_out))
+        x = _prepared(model, data, np.linspace(0, len(data.held_out) - 1, n).astype(int), device)
+        with torch.no_grad(), Accountant(model, rules=self.rules) as account:
+            model(x)
+        return account.result(samples=n), ""
+
+
+def _prepared(model: Any, data: ImageData, indices: np.ndarray, device: str) -> Any:
+    import torch
+
+    return model.prepare(torch.from_numpy(data.held_out.images(indices)).to(device))
+
+
+def predicted(logits_TBK: Any) -> Any:
+    """Classes (T, B) by the mean logits of the first t steps, UNUSABLE where one of them is not finite."""
+    import torch
+
+    steps_T11 = torch.arange(1, len(logits_TBK) + 1, device=logits_TBK.device)[:, None, None]
+    means_TBK = logits_TBK.double().cumsum(0) / steps_T11
+    return means_TBK.argmax(-1).masked_fill(~means_TBK.isfinite().all(-1), UNUSABLE)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassifyEvidence:
+    """True classes (N,), predicted ones (T, N) after each step, and the account of operations where there is one."""
+
+    model: Any
+    data: ImageData
+    labels: np.ndarray
+    predictions_TN: np.ndarray
+    account: Any = None
+    why_no_account: str = ""
+
+    @property
+    def steps(self) -> int:
+        return len(self.predictions_TN)
+
+    @cached_property
+    def correct_TN(self) -> np.ndarray:
+        """Whether the prediction after each step is right, bool (T, N)."""
+        right: np.ndarray = self.predictions_TN == self.labels
+        return right
+
+    @cached_property
+    def unusable_T(self) -> np.ndarray:
+        """How many predictions of a step rest on logits that are not finite, (T,)."""
+        count: np.ndarray = (self.predictions_TN == UNUSABLE).sum(axis=1)
+        return count
+
+    def confusion(self) -> np.ndarray:
+        """int64 (K, K) counts at the last step: true classes down, predicted ones across; unusable ones nowhere."""
+        import numpy as np
+
+        k = self.data.num_classes
+        usable = self.predictions_TN[-1] != UNUSABLE
+        pairs = self.labels[usable] * k + self.predictions_TN[-1][usable]
+        return np.bincount(pairs, minlength=k * k).reshape(k, k)
+
+    def artefacts(self) -> Mapping[str, bytes]:
+        """`confusion.json`, and `account.json` where operations were counted."""
+        files: dict[str, Any] = {"confusion.json": {"true_by_predicted": self.confusion().tolist()}}
+        if self.account is not None:
+            files["account.json"] = self.account.as_dict()
+        return {name: json.dumps(content, allow_nan=False).encode() for name, content in files.items()}
