@@ -143,7 +143,11 @@ def _checked(path: Path, pixels: Any, labels: np.ndarray, classes: int) -> tuple
 
     if not isinstance(pixels, np.ndarray) or pixels.dtype != "uint8" or pixels.shape != (len(labels), PIXELS):
         raise BenchError(f"{path} holds no uint8 ({len(labels)}, {PIXELS}) pixels for its {len(labels)} labels")
-    if labels.dtype.kind not in "iu" or labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+    if (
+        labels.dtype.kind not in "iu"
+        or labels.ndim != 1
+        or (len(labels) and not 0 <= labels.min() <= labels.max() < classes)
+    ):
         raise BenchError(f"{path} holds labels that are not whole numbers from 0 to {classes - 1}")
     return pixels, labels.astype(np.int64)
 

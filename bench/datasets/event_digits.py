@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.datasets import mnist5k
@@ -97,7 +98,9 @@ def recorded(part: str, count: int) -> tuple[list[Events], np.ndarray]:
     """Recordings and labels (N,) of `count` digits of a part; kept, because rows differ only in how they cut time."""
     digits, labels = _digits()
     order = fixed_order(len(labels), "mnist-5k")
-    chosen = equally_many(labels, order[: mnist5k.TRAIN] if part == "train" else order[mnist5k.TRAIN :], count // 10, part)
+    chosen = equally_many(
+        labels, order[: mnist5k.TRAIN] if part == "train" else order[mnist5k.TRAIN :], count // 10, part
+    )
     return simulate(digits[chosen], chosen), labels[chosen]
 
 
@@ -169,17 +172,17 @@ def _separate(pixel: np.ndarray, time: np.ndarray, up: np.ndarray, count: int) -
     pixel, t, p = pixel[order], time[order].astype(np.int64), up[order].astype(np.int8)
     bounds = np.searchsorted(pixel // SENSOR**2, np.arange(count + 1))
     y, x = (pixel // SENSOR % SENSOR).astype(np.int16), (pixel % SENSOR).astype(np.int16)
-    parts = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [slice(a, b) for a, b in pairwise(bounds)]
     return [Events(t=t[part], x=x[part], y=y[part], p=p[part]) for part in parts]
 
 
 def trajectory() -> list[tuple[int, int]]:
     """The corner's (x, y) in 1/256 pixels at each picture; within a saccade the speed is a half sine wave."""
-    places = [CORNERS[0]]
-    for (x0, y0), (x1, y1) in zip(CORNERS, CORNERS[1:], strict=False):
+    places: list[tuple[float, float]] = [CORNERS[0]]
+    for (x0, y0), (x1, y1) in pairwise(CORNERS):
         for i in range(1, SACCADE + 1):
             share = (1 - math.cos(math.pi * i / SACCADE)) / 2
-            places.append((x0 + (x1 - x0) * share, y0 + (y1 - y0) * share))  # type: ignore[arg-type]
+            places.append((x0 + (x1 - x0) * share, y0 + (y1 - y0) * share))
     return [(round(x * PLACES), round(y * PLACES)) for x, y in places]
 
 

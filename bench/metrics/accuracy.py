@@ -23,7 +23,7 @@ class Accuracy:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _share(self, evidence, evidence.steps, evidence.correct_TN[-1:])
+        return _share(self, evidence, evidence.steps, evidence.correct_by_step[-1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class AccuracyAtStep:
     def measure(self, evidence: Any) -> Measurement:
         if self.step > evidence.steps:
             return absent(self, f"the model runs for {evidence.steps} time steps, so there is no step {self.step}")
-        return _share(self, evidence, self.step, evidence.correct_TN[self.step - 1 : self.step])
+        return _share(self, evidence, self.step, evidence.correct_by_step[self.step - 1 : self.step])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Error:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _share(self, evidence, evidence.steps, ~evidence.correct_TN[-1:])
+        return _share(self, evidence, evidence.steps, ~evidence.correct_by_step[-1:])
 
 
 def _share(metric: Accuracy | AccuracyAtStep | Error, evidence: Any, step: int, hits_1N: np.ndarray) -> Measurement:
@@ -67,7 +67,7 @@ def _share(metric: Accuracy | AccuracyAtStep | Error, evidence: Any, step: int, 
     hits = 100.0 * hits_1N.astype(np.float64).ravel()
     if reason := unusable(hits, "classified samples"):
         return absent(metric, reason)
-    if wrong := int(evidence.unusable_T[step - 1]):
+    if wrong := int(evidence.unusable_by_step[step - 1]):
         return absent(metric, f"{wrong} of {len(hits)} samples have logits that are not finite at step {step}")
     commonest = np.bincount(evidence.labels).max() / len(hits)
     return measured(

@@ -114,13 +114,13 @@ class ClassifyEvidence:
         return len(self.predictions_TN)
 
     @cached_property
-    def correct_TN(self) -> np.ndarray:
+    def correct_by_step(self) -> np.ndarray:
         """Whether the prediction after each step is right, bool (T, N)."""
         right: np.ndarray = self.predictions_TN == self.labels
         return right
 
     @cached_property
-    def unusable_T(self) -> np.ndarray:
+    def unusable_by_step(self) -> np.ndarray:
         """How many predictions of a step rest on logits that are not finite, (T,)."""
         count: np.ndarray = (self.predictions_TN == UNUSABLE).sum(axis=1)
         return count

@@ -22,6 +22,7 @@ MOMENTUM = 0.9
 TET_MEAN = 1.0
 """The constant that TET pulls logits to."""
 
+
 def fit_classifier(model: Classifier, split: Any, recipe: Recipe, *, seed: int, device: str) -> dict[str, Any]:
     """Fit `model` in place to a labelled split, leave it in eval mode, and return the log.
 
@@ -29,25 +30,23 @@ def fit_classifier(model: Classifier, split: Any, recipe: Recipe, *, seed: int, 
     accuracy in per cent on the training batches of each epoch, as they were seen. Raises FloatingPointError when the loss is
     not finite.
     """
+    batches = Batches(split, recipe, seed=seed)
     model.standardise_by(split)
     model.to(device).train()
-    batches = Batches(split, recipe, seed=seed)
     optimizer = make_optimizer(list(model.parameters()), recipe)
     losses: list[float] = []
     accuracies: list[float] = []
     for _ in range(recipe.epochs):
         hits = seen = 0
         for pixels, labels_B in batches:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(len(losses), len(batches))
+            set_rate(optimizer, recipe.lr_at(len(losses), len(batches)))
             labels_B = labels_B.to(device)
             logits_TBK = model.steps(model.prepare(pixels.to(device)))
             loss = loss_of(logits_TBK, labels_B, recipe)
-            _require_finite(loss, len(losses))
+            losses.append(_finite(float(loss.detach()), len(losses)))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            losses.append(float(loss.detach()))
             hits += int((logits_TBK.detach().mean(0).argmax(-1) == labels_B).sum())
             seen += len(labels_B)
         accuracies.append(100 * hits / seen)
@@ -114,7 +113,10 @@ def augmented(pixels: Tensor, augment: Augment, generator: torch.Generator) -> T
     padded = F.pad(pixels, (reach[1], reach[1], reach[0], reach[0]))
     top_B, left_B = (torch.randint(2 * most + 1, (B,), generator=generator).tolist() for most in reach)
     moved = torch.stack(
-        [padded[i, ..., top : top + height, left : left + width] for i, (top, left) in enumerate(zip(top_B, left_B, strict=True))]
+        [
+            padded[i, ..., top : top + height, left : left + width]
+            for i, (top, left) in enumerate(zip(top_B, left_B, strict=True))
+        ]
     )
     if augment == "shift":
         return moved
@@ -122,9 +124,15 @@ def augmented(pixels: Tensor, augment: Augment, generator: torch.Generator) -> T
     return torch.where(mirrored_B.view(-1, *[1] * (pixels.dim() - 1)), moved.flip(-1), moved)
 
 
-def _require_finite(loss: Tensor, step: int) -> None:
-    if not math.isfinite(float(loss)):
-        raise FloatingPointError(f"the loss is {float(loss)} at step {step}: lower the learning rate")
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss} at step {step}: lower the learning rate")
+    return loss
 
 
 def _curve(losses: list[float]) -> list[dict[str, float | int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -244,7 +244,9 @@ def test_impossible_parameters(make: Any, sentence: str) -> None:
 def nmnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """$BENCH_DATA with n-mnist/{Train,Test}/<digit>/*.bin, written from simulated recordings."""
     for part, name in (("train", "Train"), ("held_out", "Test")):
-        for number, (events, label) in enumerate(zip(*recorded(part, {"train": 20, "held_out": 10}[part]), strict=True)):
+        for number, (events, label) in enumerate(
+            zip(*recorded(part, {"train": 20, "held_out": 10}[part]), strict=True)
+        ):
             folder = tmp_path / "n-mnist" / name / str(label)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number:05d}.bin").write_bytes(encode_nmnist(events))
@@ -297,7 +299,7 @@ def test_a_broken_file_is_named_when_it_is_read(nmnist: Path) -> None:
 class Python2Pickler(pickle._Pickler):
     """Writes bytes as Python 2 wrote its strings, which is how the published batches were made."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_string(self, value: bytes) -> None:
         self.write(pickle.BINSTRING + len(value).to_bytes(4, "little") + value)
@@ -418,7 +420,7 @@ def test_a_truncated_batch_is_refused(cifar: Path) -> None:
 
 def test_what_is_missing_of_cifar_is_said(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cifar / "cifar-10-batches-py" / "data_batch_4").unlink()
-    with pytest.raises(MissingDataError, match="lacks data_batch_4: unpack cifar-10-python.tar.gz"):
+    with pytest.raises(MissingDataError, match=r"lacks data_batch_4: unpack cifar-10-python\.tar\.gz"):
         Cifar10().digest()
     monkeypatch.setenv("BENCH_DATA", str(cifar / "nowhere"))
     for component, name in ((Cifar10(), "CIFAR-10"), (Cifar100(), "CIFAR-100")):

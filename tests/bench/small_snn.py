@@ -1,0 +1,46 @@
+"""A plugin with a spiking network of two layers, for tests of the task `classify` and of the vision methods' training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.registry import register
+from models.vision.method import Network
+
+
+@register("method", "small-snn")
+@dataclass(frozen=True, kw_only=True)
+class SmallSNN(Network):
+    """Convolution to `width` channels at half the side, norm, LIF; linear readout of each step's spikes."""
+
+    width: int = 8
+
+    def network(self, **places: Any) -> Any:
+        return small_network(width=self.width, **places)
+
+
+def small_network(
+    *, width: int, in_channels: int, image_size: int, num_classes: int, T: int, neuron: Any = None
+) -> Any:
+    from torch import Tensor, nn
+
+    from models.spiking.neurons import LIF
+
+    class SmallNetwork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(in_channels, width, 5, stride=4, padding=2, bias=False)
+            self.norm = nn.BatchNorm2d(width)
+            self.neuron = (neuron or LIF)()
+            self.head = nn.Linear(width * (-(-image_size // 4)) ** 2, num_classes)
+
+        def steps(self, x: Tensor) -> Tensor:
+            x_TBCHW = x.transpose(0, 1) if x.dim() == 5 else x.expand(T, *x.shape)
+            z = self.norm(self.conv(x_TBCHW.flatten(0, 1))).unflatten(0, x_TBCHW.shape[:2])
+            return self.head(self.neuron(z).flatten(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.steps(x).mean(0)
+
+    return SmallNetwork()
