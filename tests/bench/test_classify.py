@@ -17,7 +17,9 @@ from bench.datasets.images import ArraySplit, ImageData
 from bench.errors import BenchError
 from bench.metrics.accuracy import Accuracy, AccuracyAtStep, Error
 from bench.metrics.operations import Accumulates, Energy, FiringRate, MultiplyAccumulates, SpikesPerSample
+from bench.registry import resolve
 from bench.tasks.classify import Classify, ClassifyEvidence, predicted
+from models.vision import method
 from models.vision.classifier import Classifier, grouped
 from models.vision.recipe import Recipe
 from models.vision.training import Batches, augmented, fit_classifier, loss_of
@@ -229,8 +231,8 @@ def test_without_an_account_there_is_no_number_of_operations(metric: Any) -> Non
 # The training
 
 
-def fitted(method: SmallSNN, data: ImageData, seed: int = 1) -> tuple[Classifier, dict[str, Any]]:
-    return method.fit(data, {}, seed=seed, device="cpu")
+def fitted(small: SmallSNN, data: ImageData, seed: int = 1) -> tuple[Classifier, dict[str, Any]]:
+    return small.fit(data, {}, seed=seed, device="cpu")
 
 
 def weights(model: torch.nn.Module) -> torch.Tensor:
@@ -245,13 +247,13 @@ SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 20, "lr": 1e-2, "T": 2}
     [{}, {"loss": "tet"}, {"optimizer": "sgd", "augment": "shift"}, {"spiking": False, "augment": "shift-flip"}],
 )
 def test_a_fit_is_a_function_of_its_seed(options: dict[str, Any]) -> None:
-    data, method = image_data(), SmallSNN(**SHORT, **options)
+    data, small = image_data(), SmallSNN(**SHORT, **options)
     torch.manual_seed(5)
-    one, log = fitted(method, data)
+    one, log = fitted(small, data)
     state = torch.get_rng_state()
     torch.manual_seed(6)
-    two, again = fitted(method, data)
-    other, _ = fitted(method, data, seed=2)
+    two, again = fitted(small, data)
+    other, _ = fitted(small, data, seed=2)
     assert torch.equal(weights(one), weights(two))
     assert log == again
     assert not torch.equal(weights(one), weights(other))
@@ -265,9 +267,9 @@ def test_a_fit_is_a_function_of_its_seed(options: dict[str, Any]) -> None:
 
 
 def test_a_model_comes_back_from_its_state() -> None:
-    data, method = image_data(), SmallSNN(**SHORT)
-    model, _ = fitted(method, data)
-    again = method.load(model.state_dict(), data, {}, device="cpu")
+    data, small = image_data(), SmallSNN(**SHORT)
+    model, _ = fitted(small, data)
+    again = small.load(model.state_dict(), data, {}, device="cpu")
     x = model.prepare(torch.from_numpy(data.held_out.images(np.arange(5))))
     assert torch.equal(again.prepare(torch.from_numpy(data.held_out.images(np.arange(5)))), x)
     assert torch.equal(again.steps(x), model.steps(x))
@@ -414,6 +416,95 @@ def test_a_split_without_samples_is_refused() -> None:
         fit_classifier(SmallSNN().build(image_data()), empty, Recipe(), seed=0, device="cpu")
 
 
+# The families, each as soon as its network is there
+
+FAMILIES: dict[str, tuple[str, type, dict[str, Any]]] = {
+    "spikformer": ("spikformer", method.Spikformer, {"dim": 32, "depth": 1}),
+    "sdt": ("spike_driven", method.SpikeDrivenTransformer, {"dim": 32, "depth": 1}),
+    "meta-spikeformer": ("meta_spikeformer", method.MetaSpikeformer, {"widths": (8, 16, 16, 16)}),
+    "qkformer": ("qkformer", method.QKFormer, {"dim": 32}),
+    "sew-resnet": ("sew_resnet", method.SEWResNet, {"widths": (8, 8, 8)}),
+    "ms-resnet": ("ms_resnet", method.MSResNet, {"widths": (8, 8, 8)}),
+    "spikingresformer": ("spikingresformer", method.SpikingResformer, {"widths": (8, 8, 8), "heads": (1, 1, 1)}),
+    "qcfs": ("qcfs", method.QCFS, {"widths": (8, 8)}),
+}
+MILLIONS = {
+    ("spikformer", "8-384"): 16.83,
+    ("spikformer", "8-512"): 29.71,
+    ("spikformer", "10-512"): 36.03,
+    ("spikformer", "8-768"): 66.36,
+    ("sdt", "8-384"): 16.82,
+    ("sdt", "6-512"): 23.37,
+    ("sdt", "8-512"): 29.69,
+    ("sdt", "10-512"): 36.01,
+    ("sdt", "8-768"): 66.34,
+    ("qkformer", "10-384"): 16.47,
+    ("qkformer", "10-512"): 29.08,
+    ("qkformer", "10-768"): 64.96,
+    ("sew-resnet", "18"): 11.69,
+    ("sew-resnet", "34"): 21.80,
+    ("sew-resnet", "50"): 25.56,
+    ("sew-resnet", "101"): 44.55,
+    ("sew-resnet", "152"): 60.19,
+    ("ms-resnet", "18"): 11.69,
+    ("ms-resnet", "34"): 21.80,
+    ("ms-resnet", "104"): 77.35,
+}
+
+
+def family(name: str, **options: Any) -> Any:
+    module, component, _ = FAMILIES[name]
+    pytest.importorskip(f"models.vision.{module}")
+    assert resolve("method", name) is component
+    return component(**options)
+
+
+@pytest.mark.parametrize("spiking", [True, False])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (4, 2, 32, 32)], ids=["images", "events"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_fits_comes_back_and_reads_out_each_step(name: str, shape: tuple[int, ...], spiking: bool) -> None:
+    options = {"T": 2, "epochs": 1, "warmup": 0.0, "batch_size": 6, "spiking": spiking, **FAMILIES[name][2]}
+    data, component = image_data(count=6, shape=shape), family(name, **options)
+    if name == "qcfs" and spiking and len(shape) == 4:
+        with pytest.raises(ValueError, match="needs the same input at each step, and bands has event frames"):
+            component.build(data)
+        return
+    model, _ = component.fit(data, {}, seed=0, device="cpu")
+    again = component.load(model.state_dict(), data, {}, device="cpu")
+    with torch.no_grad():
+        x = model.prepare(torch.from_numpy(data.held_out.images(np.arange(3))))
+        logits_TBK = model.steps(x)
+        assert logits_TBK.shape == (2 if spiking else 1, 3, 3)
+        assert torch.allclose(model(x), logits_TBK.mean(0), atol=1e-5)
+        assert torch.equal(again.steps(x), logits_TBK)
+
+
+@pytest.mark.parametrize(("name", "size"), MILLIONS)
+def test_a_published_size_has_its_number_of_parameters(name: str, size: str) -> None:
+    with torch.device("meta"):
+        model = family(name, size=size).build(None)
+    assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(MILLIONS[name, size], abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: method.Spikformer(dim=60), "`dim` must be a multiple of 8"),
+        (lambda: method.Spikformer(pooling="012"), "`pooling` must be four digits"),
+        (lambda: method.SpikeDrivenTransformer(heads=0), "`heads` must be at least 1, not 0"),
+        (lambda: method.QKFormer(depth=3), "`depth` must be at least 4"),
+        (lambda: method.MetaSpikeformer(heads=7), "`heads` = 7 must divide"),
+        (lambda: method.SEWResNet(blocks=(1, 1)), r"`blocks` \[1, 1\] must be at least 1 for each of the 3 `widths`"),
+        (lambda: method.MSResNet(widths=(3, 4, 5)), "`widths` must be even"),
+        (lambda: method.SpikingResformer(heads=(1, 3, 4)), "must divide the `widths`"),
+        (lambda: method.QCFS(levels=0), "`levels` must be at least 1, not 0"),
+    ],
+)
+def test_impossible_architectures(make: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
 # All of it through `bench`
 
 
@@ -424,5 +515,8 @@ def test_a_suite_of_classifiers_runs_from_its_declaration(bench: Bench) -> None:
     assert done.returncode == 0, done.stderr
     gate = bench("gate", str(bench.suite), *plugin, plugin=False)
     assert gate.returncode == 0, gate.stdout + gate.stderr
-    table = json.loads(bench("table", str(bench.suite), "--json", *plugin, plugin=False).stdout)
-    assert table
+    (table,) = json.loads(bench("table", str(bench.suite), "--json", *plugin, plugin=False).stdout)
+    values = {row["entry"]: row["cells"]["accuracy"]["value"] for row in table["rows"]}
+    assert min(values["snn"], values["ann"]) > 80
+    assert values["on-events"] > 15
+    assert values["published"] is None
