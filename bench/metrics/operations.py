@@ -10,6 +10,9 @@ from bench.metrics.measured import absent, measured
 from bench.record import Direction, Measurement
 
 Rule = Literal["full", "literature", "syops", "neurobench"]
+MACS: dict[Rule, str] = {"full": "mac", "literature": "mac", "syops": "mac", "neurobench": "effective_macs"}
+ACS: dict[Rule, str] = {"full": "ac", "literature": "sop", "syops": "ac", "neurobench": "effective_acs"}
+"""What each rule calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class MultiplyAccumulates:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _figure(self, evidence, self.rule, "macs")
+        return _figure(self, evidence, self.rule, MACS[self.rule])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class Accumulates:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _figure(self, evidence, self.rule, "acs")
+        return _figure(self, evidence, self.rule, ACS[self.rule])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True)
 class SpikesPerSample:
-    """Spikes a sample that all neurons emit; one of the value v counts as one."""
+    """Spikes a sample that all neurons emit; an integer spike of the value v counts as v."""
 
     UNIT: ClassVar[str] = "spikes/sample"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -72,15 +75,25 @@ class SpikesPerSample:
 
 @dataclass(frozen=True, kw_only=True)
 class FiringRate:
-    """Spikes a neuron and time step, over all neurons."""
+    """Spikes a neuron and time step, over all neurons; an integer spike of the value v counts as v."""
 
-    UNIT: ClassVar[str] = "spikes/step"
+    UNIT: ClassVar[str] = "spikes/neuron/step"
     DIRECTION: ClassVar[Direction] = "none"
     VERSION: ClassVar[str] = "1"
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _figure(self, evidence, "full", "firing_rate")
+        account = evidence.account
+        if account is None:
+            return absent(self, evidence.why_no_account)
+        chances = sum(row.neurons * row.steps for row in account.neurons)
+        if not chances:
+            return absent(self, "the model has no spiking neurons")
+        rate = sum(row.rate * row.neurons * row.steps for row in account.neurons) / chances
+        silent = sum(row.silent * row.neurons for row in account.neurons)
+        neurons = sum(row.neurons for row in account.neurons)
+        details = {"layers": len(account.neurons), "neurons": neurons, "silent_share": silent / neurons}
+        return measured(self, rate, n=account.samples, details=details)
 
 
 def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement:
@@ -90,10 +103,10 @@ def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement
         return absent(metric, evidence.why_no_account)
     try:
         figure = account.figure(rule, quantity)
-    except (BenchError, LookupError) as error:
-        return absent(metric, f"the account has no {quantity} under the rule {rule!r}: {error}")
+    except BenchError as error:
+        return absent(metric, str(error))
     details: dict[str, str | float] = {"rule": str(figure.rule)}
     if figure.costs is not None:
         details["costs"] = figure.costs
-    details |= {f"without_price_{kind}": float(count) for kind, count in figure.missing}
+    details |= {f"{kind}_without_price": float(count) for kind, count in figure.missing}
     return measured(metric, figure.value, n=account.samples, details=details)

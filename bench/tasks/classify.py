@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
+EVENT_DIMS = 5
+"""Dimensions of prepared event frames (B, T, 2, H, W), whose counts are spikes of the sensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classify:
     """Classifies all held-out samples in batches; counts operations over `account_samples` of them, evenly spread.
 
-    The fitted model turns uint8 samples into its input with `prepare(pixels)`, and that into the logits of each time
+    Pixels are real-valued input to that count, event frames are integer spikes. The fitted model turns uint8 samples into its input with `prepare(pixels)`, and that into the logits of each time
     step with `steps(x) -> (T, B, K)`. After t steps the prediction is the largest mean of the first t logits; calling
     the model gives the mean over all T. `rules` are those of the accountant; `account_samples` 0 counts nothing.
     """
@@ -78,9 +80,11 @@ class Classify:
             return None, f"the accountant is not there: {error}"
         n = min(self.account_samples, len(data.held_out))
         x = _prepared(model, data, np.linspace(0, len(data.held_out) - 1, n).astype(int), device)
-        with torch.no_grad(), Accountant(model, rules=self.rules) as account:
+        with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
+            if x.dim() == EVENT_DIMS:
+                accountant.mark(x, high=max(1, int(x.max())))
             model(x)
-        return account.result(samples=n), ""
+        return accountant.result(samples=n), ""
 
 
 def _prepared(model: Any, data: ImageData, indices: np.ndarray, device: str) -> Any:

@@ -42,17 +42,22 @@ class Network(Recipe):
         """T of the network that is built: 1 for an ANN."""
         return self.T if self.spiking else 1
 
-    def network(self, **places: Any) -> nn.Module:
-        """The network with random weights for `in_channels`, `image_size`, `num_classes`, `T` and maybe `neuron`."""
+    def architecture(self) -> dict[str, Any]:
+        """The network's own arguments; a published size may say what it is for (`image_size`, `num_classes`) too."""
+        return {}
+
+    def network(self, **arguments: Any) -> nn.Module:
+        """The network with random weights: `forward(x) -> logits_BK`, `steps(x) -> logits_TBK`."""
         raise NotImplementedError
 
     def build(self, images: Any) -> Classifier:
-        """Random weights from torch's own generator; without data, for ImageNet at 224 pixels unless parameters say else."""
+        """Random weights from torch's own generator; without data, for what the size or the parameters say, else ImageNet."""
         from models.vision.classifier import Classifier
 
-        places = self._places(images)
-        twin = {} if self.spiking else {"neuron": relu}
-        return Classifier(self.network(T=self.steps, **places, **twin), channels=places["in_channels"], T=self.steps)
+        arguments = IMAGENET | self.architecture() | self._places(images) | {"T": self.steps}
+        if not self.spiking:
+            arguments["neuron"] = relu
+        return Classifier(self.network(**arguments), channels=arguments["in_channels"], T=self.steps)
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> tuple[Classifier, dict[str, Any]]:
         """Trained on `data.train`. Raises FloatingPointError when the loss is not finite."""
@@ -76,129 +81,146 @@ class Network(Recipe):
         return model.to(device).eval()
 
     def _places(self, images: Any) -> dict[str, int]:
-        """Raises ValueError for images that are not square or for a parameter that contradicts the data."""
+        """Of the data, else of the parameters. Raises ValueError for images that are not square or a contradiction."""
+        given = {name: value for name in IMAGENET if (value := getattr(self, name)) is not None}
         if images is None:
-            return {name: getattr(self, name) or value for name, value in IMAGENET.items()}
+            return given
         *_, channels, height, width = images.image_shape
         if height != width:
             raise ValueError(f"{images.name} has images of {height}x{width} pixels; the networks take square ones")
         found = {"in_channels": channels, "image_size": height, "num_classes": images.num_classes}
-        for name, value in found.items():
-            if getattr(self, name) not in (None, value):
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but {images.name} has {value}")
+        for name, value in given.items():
+            if value != found[name]:
+                raise ValueError(f"`{name}` is {value}, but {images.name} has {found[name]}")
         return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformer(Network):
-    """What the spiking Transformers share where no published `size` (depth-width) is named."""
+class Spikformer(Network):
+    """Spikformer (arXiv 2209.15425) by published `size` (depth-width), or by its own sizes.
 
+    `pooling` has a digit for each stage of the stem, 1 where it halves the sides. `attention` null is spiking
+    self-attention, in the ANN twin softmax.
+    """
+
+    size: Literal["8-384", "8-512", "10-512", "8-768", "cifar-4-384"] | None = None
     dim: int = 64
     depth: int = 2
     heads: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least_one(self, "dim", "depth", "heads")
-        if self.dim % (8 * self.heads):
-            raise ValueError(f"`dim` must be a multiple of 8 and of 8 times `heads` = {self.heads}, not {self.dim}")
-
-    def architecture(self, size: str | None, heads: int) -> dict[str, int]:
-        """Width, depth and heads: of a published size with its number of heads, else the own ones."""
-        if size is None:
-            return {"dim": self.dim, "depth": self.depth, "num_heads": self.heads}
-        depth, dim = (int(number) for number in size.split("-"))
-        return {"dim": dim, "depth": depth, "num_heads": heads}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spikformer(Transformer):
-    """Spikformer (arXiv 2209.15425). `pooling` has a digit for each stage of the stem, 1 where it halves the sides.
-
-    The official code names no number of heads for 8-768; here it is 12, of which the parameters do not depend.
-    """
-
-    size: Literal["8-384", "8-512", "10-512", "8-768"] | None = None
     pooling: str = "0011"
+    attention: Literal["ssa", "softmax"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least_one(self, "depth")
+        check_heads("dim", self.dim, self.heads)
         check_pooling(self.pooling)
 
-    def network(self, **places: Any) -> nn.Module:
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.spikformer import SPIKFORMER_SIZES
+
+        own = {"embed_dims": self.dim, "depths": self.depth, "num_heads": self.heads, "pooling_stat": self.pooling}
+        attention = self.attention or ("ssa" if self.spiking else "softmax")
+        return {**(SPIKFORMER_SIZES[self.size] if self.size else own), "attention": attention}
+
+    def network(self, **arguments: Any) -> nn.Module:
         from models.vision.spikformer import Spikformer as Structure
 
-        sizes = self.architecture(self.size, heads=12 if self.size == "8-768" else 8)
-        return Structure(pooling="1111" if self.size else self.pooling, **sizes, **places)
+        return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikeDrivenTransformer(Transformer):
-    """Spike-driven Transformer, SDT-v1 (arXiv 2307.01694); `pooling` as for Spikformer."""
+class SpikeDrivenTransformer(Network):
+    """Spike-driven Transformer, SDT-v1 (arXiv 2307.01694); `dvs_mode` pools within attention, as for event data."""
 
-    size: Literal["8-384", "6-512", "8-512", "10-512", "8-768"] | None = None
+    size: Literal["8-384", "6-512", "8-512", "10-512", "8-768", "cifar-2-512", "dvs-2-256"] | None = None
+    dim: int = 64
+    depth: int = 2
+    heads: int = 4
     pooling: str = "0011"
+    dvs_mode: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least_one(self, "depth")
+        check_heads("dim", self.dim, self.heads)
         check_pooling(self.pooling)
 
-    def network(self, **places: Any) -> nn.Module:
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.spike_driven import SDT_SIZES
+
+        own = {"embed_dims": self.dim, "depths": self.depth, "num_heads": self.heads, "pooling_stat": self.pooling}
+        return {"dvs_mode": self.dvs_mode, **(SDT_SIZES[self.size] if self.size else own)}
+
+    def network(self, **arguments: Any) -> nn.Module:
         from models.vision.spike_driven import SpikeDrivenTransformer as Structure
 
-        sizes = self.architecture(self.size, heads=8)
-        return Structure(pooling="1111" if self.size else self.pooling, **sizes, **places)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QKFormer(Transformer):
-    """QKFormer (arXiv 2403.16552): three stages of dim / 4, dim / 2 and dim channels with 1, 2 and depth - 3 blocks."""
-
-    dim: int = 64
-    depth: int = 4
-    heads: int = 4
-    size: Literal["10-384", "10-512", "10-768"] | None = None
-
-    HEADS: ClassVar[dict[str, int]] = {"10-384": 6, "10-512": 8, "10-768": 12}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.depth < 4:
-            raise ValueError(f"`depth` must be at least 4, 3 blocks being before the last stage, not {self.depth}")
-
-    def network(self, **places: Any) -> nn.Module:
-        from models.vision.qkformer import QKFormer as Structure
-
-        sizes = self.architecture(self.size, heads=self.HEADS.get(self.size or "", 0))
-        return Structure(**sizes, **places)
+        return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetaSpikeformer(Network):
-    """Meta-SpikeFormer, SDT-v2 (arXiv 2404.03663), by published `size` (million parameters) or the stages' `widths`."""
+    """Meta-SpikeFormer, SDT-v2 (arXiv 2404.03663), by published `size` (parameters) or the four stages' `widths`.
 
-    size: Literal["31M", "55M", "124M"] | None = None
+    `depths` are the blocks of the two Transformer stages.
+    """
+
+    size: Literal["31.3M", "55.4M", "124M"] | None = None
     widths: tuple[int, int, int, int] = (16, 32, 48, 64)
+    depths: tuple[int, int] = (1, 1)
     heads: int = 8
-
-    SIZES: ClassVar[dict[str, tuple[int, int, int, int]]] = {
-        "31M": (96, 192, 384, 480),
-        "55M": (128, 256, 512, 640),
-        "124M": (192, 384, 768, 960),
-    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one(self, "heads")
         check_widths(self.widths)
-        if any(width % self.heads for width in self.widths[2:]):
-            raise ValueError(f"`heads` = {self.heads} must divide the last two `widths`, {list(self.widths[2:])}")
+        check_depths(self.depths)
+        for width in self.widths[2:]:
+            check_heads("widths", width, self.heads)
 
-    def network(self, **places: Any) -> nn.Module:
-        from models.vision.meta_spikeformer import MetaSpikeformer as Structure
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
 
-        widths, heads = (self.SIZES[self.size], 8) if self.size else (self.widths, self.heads)
-        return Structure(widths=widths, num_heads=heads, **places)
+        own = {"embed_dim": self.widths, "depths": self.depths, "num_heads": self.heads}
+        return dict(META_SPIKEFORMER_SIZES[self.size]) if self.size else own
+
+    def network(self, **arguments: Any) -> nn.Module:
+        from models.vision.meta_spikeformer import MetaSpikeFormer as Structure
+
+        return Structure(**arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QKFormer(Network):
+    """QKFormer (arXiv 2403.16552) by published `size`, or `depths` blocks in stages of dim / 4, dim / 2 and dim channels.
+
+    `protocol` official lets the samples of a batch run into each other in the last stage, as the released code does.
+    """
+
+    size: Literal["10-384", "10-512", "10-768", "cifar-4-384"] | None = None
+    dim: int = 64
+    depths: tuple[int, int, int] = (1, 1, 1)
+    heads: int = 4
+    layout: Literal["cifar", "imagenet"] = "cifar"
+    attention: Literal["ssa", "softmax"] | None = None
+    protocol: Literal["corrected", "official"] = "corrected"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_depths(self.depths)
+        check_heads("dim", self.dim, self.heads, share=4)
+
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.qkformer import QKFORMER_SIZES
+
+        own = {"embed_dims": self.dim, "depths": self.depths, "num_heads": self.heads, "layout": self.layout}
+        attention = self.attention or ("ssa" if self.spiking else "softmax")
+        sizes = QKFORMER_SIZES[self.size] if self.size else own
+        return {**sizes, "attention": attention, "protocol": self.protocol}
+
+    def network(self, **arguments: Any) -> nn.Module:
+        from models.vision.qkformer import QKFormer as Structure
+
+        return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,13 +236,16 @@ class SEWResNet(Network):
         super().__post_init__()
         check_stages(self.blocks, self.widths)
 
-    def network(self, **places: Any) -> nn.Module:
-        from models.vision.sew_resnet import SEWResNet as Structure
-        from models.vision.sew_resnet import published
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.sew_resnet import SEW_RESNET_SIZES
 
-        if self.size:
-            return published(self.size, connect=self.connect, **places)
-        return Structure(blocks=self.blocks, widths=self.widths, connect=self.connect, **places)
+        own = {"blocks": self.blocks, "widths": self.widths}
+        return {**(SEW_RESNET_SIZES[self.size] if self.size else own), "connect": self.connect}
+
+    def network(self, **arguments: Any) -> nn.Module:
+        from models.vision.sew_resnet import SEWResNet as Structure
+
+        return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,13 +260,15 @@ class MSResNet(Network):
         super().__post_init__()
         check_stages(self.blocks, self.widths)
 
-    def network(self, **places: Any) -> nn.Module:
-        from models.vision.ms_resnet import MSResNet as Structure
-        from models.vision.ms_resnet import published
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.ms_resnet import MS_RESNET_SIZES
 
-        if self.size:
-            return published(self.size, **places)
-        return Structure(blocks=self.blocks, widths=self.widths, **places)
+        return dict(MS_RESNET_SIZES[self.size]) if self.size else {"blocks": self.blocks, "widths": self.widths}
+
+    def network(self, **arguments: Any) -> nn.Module:
+        from models.vision.ms_resnet import MSResNet as Structure
+
+        return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,24 +279,22 @@ class SpikingResformer(Network):
     widths: tuple[int, int, int] = (16, 32, 64)
     heads: tuple[int, int, int] = (1, 2, 4)
 
-    SIZES: ClassVar[dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
-        "ti": ((64, 192, 384), (1, 3, 6)),
-        "s": ((64, 256, 512), (1, 4, 8)),
-        "m": ((64, 384, 768), (1, 6, 12)),
-        "l": ((128, 512, 1024), (2, 8, 16)),
-    }
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_widths(self.widths)
-        if min(self.heads) < 1 or any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
-            raise ValueError(f"`heads` {list(self.heads)} must divide the `widths` {list(self.widths)} stage by stage")
+        for width, heads in zip(self.widths, self.heads, strict=True):
+            check_heads("widths", width, heads)
 
-    def network(self, **places: Any) -> nn.Module:
+    def architecture(self) -> dict[str, Any]:
+        from models.vision.spikingresformer import SPIKINGRESFORMER_SIZES
+
+        own = {"widths": self.widths, "num_heads": self.heads}
+        return dict(SPIKINGRESFORMER_SIZES[self.size]) if self.size else own
+
+    def network(self, **arguments: Any) -> nn.Module:
         from models.vision.spikingresformer import SpikingResformer as Structure
 
-        widths, heads = self.SIZES[self.size] if self.size else (self.widths, self.heads)
-        return Structure(widths=widths, num_heads=heads, **places)
+        return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +329,7 @@ class QCFS(Network):
         from models.vision.classifier import Classifier
         from models.vision.qcfs import QCFSNet
 
-        places = self._places(images)
+        places = IMAGENET | self._places(images)
         if self.spiking and images is not None and len(images.image_shape) == 4:
             raise ValueError(
                 f"a converted network needs the same input at each step, and {images.name} has event frames"
@@ -327,6 +352,19 @@ def at_least_one(method: Network, *names: str) -> None:
         value = getattr(method, name)
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, not {value}")
+
+
+def check_heads(name: str, width: int, heads: int, share: int = 1) -> None:
+    """Raises ValueError unless a width is a multiple of 8 and its `share` part divides into heads."""
+    if heads < 1 or width < 8 or width % 8 or width // share % heads:
+        part = f"a {share}th of it " if share > 1 else "it "
+        raise ValueError(f"`{name}` must be a multiple of 8 so that {part}divides into `heads` = {heads}, not {width}")
+
+
+def check_depths(depths: tuple[int, ...]) -> None:
+    """Raises ValueError unless every stage has a block."""
+    if min(depths) < 1:
+        raise ValueError(f"`depths` must be at least 1 in each stage, not {list(depths)}")
 
 
 def check_pooling(pooling: str) -> None:
