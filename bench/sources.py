@@ -17,7 +17,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-COMPONENT_FOLDERS = ("bench.tasks", "bench.metrics", "bench.datasets")
+COMPONENT_FOLDERS = ("bench.tasks", "bench.metrics", "bench.datasets", "bench.accountant")
 _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER, tokenize.TYPE_COMMENT}
 
 
