@@ -244,7 +244,7 @@ def value(metric: Any, evidence: Any) -> float:
 
 
 def test_operations_of_a_small_network_are_those_counted_by_hand() -> None:
-    model, evidence = counted((1, 16, 16))
+    _, evidence = counted((1, 16, 16))
     T, K, width, side = 2, 3, 8, 4
     spikes = value(SpikesPerSample(), evidence)
     assert spikes > 0
