@@ -16,7 +16,8 @@ class Recipe:
     """How long and how fast. The rate rises over `warmup` epochs to `lr` and falls to `min_lr` along half a cosine.
 
     `shift` moves a sample by up to an eighth of its side, into black; `shift-flip` mirrors every other one too. `tet_lambda` is
-    TET's weight of the pull.
+    TET's weight of the pull. The statistics of batch norms are measured anew over `norm_batches` training
+    batches once the weights are final, because a short training leaves their running means behind; 0 keeps these.
     """
 
     epochs: int = 8
@@ -29,12 +30,15 @@ class Recipe:
     augment: Augment = "none"
     loss: Loss = "ce"
     tet_lambda: float = 1e-3
+    norm_batches: int = 16
     optimizer: Optimizer = "adamw"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}")
+        if self.norm_batches < 0:
+            raise ValueError(f"`norm_batches` must be at least 0, not {self.norm_batches}")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"`lr` must be above 0, not {self.lr}")
         if not 0 <= self.min_lr <= self.lr:

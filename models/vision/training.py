@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
@@ -50,8 +51,26 @@ def fit_classifier(model: Classifier, split: Any, recipe: Recipe, *, seed: int, 
             hits += int((logits_TBK.detach().mean(0).argmax(-1) == labels_B).sum())
             seen += len(labels_B)
         accuracies.append(100 * hits / seen)
+    remeasure_norms(model, batches, recipe.norm_batches, device)
     model.eval()
     return {"steps": len(losses), "loss": losses[-1], "train_accuracy": accuracies, "curve": _curve(losses)}
+
+
+@torch.no_grad()
+def remeasure_norms(model: Classifier, batches: Batches, count: int, device: str) -> None:
+    """Set the statistics of all batch norms to their plain mean over `count` batches of training samples."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not count or not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    model.train()
+    for pixels, _ in islice(chain.from_iterable(repeat(batches)), count):
+        model.steps(model.prepare(pixels.to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def loss_of(logits_TBK: Tensor, labels_B: Tensor, recipe: Recipe) -> Tensor:

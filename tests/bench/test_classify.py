@@ -344,6 +344,21 @@ def test_a_loss_that_is_not_finite_stops_the_fit() -> None:
         fitted(SmallSNN(**{**SHORT, "lr": 1e30, "optimizer": "sgd", "weight_decay": 1e9, "epochs": 9}), image_data())
 
 
+def test_norms_are_measured_anew_once_the_weights_are_final() -> None:
+    data, whole = image_data(), {**SHORT, "batch_size": 60, "norm_batches": 1}
+    model, _ = fitted(SmallSNN(**whole), data)
+    stale, _ = fitted(SmallSNN(**{**whole, "norm_batches": 0}), data)
+    x = model.prepare(torch.from_numpy(data.train.images(np.arange(60))))
+    with torch.no_grad():
+        z = model.network.conv(x)
+    norm = model.network.norm
+    assert torch.allclose(norm.running_mean, z.mean((0, 2, 3)), atol=1e-4)
+    assert torch.allclose(norm.running_var, z.var((0, 2, 3)), rtol=1e-2)
+    assert norm.momentum == 0.1
+    assert torch.equal(model.network.conv.weight, stale.network.conv.weight)
+    assert not torch.allclose(stale.network.norm.running_mean, norm.running_mean, atol=1e-2)
+
+
 def test_tet_is_the_mean_of_the_steps_losses() -> None:
     logits, labels = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0])
     each = [torch.nn.functional.cross_entropy(step, labels) for step in logits]
@@ -376,6 +391,7 @@ def test_the_rate_rises_then_falls(warmup: float, steps: int) -> None:
         ({"warmup": 8.0}, "`warmup` must be at least 0 and less than 8 epochs"),
         ({"label_smoothing": 1.0}, "`label_smoothing` must be at least 0 and below 1"),
         ({"tet_lambda": 2.0}, "`tet_lambda` must lie between 0 and 1"),
+        ({"norm_batches": -1}, "`norm_batches` must be at least 0"),
         ({"T": 0}, "`T` must be at least 1, not 0"),
         ({"num_classes": 0}, "`num_classes` must be at least 1"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -235,6 +237,19 @@ def test_rendering_is_bilinear_and_moves_by_whole_pixels() -> None:
 def test_impossible_parameters(make: Any, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         make()
+
+
+def test_a_digest_needs_no_heavy_import() -> None:
+    code = """
+import sys
+from bench.datasets.cifar import Cifar10, Cifar100
+from bench.datasets.event_digits import EventDigits
+from bench.datasets.events import NMnist
+assert len(EventDigits().digest()) == 64, (Cifar10(), Cifar100(), NMnist())
+print(*{"torch", "numpy", "mlxtend"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 # N-MNIST as folders
