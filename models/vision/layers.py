@@ -26,7 +26,7 @@ def relu(threshold: float = 1.0) -> nn.Module:
     return nn.ReLU()
 
 
-def each_step(x_TBx: Tensor, *modules: nn.Module) -> Tensor:
+def each_step(x_TBx: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
     """The modules one after the other on all T B samples at once, so that batch statistics merge time and batch."""
     y = x_TBx.flatten(0, 1)
     for module in modules:
@@ -96,6 +96,15 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """ValueError naming the argument and what it may be."""
     if value not in choices:
         raise ValueError(f"{name} is {' or '.join(choices)}, not {value!r}")
+
+
+def check_stages(layers: tuple[int, ...], **per_stage: tuple[int, ...]) -> None:
+    """ValueError unless there is a stage, every number is positive and every argument has one number a stage."""
+    if not layers:
+        raise ValueError("layers must name one stage at least")
+    for name, values in {"layers": layers, **per_stage}.items():
+        if len(values) != len(layers) or min(values) < 1:
+            raise ValueError(f"{name} must be {len(layers)} numbers of at least 1, one a stage, not {values}")
 
 
 @torch.no_grad()

@@ -10,6 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from models.vision.checks import (
+    at_least_one,
+    check_depths,
+    check_heads,
+    check_pooling,
+    check_stages,
+    check_widths,
+)
 from models.vision.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -53,6 +61,7 @@ class Network(Recipe):
     def build(self, images: Any) -> Classifier:
         """Random weights from torch's own generator; without data, for what the size or the parameters say, else ImageNet."""
         from models.vision.classifier import Classifier
+        from models.vision.layers import relu
 
         arguments = IMAGENET | self.architecture() | self._places(images) | {"T": self.steps}
         if not self.spiking:
@@ -225,26 +234,33 @@ class QKFormer(Network):
 
 @dataclass(frozen=True, kw_only=True)
 class SEWResNet(Network):
-    """SEW-ResNet (arXiv 2102.04159) by published `size` (layers), or `blocks` basic blocks a stage of `widths`."""
+    """SEW-ResNet (arXiv 2102.04159) by published `size` (layers), or `blocks` basic blocks a stage of `widths`.
+
+    The ANN twin adds; "and" and "iand" are a logic of spikes.
+    """
 
     size: Literal["18", "34", "50", "101", "152"] | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
     widths: tuple[int, ...] = (16, 32, 64)
+    stem: Literal["small", "imagenet"] = "small"
     connect: Literal["add", "and", "iand"] = "add"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_stages(self.blocks, self.widths)
+        if not self.spiking and self.connect != "add":
+            raise ValueError(f"`connect` must be add where `spiking` is false, not {self.connect}")
 
     def architecture(self) -> dict[str, Any]:
         from models.vision.sew_resnet import SEW_RESNET_SIZES
 
-        own = {"blocks": self.blocks, "widths": self.widths}
+        own = {"layers": self.blocks, "widths": self.widths, "stem": self.stem}
         return {**(SEW_RESNET_SIZES[self.size] if self.size else own), "connect": self.connect}
 
     def network(self, **arguments: Any) -> nn.Module:
         from models.vision.sew_resnet import SEWResNet as Structure
 
+        del arguments["image_size"]  # any will do
         return Structure(**arguments)
 
 
@@ -255,6 +271,7 @@ class MSResNet(Network):
     size: Literal["18", "34", "104"] | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
     widths: tuple[int, ...] = (16, 32, 64)
+    stem: Literal["small", "imagenet", "deep"] = "small"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -263,37 +280,54 @@ class MSResNet(Network):
     def architecture(self) -> dict[str, Any]:
         from models.vision.ms_resnet import MS_RESNET_SIZES
 
-        return dict(MS_RESNET_SIZES[self.size]) if self.size else {"blocks": self.blocks, "widths": self.widths}
+        own = {"layers": self.blocks, "widths": self.widths, "stem": self.stem}
+        return dict(MS_RESNET_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
         from models.vision.ms_resnet import MSResNet as Structure
 
+        del arguments["image_size"]  # any will do
         return Structure(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpikingResformer(Network):
-    """SpikingResformer (arXiv 2403.14302) by published `size`, or `widths` and `heads` of its three stages."""
+    """SpikingResformer (arXiv 2403.14302) by published `size`, or the `widths`, `blocks`, `heads` and `patches` of its stages.
 
-    size: Literal["ti", "s", "m", "l"] | None = None
-    widths: tuple[int, int, int] = (16, 32, 64)
-    heads: tuple[int, int, int] = (1, 2, 4)
+    A block is a pair of attention, on patches of so many pixels a side, and feed-forward net.
+    """
+
+    size: Literal["Ti", "S", "M", "L"] | None = None
+    widths: tuple[int, ...] = (16, 32, 64)
+    blocks: tuple[int, ...] = (1, 1, 1)
+    heads: tuple[int, ...] = (1, 2, 4)
+    patches: tuple[int, ...] = (4, 2, 1)
+    stem: Literal["small", "imagenet"] = "small"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_widths(self.widths)
+        check_stages(self.blocks, self.widths)
+        if not len(self.widths) == len(self.heads) == len(self.patches):
+            raise ValueError("`heads` and `patches` must have a number for each of the `widths`")
         for width, heads in zip(self.widths, self.heads, strict=True):
             check_heads("widths", width, heads)
 
     def architecture(self) -> dict[str, Any]:
         from models.vision.spikingresformer import SPIKINGRESFORMER_SIZES
 
-        own = {"widths": self.widths, "num_heads": self.heads}
+        own = {
+            "widths": self.widths,
+            "layers": self.blocks,
+            "num_heads": self.heads,
+            "patch_sizes": self.patches,
+            "stem": self.stem,
+        }
         return dict(SPIKINGRESFORMER_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
         from models.vision.spikingresformer import SpikingResformer as Structure
 
+        del arguments["image_size"]  # any will do
         return Structure(**arguments)
 
 
@@ -301,11 +335,14 @@ class SpikingResformer(Network):
 class QCFS(Network):
     """A network converted to spikes after training (arXiv 2303.04347): trained with activations of `levels` steps, run for T.
 
-    A VGG-like stack with a stage for each of `widths`. With `spiking: false` the trained ANN stays as it is.
+    By published `size`, or a VGG-like stack: a stage of one convolution for each of `widths`, `hidden` linear layers. With
+    `spiking: false` the trained ANN stays as it is.
     """
 
     T: int = 8
+    size: Literal["vgg16", "resnet18", "resnet20", "resnet34"] | None = None
     widths: tuple[int, ...] = (16, 32, 64)
+    hidden: tuple[int, ...] = (64,)
     levels: int = 8
 
     def __post_init__(self) -> None:
@@ -327,15 +364,24 @@ class QCFS(Network):
 
     def _ann(self, images: Any) -> Classifier:
         from models.vision.classifier import Classifier
-        from models.vision.qcfs import QCFSNet
 
         places = IMAGENET | self._places(images)
-        if self.spiking and images is not None and len(images.image_shape) == 4:
+        if images is not None and len(images.image_shape) == 4:
             raise ValueError(
-                f"a converted network needs the same input at each step, and {images.name} has event frames"
+                f"a converted network takes the same image at each step, and {images.name} has event frames"
             )
-        ann = QCFSNet(widths=self.widths, levels=self.levels, **places)
-        return Classifier(ann, channels=places["in_channels"], T=1)
+        return Classifier(self.network(**places), channels=places["in_channels"], T=1)
+
+    def network(self, **arguments: Any) -> nn.Module:
+        from models.vision import qcfs
+
+        arguments["activation"] = lambda: qcfs.QCFS(L=self.levels)
+        if self.size and self.size in qcfs.RESNET_SIZES:
+            del arguments["image_size"]
+            return qcfs.ResNet(**arguments, **qcfs.RESNET_SIZES[self.size])
+        stages = [(width,) for width in self.widths]
+        sizes = qcfs.VGG_SIZES[self.size] if self.size else {"widths": stages, "hidden": self.hidden}
+        return qcfs.VGG(**arguments, **sizes)
 
     def _converted(self, ann: Classifier) -> Classifier:
         from models.vision.classifier import Classifier
@@ -344,50 +390,3 @@ class QCFS(Network):
         snn = Classifier(convert(ann.network, T=self.T), channels=len(ann.mean_C), T=self.T)
         snn.mean_C, snn.std_C = ann.mean_C, ann.std_C
         return snn
-
-
-def at_least_one(method: Network, *names: str) -> None:
-    """Raises ValueError naming the parameter below 1."""
-    for name in names:
-        value = getattr(method, name)
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, not {value}")
-
-
-def check_heads(name: str, width: int, heads: int, share: int = 1) -> None:
-    """Raises ValueError unless a width is a multiple of 8 and its `share` part divides into heads."""
-    if heads < 1 or width < 8 or width % 8 or width // share % heads:
-        part = f"a {share}th of it " if share > 1 else "it "
-        raise ValueError(f"`{name}` must be a multiple of 8 so that {part}divides into `heads` = {heads}, not {width}")
-
-
-def check_depths(depths: tuple[int, ...]) -> None:
-    """Raises ValueError unless every stage has a block."""
-    if min(depths) < 1:
-        raise ValueError(f"`depths` must be at least 1 in each stage, not {list(depths)}")
-
-
-def check_pooling(pooling: str) -> None:
-    """Raises ValueError unless there are four digits 0 or 1."""
-    if len(pooling) != 4 or set(pooling) - {"0", "1"}:
-        raise ValueError(f'`pooling` must be four digits 0 or 1 such as "0011", not {pooling!r}')
-
-
-def check_widths(widths: tuple[int, ...]) -> None:
-    """Raises ValueError unless there are even numbers of channels, which some stages halve."""
-    if not widths or any(width < 2 or width % 2 for width in widths):
-        raise ValueError(f"`widths` must be even and at least 2, not {list(widths)}")
-
-
-def check_stages(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
-    """Raises ValueError unless each stage has a number of blocks and of channels."""
-    check_widths(widths)
-    if len(blocks) != len(widths) or min(blocks) < 1:
-        raise ValueError(f"`blocks` {list(blocks)} must be at least 1 for each of the {len(widths)} `widths`")
-
-
-def relu(*_: Any, **__: Any) -> nn.Module:
-    """What stands for every neuron in an ANN twin."""
-    from torch.nn import ReLU
-
-    return ReLU()

@@ -9,20 +9,21 @@ threshold, in the second of a branch (BN_0) at 0. Module names are those of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from models.spiking.neurons import LIF
 from models.spiking.surrogates import RECT
-from models.vision.over_time import AvgPool2d, BatchNorm, Conv2d, Neuron, as_steps, check_choice, check_stages
+from models.vision.layers import Neuron, check_choice, check_positive, check_stages
+from models.vision.over_time import AvgPool2d, BatchNorm, Conv2d, as_steps
 
 Stem = Literal["imagenet", "deep", "small"]
 THRESHOLD = 0.5
 DECAY = 0.25
 
-SIZES: dict[str, dict[str, Any]] = {
+MS_RESNET_SIZES: Mapping[str, Mapping[str, Any]] = {
     "18": {"layers": (2, 2, 2, 2)},
     "34": {"layers": (3, 4, 6, 3)},
     "104": {"layers": (3, 8, 32, 8), "stem": "deep", "pooled_shortcut": True, "dropout": 0.2},
@@ -113,8 +114,7 @@ class MSResNet(nn.Module):
         super().__init__()
         check_choice("stem", stem, get_args(Stem))
         check_stages(tuple(layers), widths=tuple(widths))
-        if T < 1:
-            raise ValueError(f"T must be at least 1, not {T}")
+        check_positive(T=T)
         self.T, self.in_channels, self.num_stages = T, in_channels, len(layers)
         self.conv1 = make_stem(stem, in_channels, widths[0])
         before = widths[0]

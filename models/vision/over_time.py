@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
-Neuron = Callable[..., nn.Module]
-"""Makes a neuron layer: `neuron(threshold=...)` is a module that maps (T, ...) to (T, ...)."""
-
-
-def relu(threshold: float = 1.0) -> nn.Module:
-    """The unit of an ANN twin, in place of a neuron; it has no threshold and no state."""
-    return nn.ReLU()
-
-
-def merged(layer: Callable[[Tensor], Tensor], x_TB: Tensor) -> Tensor:
-    """`layer` on (T B, ...), as (T, B, ...) again."""
-    return layer(x_TB.flatten(0, 1)).unflatten(0, x_TB.shape[:2])
+from models.vision.layers import each_step
 
 
 class Merged(nn.Sequential):
@@ -32,7 +20,7 @@ class Merged(nn.Sequential):
         self.register_load_state_dict_pre_hook(_drop_module)
 
     def forward(self, x_TB: Tensor) -> Tensor:
-        return merged(super().forward, x_TB)
+        return each_step(x_TB, super().forward)
 
 
 def _drop_module(container: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -44,21 +32,21 @@ class Conv2d(nn.Conv2d):
     """`torch.nn.Conv2d` over (T, B, C, H, W)."""
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return merged(super().forward, x_TBCHW)
+        return each_step(x_TBCHW, super().forward)
 
 
 class MaxPool2d(nn.MaxPool2d):
     """`torch.nn.MaxPool2d` over (T, B, C, H, W)."""
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return merged(super().forward, x_TBCHW)
+        return each_step(x_TBCHW, super().forward)
 
 
 class AvgPool2d(nn.AvgPool2d):
     """`torch.nn.AvgPool2d` over (T, B, C, H, W)."""
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return merged(super().forward, x_TBCHW)
+        return each_step(x_TBCHW, super().forward)
 
 
 class BatchNorm(nn.Module):
@@ -70,7 +58,7 @@ class BatchNorm(nn.Module):
         nn.init.constant_(self.bn.weight, gain)
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return merged(self.bn, x_TBCHW)
+        return each_step(x_TBCHW, self.bn)
 
 
 def check_input(x: Tensor, in_channels: int) -> None:
@@ -85,18 +73,3 @@ def as_steps(x: Tensor, T: int, in_channels: int) -> Tensor:
     """x_TBCHW of images (B, C, H, W), the same T times, or of event frames (B, T', C, H, W), whatever their T'."""
     check_input(x, in_channels)
     return x.transpose(0, 1) if x.dim() == 5 else x.expand(T, *x.shape)
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """ValueError naming the argument and what it may be."""
-    if value not in choices:
-        raise ValueError(f"{name} is {' or '.join(choices)}, not {value!r}")
-
-
-def check_stages(layers: tuple[int, ...], **per_stage: tuple[int, ...]) -> None:
-    """ValueError unless there is a stage, every number is positive and every argument has one number a stage."""
-    if not layers:
-        raise ValueError("layers must name one stage at least")
-    for name, values in {"layers": layers, **per_stage}.items():
-        if len(values) != len(layers) or min(values) < 1:
-            raise ValueError(f"{name} must be {len(layers)} numbers of at least 1, one a stage, not {values}")

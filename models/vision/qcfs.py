@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from models.spiking.neurons import IF
-from models.vision.over_time import check_stages
+from models.vision.layers import check_stages
 
 Activation = Callable[[], nn.Module]
-VGG_SIZES: dict[str, dict[str, Any]] = {
+VGG_SIZES: Mapping[str, Mapping[str, Any]] = {
     "vgg16": {"widths": ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)), "dropout": 0.0},
 }
 """Published networks, as keywords of `VGG`."""
-RESNET_SIZES: dict[str, dict[str, Any]] = {
+RESNET_SIZES: Mapping[str, Mapping[str, Any]] = {
     "resnet18": {"widths": (64, 128, 256, 512), "layers": (2, 2, 2, 2)},
     "resnet20": {"widths": (16, 32, 64), "layers": (3, 3, 3)},
     "resnet34": {"widths": (64, 128, 256, 512), "layers": (3, 4, 6, 3)},
@@ -58,7 +58,7 @@ class QCFS(nn.Module):
         self.L = L
 
     def forward(self, z: Tensor) -> Tensor:
-        levels: Tensor = _Floor.apply(z / self.up * self.L + 0.5)  # type: ignore[no-untyped-call]
+        levels: Tensor = _Floor.apply(z / self.up * self.L + 0.5)
         return (levels / self.L).clamp(0, 1) * self.up
 
     def extra_repr(self) -> str:
@@ -122,6 +122,10 @@ class VGG(nn.Module):
             x = self.get_submodule(f"layer{i + 1}")(x)
         return self.classifier(x)
 
+    def steps(self, x: Tensor) -> Tensor:
+        """logits (1, B, num_classes): an ANN is a network of one step."""
+        return self(x)[None]
+
 
 class Block(nn.Module):
     """a(BN(conv(a(BN(conv(x))))) + shortcut(x)), a the activation."""
@@ -176,6 +180,10 @@ class ResNet(nn.Module):
             x = self.get_submodule(f"conv{i + 2}_x")(x)
         return self.fc(x.mean((2, 3)))
 
+    def steps(self, x: Tensor) -> Tensor:
+        """logits (1, B, num_classes): an ANN is a network of one step."""
+        return self(x)[None]
+
 
 def init_weights(network: nn.Module) -> None:
     """The released VGG's: normal convolutions scaled by their fan out, zero biases of linear layers."""
@@ -191,9 +199,9 @@ class ConvertedIF(nn.Module):
 
     threshold: Tensor
 
-    def __init__(self, threshold: float, T: int) -> None:
+    def __init__(self, threshold: Tensor, T: int) -> None:
         super().__init__()
-        self.register_buffer("threshold", torch.tensor(threshold))
+        self.register_buffer("threshold", threshold.clone())
         self.T = T
         self.neuron = IF(threshold=1.0, v_reset=None)
 
@@ -257,9 +265,10 @@ def convert(ann: nn.Module, T: int, thresholds: Mapping[str, float] | None = Non
         raise ValueError(f"thresholds name {unknown[0]}, which is no activation of ann; it has {', '.join(found)}")
     spiking = copy.deepcopy(ann)
     for name, module in found.items():
-        threshold = given.get(name, float(module.up) if isinstance(module, QCFS | TCL) else float("nan"))
-        if not threshold > 0:
-            raise ValueError(f"thresholds must give a positive one for {name}, whose own is {threshold}")
+        own = module.up.detach().reshape(()) if isinstance(module, QCFS | TCL) else torch.tensor(torch.nan)
+        threshold = torch.tensor(given[name]) if name in given else own
+        if not threshold.is_meta and not threshold > 0:
+            raise ValueError(f"thresholds must give a positive one for {name}, whose own is {float(threshold)}")
         spiking.set_submodule(name, ConvertedIF(threshold, T))
     return Converted(spiking, T)
 

@@ -10,20 +10,21 @@ Module names are those of the released weights, but for the container's `.module
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from models.spiking.neurons import IF
 from models.spiking.surrogates import ATAN
-from models.vision.over_time import MaxPool2d, Merged, Neuron, check_choice, check_input, check_stages, merged
+from models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
+from models.vision.over_time import MaxPool2d, Merged, check_input
 
 Connect = Literal["add", "and", "iand"]
 Kind = Literal["basic", "bottleneck"]
 Stem = Literal["imagenet", "small"]
 
-SIZES: dict[str, dict[str, Any]] = {
+SEW_RESNET_SIZES: Mapping[str, Mapping[str, Any]] = {
     "18": {"block": "basic", "layers": (2, 2, 2, 2)},
     "34": {"block": "basic", "layers": (3, 4, 6, 3)},
     "50": {"block": "bottleneck", "layers": (3, 4, 6, 3)},
@@ -117,8 +118,7 @@ class SEWResNet(nn.Module):
         check_choice("stem", stem, get_args(Stem))
         check_choice("block", block, get_args(Kind))
         check_stages(tuple(layers), widths=tuple(widths))
-        if T < 1:
-            raise ValueError(f"T must be at least 1, not {T}")
+        check_positive(T=T)
         self.T, self.in_channels, self.num_stages = T, in_channels, len(layers)
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel, stride, kernel // 2, bias=False)
@@ -141,6 +141,7 @@ class SEWResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, Block) and zero_init:
                 bn = module.last[1]
+                assert isinstance(bn, nn.BatchNorm2d)
                 nn.init.zeros_(bn.weight)
                 nn.init.constant_(bn.bias, float(connect == "and"))
 
@@ -148,7 +149,7 @@ class SEWResNet(nn.Module):
         """The current of the first neurons, (T, B, C, H, W)."""
         check_input(x, self.in_channels)
         if x.dim() == 5:
-            return merged(lambda frames: self.bn1(self.conv1(frames)), x.transpose(0, 1))
+            return each_step(x.transpose(0, 1), self.conv1, self.bn1)
         current = self.bn1(self.conv1(x))
         return current.expand(self.T, *current.shape)
 

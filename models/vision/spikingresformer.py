@@ -11,7 +11,7 @@ threshold 1, hard reset to 0 without gradient, ATan surrogate of 2. Module names
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from models.spiking.neurons import LIF
 from models.spiking.surrogates import ATAN
-from models.vision.over_time import BatchNorm, Conv2d, MaxPool2d, Neuron, as_steps, check_choice, check_stages
+from models.vision.layers import Neuron, check_choice, check_positive, check_stages
+from models.vision.over_time import BatchNorm, Conv2d, MaxPool2d, as_steps
 
 Stem = Literal["imagenet", "small"]
 MOMENTUM = 0.999
 """Of the firing rates' running means."""
 
-SIZES: dict[str, dict[str, Any]] = {
+SPIKINGRESFORMER_SIZES: Mapping[str, Mapping[str, Any]] = {
     "Ti": {"widths": (64, 192, 384), "num_heads": (1, 3, 6)},
     "S": {"widths": (64, 256, 512), "num_heads": (1, 4, 8)},
     "M": {"widths": (64, 384, 768), "num_heads": (1, 6, 12)},
@@ -158,8 +159,7 @@ class SpikingResformer(nn.Module):
         check_choice("stem", stem, get_args(Stem))
         heads, patches = tuple(num_heads), tuple(patch_sizes)
         check_stages(tuple(layers), widths=tuple(widths), num_heads=heads, patch_sizes=patches)
-        if T < 1:
-            raise ValueError(f"T must be at least 1, not {T}")
+        check_positive(T=T)
         self.T, self.in_channels = T, in_channels
         self.prologue = make_stem(stem, in_channels, widths[0])
         self.layers = nn.Sequential()
