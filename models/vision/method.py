@@ -310,6 +310,8 @@ class SpikingResformer(Network):
         if not len(self.widths) == len(self.heads) == len(self.patches):
             raise ValueError("`heads` and `patches` must have a number for each of the `widths`")
         for width, heads in zip(self.widths, self.heads, strict=True):
+            if width % 16:
+                raise ValueError(f"`widths` must be multiples of 16, not {width}")
             check_heads("widths", width, heads)
 
     def architecture(self) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""A plugin with a spiking network of two layers, for tests of the task `classify` and of the vision methods' training."""
+"""A plugin with a spiking network of two layers, and images for it, for tests of `classify` and of the vision methods."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from bench.datasets.images import ArraySplit, ImageData
 from bench.registry import register
 from models.vision.method import Network
 
@@ -44,3 +47,14 @@ def small_network(
             return self.steps(x).mean(0)
 
     return SmallNetwork()
+
+
+def image_data(count: int = 60, shape: tuple[int, ...] = (1, 16, 16), classes: int = 3) -> ImageData:
+    """Noise with a bright band whose row is the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    pixels = rng.integers(0, 60, (count, *shape)).astype(np.uint8)
+    for label in range(classes):
+        pixels[labels == label, ..., 5 * label : 5 * label + 3, :] += 150
+    split = ArraySplit(pixels=pixels, labels=labels)
+    return ImageData(name="bands", train=split, held_out=split, num_classes=classes, image_shape=shape)
