@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -60,7 +61,7 @@ def neighbourhood(edges_2E: Tensor, N: int, self_loops: bool = True) -> Tensor:
     """
     if edges_2E.dim() != 2 or len(edges_2E) != 2 or edges_2E.is_floating_point():
         raise ValueError(f"edges must be integers of the shape (2, E), not {edges_2E.dtype} of {tuple(edges_2E.shape)}")
-    if edges_2E.numel() and not (0 <= int(edges_2E.min()) and int(edges_2E.max()) < N):
+    if edges_2E.numel() and (edges_2E.min() < 0 or edges_2E.max() >= N):
         raise ValueError(f"edges must join nodes from 0 to {N - 1}")
     edges_2E = edges_2E[:, edges_2E[0] != edges_2E[1]]
     both = [edges_2E, edges_2E.flip(0)]
@@ -73,7 +74,8 @@ def propagation(edges_2E: Tensor, N: int) -> Tensor:
     """P of eq. 15, sparse (N, N), from `neighbourhood`'s edges; a node without neighbours has an empty row."""
     i, j = edges_2E
     degree = torch.bincount(i, minlength=N).double()
-    return torch.sparse_coo_tensor(edges_2E, (degree[i] * degree[j]).rsqrt().float(), (N, N)).coalesce()
+    weights_E = (degree[i] * degree[j]).rsqrt().float()
+    return torch.sparse_coo_tensor(edges_2E, weights_E, (N, N), check_invariants=False).coalesce()
 
 
 def propagate(P_NN: Tensor, x_TNC: Tensor) -> Tensor:
@@ -174,9 +176,7 @@ class SpikingGNN(nn.Module):
         widths = (in_features, *hidden)
         dynamics = dynamics or Dynamics()
         self.T = T
-        self.layers = nn.ModuleList(
-            Layer(kind, c_in, c_out, dynamics, stfn) for c_in, c_out in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(Layer(kind, c_in, c_out, dynamics, stfn) for c_in, c_out in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(widths[-1], num_classes)
 
