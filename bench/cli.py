@@ -1,4 +1,4 @@
-"""The command line: `bench run | list | check | show | table | gate | doctor`.
+"""The command line: `bench run | list | check | show | table | gate | report | doctor`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
@@ -97,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--format", choices=("terminal", "markdown", "latex", "csv"), default="terminal")
     table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
+
+    report = verbs.add_parser("report", parents=[common, stored, of_suite], help="tables, verdicts and plots as files")
+    report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
 
     verbs.add_parser("gate", parents=[common, stored, of_suite], help="the verdicts, and an exit status for CI")
     verbs.add_parser("doctor", parents=[common, stored], help="this machine, the data at hand, the store's health")

@@ -17,7 +17,22 @@ from bench.grammar import MEASURED, SUITE
 from bench.params import build_metric
 from bench.shapes import ABSENT, check
 from bench.strict_yaml import Node
-from bench.suite import Bound, Claim, ClaimKind, Column, Entry, Expectation, Layout, Limits, Profile, Reported, Suite
+from bench.suite import (
+    Bound,
+    Claim,
+    ClaimKind,
+    Column,
+    Entry,
+    Expectation,
+    Layout,
+    Limits,
+    PlotKind,
+    Profile,
+    Reported,
+    Series,
+    Sketch,
+    Suite,
+)
 
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -74,6 +89,7 @@ class _Reader:
             entries=entries,
             claims=tuple(self._claim(node, rows) for node in _list(top, "claims")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables")),
+            sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
             path=self.root.path,
         )
 
@@ -205,29 +221,58 @@ class _Reader:
 
     def _layout(self, node: Node) -> Layout:
         own = node.value
+        columns = []
+        for item in own["columns"].value:
+            metric = self._shown(item.value["metric"])
+            rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
+            columns.append(Column(label=_text(item.value, "label"), metric=metric, **rest))
+        return Layout(
+            name=own["name"].value,
+            title=_text(own, "title"),
+            rows=self._rows(own) or ("*",),
+            columns=tuple(columns),
+            note=_text(own, "note"),
+        )
+
+    def _sketch(self, node: Node) -> Sketch:
+        own = node.value
+        kind: PlotKind = own["kind"].value
+        wanted = {"scatter": ("x", "rows"), "lines": ("x", "series"), "curve": ("prefix", "rows")}[kind]
+        if lacking := [key for key in wanted if key not in own]:
+            raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
+        if idle := [key for key in ("x", "rows", "series", "prefix") if key in own and key not in wanted]:
+            raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
+        lines = _list(own, "series")
+        return Sketch(
+            name=own["name"].value,
+            title=_text(own, "title"),
+            kind=kind,
+            y=self._shown(own["y"]),
+            x=self._shown(own["x"]) if "x" in own else "",
+            rows=self._rows(own),
+            series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
+            prefix=own["prefix"].value if "prefix" in own else "",
+            note=_text(own, "note"),
+            **({"scale": own["scale"].value} if "scale" in own else {}),
+        )
+
+    def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
+        """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
         for item in _list(own, "rows"):
             pattern = item.value.removeprefix("!")
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
-        columns = []
-        for item in own["columns"].value:
-            metric = item.value["metric"]
-            self._check_metric(metric.value, metric)
-            shown = self.declaration.shown_metrics
-            if metric.value not in shown:
-                raise metric.error(
-                    f"no entry reports or measures {metric.value!r}{nearest(metric.value, sorted(shown))}"
-                )
-            rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
-            columns.append(Column(label=_text(item.value, "label"), metric=metric.value, **rest))
-        return Layout(
-            name=own["name"].value,
-            title=_text(own, "title"),
-            rows=tuple(item.value for item in _list(own, "rows")) or ("*",),
-            columns=tuple(columns),
-            note=_text(own, "note"),
-        )
+        return tuple(item.value for item in _list(own, "rows"))
+
+    def _shown(self, node: Node) -> str:
+        """A metric that some entry reports or measures."""
+        name: str = node.value
+        self._check_metric(name, node)
+        shown = self.declaration.shown_metrics
+        if name not in shown:
+            raise node.error(f"no entry reports or measures {name!r}{nearest(name, sorted(shown))}")
+        return name
 
 
 def _list(own: dict[str, Node], key: str) -> list[Node]:

@@ -9,7 +9,7 @@ from typing import get_args
 
 from bench.registry import Kind
 from bench.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
-from bench.suite import ClaimKind, VerdictWord
+from bench.suite import ClaimKind, PlotKind, VerdictWord
 
 NAME = Text(
     noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
@@ -241,6 +241,37 @@ TABLE = Record(
     },
 )
 
+PLOT = Record(
+    title="plot",
+    fields={
+        "name": Field(NAME, "Name of the plot and of its files.", required=True, fixed=True),
+        "title": Field(Text(), "What stands above it.", required=True),
+        "kind": Field(
+            Words(words=get_args(PlotKind)),
+            "`scatter`: a point a row; `lines`: a line a series; `curve`: a line a row through details of a metric.",
+            required=True,
+        ),
+        "rows": Field(Items(of=Text()), "For scatter and curve: names of rows or globs; `!glob` leaves rows out."),
+        "series": Field(
+            Items(
+                of=Record(
+                    title="series",
+                    fields={
+                        "label": Field(Text(), "Name of the line.", required=True),
+                        "rows": Field(Items(of=NAME), "Its rows.", required=True),
+                    },
+                )
+            ),
+            "For lines: the lines, each through rows.",
+        ),
+        "x": Field(METRIC, "For scatter and lines: the metric along the x axis."),
+        "y": Field(METRIC, "The metric along the y axis.", required=True),
+        "prefix": Field(Text(), "For curve: details of `y` whose names start so; the rest is the place on the x axis."),
+        "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
+        "note": Field(Text(), "What stands below it."),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
@@ -264,5 +295,6 @@ SUITE = Record(
         "entries": Field(Items(of=ENTRY), "The rows.", required=True, fixed=True),
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
+        "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
     },
 )

@@ -128,6 +128,37 @@ class Layout:
     note: str = ""
 
 
+PlotKind = Literal["scatter", "lines", "curve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A named line of a plot through rows of the suite."""
+
+    label: str
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sketch:
+    """One plot of a suite: metrics against each other, or what the details of one metric hold.
+
+    `scatter` has a point a row, `lines` a line a series through its rows' points. `curve` has a line a row through those
+    details of `y` whose names start with `prefix`; the rest of a name is the place on the x axis.
+    """
+
+    name: str
+    title: str
+    kind: PlotKind
+    y: str
+    x: str = ""
+    rows: tuple[str, ...] = ()
+    series: tuple[Series, ...] = ()
+    prefix: str = ""
+    scale: Literal["linear", "log"] = "linear"
+    note: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table of a paper, resolved for one profile; nothing about how it runs."""
@@ -142,6 +173,7 @@ class Suite:
     entries: tuple[Entry, ...]
     claims: tuple[Claim, ...] = ()
     layouts: tuple[Layout, ...] = ()
+    sketches: tuple[Sketch, ...] = ()
     path: str = ""
 
     def entry(self, name: str) -> Entry:

@@ -96,10 +96,10 @@ def _build(layout: Layout, suite: Suite, results: Results) -> Table:
             entry=entry.name,
             label=entry.label,
             group=entry.group,
-            cells={metric: _cell(entry, metric, suite, results) for metric in metrics},
+            cells={metric: cell_of(entry, metric, suite, results) for metric in metrics},
         )
         for entry in suite.entries
-        if _chosen(entry.name, layout.rows)
+        if chosen(entry.name, layout.rows)
     ]
     for column in layout.columns:
         if column.show != "reported":
@@ -116,16 +116,16 @@ def _build(layout: Layout, suite: Suite, results: Results) -> Table:
     )
 
 
-def _chosen(name: str, globs: tuple[str, ...]) -> bool:
+def chosen(name: str, globs: tuple[str, ...]) -> bool:
     """Whether the last glob that matches takes the name in; one that starts with `!` takes it out."""
-    chosen = False
+    taken = False
     for glob in globs:
         if fnmatchcase(name, glob.removeprefix("!")):
-            chosen = not glob.startswith("!")
-    return chosen
+            taken = not glob.startswith("!")
+    return taken
 
 
-def _cell(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
+def cell_of(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
     """The same for every column of a metric: what a column shows of it is the renderer's business."""
     cell = Cell(reported=entry.reported.get(metric))
     if entry.method is None:

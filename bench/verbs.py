@@ -234,6 +234,29 @@ def gate(arguments: Namespace) -> int:
     return status
 
 
+def report(arguments: Namespace) -> int:
+    """Tables, verdicts and plots of a suite as a folder of files; runs nothing."""
+    from bench.gate import judge
+    from bench.plot import build_plots
+    from bench.report import draw, page
+    from bench.results import collect
+    from bench.store import Store
+    from bench.table import build_tables
+
+    suite = _load(arguments)
+    results = collect(suite, Store(arguments.store, create=False))
+    folder = Path(arguments.out) / suite.name
+    folder.mkdir(parents=True, exist_ok=True)
+    plots = build_plots(suite, results)
+    for plot in plots:
+        if not plot.empty:
+            draw.draw(plot, folder)
+    text = page.render(suite, build_tables(suite, results), judge(suite, results), plots)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    print(folder / "report.md")
+    return OK
+
+
 def doctor(arguments: Namespace) -> int:
     """What this machine has, which data are at hand, whether the store is sound."""
     from bench.doctor import examine, render
@@ -250,6 +273,7 @@ VERBS = {
     "show": show,
     "table": table,
     "gate": gate,
+    "report": report,
     "doctor": doctor,
 }
 

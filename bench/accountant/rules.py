@@ -4,6 +4,7 @@
 | --- | --- |
 | `full` | every operator: synaptic MAC and AC, element-wise work, neurons, pooling, bytes |
 | `literature` | E = E_mac FLOP of real-valued layers + E_ac sum_l rate_l T FLOP_l (arXiv 2209.15425, 2307.01694 and most others) |
+| `literature-ac`, `literature-once` | the same with every operation at E_ac; with the first layer's MACs counted once |
 | `syops` | what syops-counter 0.0.5 reports |
 | `neurobench` | what NeuroBench 2.3.0 reports (arXiv 2304.04640) |
 """
@@ -12,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from bench.accountant import costs
 from bench.errors import BenchError, UnknownNameError, nearest
+
+RuleName = Literal["full", "literature", "literature-ac", "literature-once", "syops", "neurobench"]
+"""The rules with their usual options."""
 
 
 class RuleMismatchError(BenchError):
@@ -63,6 +67,22 @@ class Literature(Rule):
 
 
 @dataclass(frozen=True)
+class LiteratureAllAC(Literature):
+    """The same with every operation priced as an accumulate, real-valued layers too (arXiv 2209.15425, table 2)."""
+
+    NAME: ClassVar[str] = "literature-ac"
+    all_ac: bool = True
+
+
+@dataclass(frozen=True)
+class LiteratureOnce(Literature):
+    """The same with the first layer's MACs counted once, however many steps repeat them."""
+
+    NAME: ClassVar[str] = "literature-once"
+    first_layer_per_step: bool | None = False
+
+
+@dataclass(frozen=True)
 class Syops(Rule):
     """syops-counter 0.0.5; its energy is 4.6 pJ a MAC and 0.9 pJ an AC."""
 
@@ -76,7 +96,9 @@ class NeuroBench(Rule):
     NAME: ClassVar[str] = "neurobench"
 
 
-RULES: dict[str, type[Rule]] = {rule.NAME: rule for rule in (Full, Literature, Syops, NeuroBench)}
+RULES: dict[str, type[Rule]] = {
+    rule.NAME: rule for rule in (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench)
+}
 
 
 def resolve(rules: Sequence[str | Rule]) -> dict[str, Rule]:

@@ -49,6 +49,20 @@ class NonEmbeddingParameters:
         return measured(self, sum(rest), details={"tensors": len(rest), "embedding_tables": len(counted) - len(rest)})
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimeSteps:
+    """Time steps that a spiking network runs for each sample; 1 for an ANN."""
+
+    UNIT: ClassVar[str] = "steps"
+    DIRECTION: ClassVar[Direction] = "lower"
+    VERSION: ClassVar[str] = "1"
+    EXACT: ClassVar[bool] = True
+
+    def measure(self, evidence: Any) -> Measurement:
+        steps = getattr(evidence.model, "T", None)
+        return absent(self, "the model does not say its time steps") if steps is None else measured(self, steps)
+
+
 def _counted(model: Any) -> Iterable[Any]:
     counted: Iterable[Any] = getattr(model, "parameters_counted", model.parameters)()
     return counted

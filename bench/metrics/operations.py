@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from bench.accountant.rules import RuleName
 from bench.errors import BenchError
 from bench.metrics.measured import absent, measured
 from bench.record import Direction, Measurement
 
-Rule = Literal["full", "literature", "syops", "neurobench"]
-MACS: dict[Rule, str] = {"full": "mac", "literature": "mac", "syops": "mac", "neurobench": "effective_macs"}
-ACS: dict[Rule, str] = {"full": "ac", "literature": "sop", "syops": "ac", "neurobench": "effective_acs"}
-"""What each rule calls them."""
+MACS: dict[RuleName, str] = {"full": "mac", "syops": "mac", "neurobench": "effective_macs"}
+ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs"}
+"""What each rule calls them; those of the literature say `mac` and `sop`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiplyAccumulates:
     """Multiply-accumulates a sample under `rule`."""
 
-    rule: Rule = "full"
+    rule: RuleName = "full"
 
     UNIT: ClassVar[str] = "MAC/sample"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -27,14 +27,14 @@ class MultiplyAccumulates:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _figure(self, evidence, self.rule, MACS[self.rule])
+        return _figure(self, evidence, self.rule, MACS.get(self.rule, "mac"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accumulates:
     """Accumulates a sample under `rule`: what spikes cost instead of multiply-accumulates."""
 
-    rule: Rule = "full"
+    rule: RuleName = "full"
 
     UNIT: ClassVar[str] = "AC/sample"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -42,14 +42,14 @@ class Accumulates:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
-        return _figure(self, evidence, self.rule, ACS[self.rule])
+        return _figure(self, evidence, self.rule, ACS.get(self.rule, "sop"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
     """Millijoules a sample that `rule` estimates from the operations and its cost table; no measured joules."""
 
-    rule: Rule
+    rule: RuleName
 
     UNIT: ClassVar[str] = "mJ/sample"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -92,8 +92,37 @@ class FiringRate:
         rate = sum(row.rate * row.neurons * row.steps for row in account.neurons) / chances
         silent = sum(row.silent * row.neurons for row in account.neurons)
         neurons = sum(row.neurons for row in account.neurons)
-        details = {"layers": len(account.neurons), "neurons": neurons, "silent_share": silent / neurons}
+        details: dict[str, str | float] = {"neurons": neurons, "silent_share": silent / neurons}
+        for row in account.neurons:
+            details[f"layer {row.layer}"] = row.rate
         return measured(self, rate, n=account.samples, details=details)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """Operations of all kinds a sample in the modules named `module`, but not in their children.
+
+    `attn`: the products of an attention and what turns them into weights; its projections are children, and the addition
+    of a residual is left out.
+    """
+
+    module: str
+
+    UNIT: ClassVar[str] = "operations/sample"
+    DIRECTION: ClassVar[Direction] = "lower"
+    VERSION: ClassVar[str] = "1"
+    EXACT: ClassVar[bool] = False
+
+    def measure(self, evidence: Any) -> Measurement:
+        account = evidence.account
+        if account is None:
+            return absent(self, evidence.why_no_account)
+        rows = [row for row in account.rows if row.layer.rpartition(".")[2] == self.module]
+        if not rows:
+            return absent(self, f"the model computes nothing in a module named {self.module!r}")
+        works = [row.work for row in rows if row.operator != "aten.add"]
+        total = sum(work.mac + work.ac + work.add + work.mul + work.compare + work.special for work in works)
+        return measured(self, total / account.samples, n=account.samples, details={"modules": len(rows)})
 
 
 def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement:
@@ -109,4 +138,9 @@ def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement
     if figure.costs is not None:
         details["costs"] = figure.costs
     details |= {f"{kind}_without_price": float(count) for kind, count in figure.missing}
+    if account.uncounted:
+        details["uncounted"] = ", ".join(sorted({row.operator for row in account.uncounted}))
+        details["uncounted_share_of_elements"] = account.uncounted_share["elements"]
+    if account.lost_marks:
+        details["spikes_taken_as_real_after"] = ", ".join(sorted({row.operator for row in account.lost_marks}))
     return measured(metric, figure.value, n=account.samples, details=details)

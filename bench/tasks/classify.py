@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.accountant.rules import RuleName
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ EVENT_DIMS = 5
 class Classify:
     """Classifies all held-out samples in batches; counts operations over `account_samples` of them, evenly spread.
 
-    Pixels are real-valued input to that count, event frames are integer spikes. The fitted model turns uint8 samples into its input with `prepare(pixels)`, and that into the logits of each time
-    step with `steps(x) -> (T, B, K)`. After t steps the prediction is the largest mean of the first t logits; calling
+    Pixels are real-valued input to that count, event frames are integer spikes. The fitted model turns uint8 samples into
+    its input with `prepare(pixels)`, and that into the logits of each time step with `steps(x) -> (T, B, K)`. After t steps the prediction is the largest mean of the first t logits; calling
     the model gives the mean over all T. `rules` are those of the accountant; `account_samples` 0 counts nothing.
     """
 
     batch_size: int = 100
     account_samples: int = 16
-    rules: tuple[Literal["full", "literature", "syops", "neurobench"], ...] = ("full", "literature")
+    rules: tuple[RuleName, ...] = ("full", "literature")
 
     FITS: ClassVar[bool] = True
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.aim.config import AiMConfig
 from models.aim.stage2 import HEAD, TOKEN_TABLE
-from models.aim.weights import CONFIG, locate, weights_file
+from models.checkpoint import load_strictly, read_tensors
 from models.errors import CheckpointError
+from models.weights import CONFIG, locate, weights_file
 
-PICKLED = (".bin", ".pt", ".pth")
 POSITION_TABLE = "backbone.embeddings.position_embeddings.weight"
 OPTIONAL = frozenset({"quantize.codebook_used"})
 """Usage statistics of the codebook, without which the tokenizer works as well."""
@@ -52,28 +51,11 @@ class Checkpoint:
         head = state.pop(HEAD, None)
         if head is not None and TOKEN_TABLE in state and not torch.equal(head, state[TOKEN_TABLE]):
             raise CheckpointError(f"{self.path}: {HEAD} differs from the token table that it is tied to")
-        self._load(model, own, state)
+        load_strictly(self.path, model, state)
 
     def load_vqvae(self, model: nn.Module) -> None:
         """Fill a tokenizer. Raises CheckpointError that names the first key that does not fit."""
-        self._load(model, model.state_dict(), dict(self.vqvae))
-
-    def _load(self, model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        missing = [key for key in own if key not in state and key not in OPTIONAL]
-        unexpected = [key for key in state if key not in own]
-        if missing:
-            raise CheckpointError(f"{self.path}: {missing[0]} is missing{_more(missing)}")
-        if unexpected:
-            raise CheckpointError(
-                f"{self.path}: {unexpected[0]} belongs to no parameter of this model{_more(unexpected)}"
-            )
-        for key, tensor in state.items():
-            if tensor.shape != own[key].shape:
-                shapes = f"{tuple(tensor.shape)} and not {tuple(own[key].shape)}"
-                raise CheckpointError(f"{self.path}: {key} has the shape {shapes}")
-            if not tensor.isfinite().all():
-                raise CheckpointError(f"{self.path}: {key} holds values that are not finite")
-        model.load_state_dict(state, strict=False)
+        load_strictly(self.path, model, self.vqvae, OPTIONAL)
 
 
 def read_checkpoint(weights: str | PathLike[str]) -> Checkpoint:
@@ -86,7 +68,7 @@ def read_checkpoint(weights: str | PathLike[str]) -> Checkpoint:
     config = _read_config(beside) if locate(weights).is_dir() and beside.is_file() else None
     stage2: dict[str, Tensor] = {}
     vqvae: dict[str, Tensor] = {}
-    for key, tensor in _renamed(_read_tensors(path), path).items():
+    for key, tensor in _renamed(read_tensors(path), path).items():
         part, name = _part(key)
         (stage2 if part == "mamba" else vqvae)[name] = tensor
     return Checkpoint(path, config, stage2, vqvae)
@@ -100,33 +82,6 @@ def _read_config(path: Path) -> AiMConfig:
         return AiMConfig.from_official(raw)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: not a configuration of AiM: {error}") from error
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix in PICKLED:
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-        elif path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            loaded = load_file(path)
-        else:
-            known = ", ".join((".safetensors", *PICKLED))
-            raise CheckpointError(f"{path}: a checkpoint is a folder or one of {known}")
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch and safetensors raise many types for what is one thing here
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as plain tensors: {reason[:200]}") from error
-    for wrapper in ("model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not loaded:
-        raise CheckpointError(f"{path}: holds no state dict")
-    for key, tensor in loaded.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor):
-            raise CheckpointError(f"{path}: {str(key)[:80]!r} is not a named tensor")
-    return loaded
 
 
 def _renamed(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -148,8 +103,3 @@ def _part(key: str) -> tuple[str, str]:
         if key.startswith(prefix + "."):
             return prefix, key.removeprefix(prefix + ".")
     return ("vqvae" if key.partition(".")[0] in _TOKENIZER_TOPS else "mamba"), key
-
-
-def _more(keys: Iterable[str]) -> str:
-    others = len(list(keys)) - 1
-    return f" (and {others} more)" if others else ""

@@ -189,6 +189,6 @@ def sizes_from(given: Mapping[str, int | None], images: Any, vqvae: Any, *, comp
 def _weights_digest(weights: str | None) -> str | None:
     if weights is None:
         return None
-    from models.aim.weights import weights_digest
+    from models.weights import weights_digest
 
     return weights_digest(weights)

@@ -20,10 +20,10 @@ def check_heads(name: str, width: int, heads: int, share: int = 1) -> None:
         raise ValueError(f"`{name}` must be a multiple of 8 so that {part}divides into `heads` = {heads}, not {width}")
 
 
-def check_depths(depths: tuple[int, ...]) -> None:
-    """Raises ValueError unless every stage has a block."""
+def check_depths(depths: tuple[int, ...], name: str = "depths") -> None:
+    """Raises ValueError unless every stage has a block (or a stride)."""
     if min(depths) < 1:
-        raise ValueError(f"`depths` must be at least 1 in each stage, not {list(depths)}")
+        raise ValueError(f"`{name}` must be at least 1 in each stage, not {list(depths)}")
 
 
 def check_pooling(pooling: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB in [0, 1]: what published ImageNet weights were trained with."""
 STATISTICS_FROM = 2000
 """At most so many training images, evenly spread, give mean and standard deviation."""
 
@@ -43,6 +45,13 @@ class Classifier(nn.Module):
         if pixels.dim() == 5:
             return grouped(pixels, self.T)
         return (pixels.float() / 255 - self.mean_C[:, None, None]) / self.std_C[:, None, None]
+
+    @torch.no_grad()
+    def standardise_as_imagenet(self) -> None:
+        """Take the statistics that published weights expect, where the images are RGB."""
+        if len(self.mean_C) == len(IMAGENET_MEAN):
+            self.mean_C.copy_(torch.tensor(IMAGENET_MEAN))
+            self.std_C.copy_(torch.tensor(IMAGENET_STD))
 
     @torch.no_grad()
     def standardise_by(self, split: Any) -> None:

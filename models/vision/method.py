@@ -1,7 +1,8 @@
 """The survey's networks as methods: sizes, fit, load (arXiv 2409.02111). Imports torch only when used.
 
 Every method is a recipe with a network. `T` time steps; an image is shown at each of them, event frames are grouped into
-them. With `spiking: false` the network is its ANN twin: ReLU for every neuron and T = 1.
+them. With `spiking: false` the network is its ANN twin: ReLU for every neuron and T = 1. `weights` names published weights
+below $BENCH_DATA, of the network alone; nothing is trained then, and images are standardised by ImageNet's statistics.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Network(Recipe):
 
     T: int = 4
     spiking: bool = True
+    weights: str | None = None
     in_channels: int | None = None
     image_size: int | None = None
     num_classes: int | None = None
@@ -69,8 +71,20 @@ class Network(Recipe):
         return Classifier(self.network(**arguments), channels=arguments["in_channels"], T=self.steps)
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> tuple[Classifier, dict[str, Any]]:
-        """Trained on `data.train`. Raises FloatingPointError when the loss is not finite."""
+        """Trained on `data.train`, or read from `weights`.
+
+        Raises FloatingPointError when the loss is not finite, MissingWeights, CheckpointError.
+        """
         import torch
+
+        if self.weights is not None:
+            from models.checkpoint import load_strictly, read_tensors
+            from models.weights import weights_file
+
+            model, path = self.build(data), weights_file(self.weights)
+            load_strictly(path, model.network, official_keys(read_tensors(path)))
+            model.standardise_as_imagenet()
+            return model.to(device).eval(), {"weights": self.weights}
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # initial weights, dropout
@@ -88,6 +102,14 @@ class Network(Recipe):
         model = self.build(data)
         model.load_state_dict(state)
         return model.to(device).eval()
+
+    def weights_digest(self) -> str | None:
+        """Digest of the published weights, None where it trains. Raises MissingWeights."""
+        if self.weights is None:
+            return None
+        from models.weights import weights_digest
+
+        return weights_digest(self.weights)
 
     def _places(self, images: Any) -> dict[str, int]:
         """Of the data, else of the parameters. Raises ValueError for images that are not square or a contradiction."""
@@ -171,25 +193,27 @@ class SpikeDrivenTransformer(Network):
 class MetaSpikeformer(Network):
     """Meta-SpikeFormer, SDT-v2 (arXiv 2404.03663), by published `size` (parameters) or the four stages' `widths`.
 
-    `depths` are the blocks of the two Transformer stages.
+    `depths` are the blocks of the two Transformer stages, `strides` the steps of the five down-samplings.
     """
 
     size: Literal["31.3M", "55.4M", "124M"] | None = None
     widths: tuple[int, int, int, int] = (16, 32, 48, 64)
     depths: tuple[int, int] = (1, 1)
     heads: int = 8
+    strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_widths(self.widths)
         check_depths(self.depths)
+        check_depths(self.strides, "strides")
         for width in self.widths[2:]:
             check_heads("widths", width, self.heads)
 
     def architecture(self) -> dict[str, Any]:
         from models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
 
-        own = {"embed_dim": self.widths, "depths": self.depths, "num_heads": self.heads}
+        own = {"embed_dim": self.widths, "depths": self.depths, "num_heads": self.heads, "strides": self.strides}
         return dict(META_SPIKEFORMER_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
@@ -392,3 +416,8 @@ class QCFS(Network):
         snn = Classifier(convert(ann.network, T=self.T), channels=len(ann.mean_C), T=self.T)
         snn.mean_C, snn.std_C = ann.mean_C, ann.std_C
         return snn
+
+
+def official_keys(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A published state dict without the `module.` that SpikingJelly's containers and data-parallel training put into keys."""
+    return {key.removeprefix("module.").replace(".module.", "."): tensor for key, tensor in state.items()}

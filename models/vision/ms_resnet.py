@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.spiking.neurons import LIF
 from models.spiking.surrogates import RECT
 from models.vision.layers import Neuron, check_choice, check_positive, check_stages
-from models.vision.over_time import AvgPool2d, BatchNorm, Conv2d, as_steps
+from models.vision.over_time import BatchNorm, OverTime, as_steps
 
 Stem = Literal["imagenet", "deep", "small"]
 THRESHOLD = 0.5
@@ -60,36 +60,36 @@ class Block(nn.Module):
         neuron: Neuron = stbp,
     ) -> None:
         super().__init__()
-        self.residual_function = nn.Sequential(
+        self.residual_function = OverTime(
             neuron(threshold=THRESHOLD),
-            Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+            nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
             BatchNorm(out_channels, gain=THRESHOLD),
             neuron(threshold=THRESHOLD),
-            Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
+            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
             BatchNorm(out_channels, gain=0.0),
         )
-        self.shortcut = nn.Sequential()
+        self.shortcut = OverTime()
         if stride != 1 or in_channels != out_channels:
             if pooled_shortcut:  # rounds up like the strided convolution; the released code takes even sizes only
-                self.shortcut.append(AvgPool2d(stride, ceil_mode=True))
-            self.shortcut.append(Conv2d(in_channels, out_channels, 1, 1 if pooled_shortcut else stride, bias=False))
+                self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
+            self.shortcut.append(nn.Conv2d(in_channels, out_channels, 1, 1 if pooled_shortcut else stride, bias=False))
             self.shortcut.append(BatchNorm(out_channels, gain=THRESHOLD))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.residual_function(x) + self.shortcut(x)
 
 
-def make_stem(stem: Stem, in_channels: int, width: int) -> nn.Sequential:
+def make_stem(stem: Stem, in_channels: int, width: int) -> OverTime:
     if stem == "deep":  # no normalisation between the three, as released
-        return nn.Sequential(
-            Conv2d(in_channels, width, 3, 2, 1),
-            Conv2d(width, width, 3, 1, 1),
-            Conv2d(width, width, 3, 1, 1),
+        return OverTime(
+            nn.Conv2d(in_channels, width, 3, 2, 1),
+            nn.Conv2d(width, width, 3, 1, 1),
+            nn.Conv2d(width, width, 3, 1, 1),
             BatchNorm(width, gain=THRESHOLD),
         )
     kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
-    conv = Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, BatchNorm(width, gain=THRESHOLD))
+    conv = nn.Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=False)
+    return OverTime(conv, BatchNorm(width, gain=THRESHOLD))
 
 
 class MSResNet(nn.Module):

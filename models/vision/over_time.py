@@ -1,4 +1,4 @@
-"""Stateless layers over x_TBCHW: applied to all T B images at once, so that batch statistics merge time and batch."""
+"""Layers of images over x_TBCHW: applied to all T B images at once, so that batch statistics merge time and batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.vision.layers import each_step
+
+IMAGE_LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d)
 
 
 class Merged(nn.Sequential):
@@ -28,25 +30,13 @@ def _drop_module(container: nn.Module, state: dict[str, Any], prefix: str, *_: A
         state[prefix + key.removeprefix(f"{prefix}module.")] = state.pop(key)
 
 
-class Conv2d(nn.Conv2d):
-    """`torch.nn.Conv2d` over (T, B, C, H, W)."""
+class OverTime(nn.Sequential):
+    """Modules one after the other on x_TBCHW: layers of images see all T B at once, neurons and the rest see time."""
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return each_step(x_TBCHW, super().forward)
-
-
-class MaxPool2d(nn.MaxPool2d):
-    """`torch.nn.MaxPool2d` over (T, B, C, H, W)."""
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return each_step(x_TBCHW, super().forward)
-
-
-class AvgPool2d(nn.AvgPool2d):
-    """`torch.nn.AvgPool2d` over (T, B, C, H, W)."""
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return each_step(x_TBCHW, super().forward)
+        for module in self:
+            x_TBCHW = each_step(x_TBCHW, module) if isinstance(module, IMAGE_LAYERS) else module(x_TBCHW)
+        return x_TBCHW
 
 
 class BatchNorm(nn.Module):

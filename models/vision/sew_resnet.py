@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.spiking.neurons import IF
 from models.spiking.surrogates import ATAN
 from models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
-from models.vision.over_time import MaxPool2d, Merged, check_input
+from models.vision.over_time import Merged, OverTime, check_input
 
 Connect = Literal["add", "and", "iand"]
 Kind = Literal["basic", "bottleneck"]
@@ -124,7 +124,7 @@ class SEWResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.sn1 = neuron(threshold=1.0)
-        self.maxpool = MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        self.maxpool = OverTime(nn.MaxPool2d(3, 2, 1)) if stem == "imagenet" else nn.Identity()
         before = widths[0]
         for i, (width, count) in enumerate(zip(widths, layers, strict=True)):
             blocks = []

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from models.spiking.neurons import LIF
 from models.spiking.surrogates import ATAN
-from models.vision.layers import Neuron, check_choice, check_positive, check_stages
-from models.vision.over_time import BatchNorm, Conv2d, MaxPool2d, as_steps
+from models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
+from models.vision.over_time import BatchNorm, OverTime, as_steps
 
 Stem = Literal["imagenet", "small"]
 MOMENTUM = 0.999
@@ -54,16 +54,16 @@ class DSSA(nn.Module):
         self.register_buffer("firing_rate_x", torch.zeros(1, 1, num_heads, 1, 1))
         self.register_buffer("firing_rate_attn", torch.zeros(1, 1, num_heads, 1, 1))
         self.activation_in = neuron(threshold=1.0)
-        self.W = Conv2d(dim, 2 * dim, patch_size, patch_size, bias=False)
+        self.W = nn.Conv2d(dim, 2 * dim, patch_size, patch_size, bias=False)
         self.norm = BatchNorm(2 * dim)
         self.activation_attn = neuron(threshold=1.0)
         self.activation_out = neuron(threshold=1.0)
-        self.Wproj = Conv2d(dim, dim, 1, bias=False)
+        self.Wproj = nn.Conv2d(dim, dim, 1, bias=False)
         self.norm_proj = BatchNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.activation_in(x)
-        y1, y2 = self.heads(self.norm(self.W(s))).chunk(2, dim=3)  # (T, B, h, d, L)
+        y1, y2 = self.heads(self.norm(each_step(s, self.W))).chunk(2, dim=3)  # (T, B, h, d, L)
         s_TBhdN = self.heads(s)
         self.observe(self.firing_rate_x, s_TBhdN)
         a_TBhLN = y1.transpose(-1, -2) @ s_TBhdN
@@ -71,7 +71,7 @@ class DSSA(nn.Module):
         self.observe(self.firing_rate_attn, a_TBhLN)
         o_TBhdN = (y2 @ a_TBhLN) * scale(self.firing_rate_attn, a_TBhLN.shape[3])
         o = self.activation_out(o_TBhdN.reshape(x.shape))
-        return self.norm_proj(self.Wproj(o)) + x
+        return self.norm_proj(each_step(o, self.Wproj)) + x
 
     def heads(self, x_TBCHW: Tensor) -> Tensor:
         """(T, B, h, C / h, H W)."""
@@ -105,10 +105,10 @@ class GWFFN(nn.Module):
         if group_size < 1 or hidden % group_size:
             raise ValueError(f"group_size must divide the {hidden} hidden channels, which {group_size} does not")
         groups = hidden // group_size
-        self.up = nn.Sequential(neuron(threshold=1.0), Conv2d(dim, hidden, 1, bias=False), BatchNorm(hidden))
-        grouped = Conv2d(hidden, hidden, 3, 1, 1, groups=groups, bias=False)
-        self.conv = nn.ModuleList([nn.Sequential(neuron(threshold=1.0), grouped, BatchNorm(hidden))])
-        self.down = nn.Sequential(neuron(threshold=1.0), Conv2d(hidden, dim, 1, bias=False), BatchNorm(dim))
+        self.up = OverTime(neuron(threshold=1.0), nn.Conv2d(dim, hidden, 1, bias=False), BatchNorm(hidden))
+        grouped = nn.Conv2d(hidden, hidden, 3, 1, 1, groups=groups, bias=False)
+        self.conv = nn.ModuleList([OverTime(neuron(threshold=1.0), grouped, BatchNorm(hidden))])
+        self.down = OverTime(neuron(threshold=1.0), nn.Conv2d(hidden, dim, 1, bias=False), BatchNorm(dim))
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.up(x)
@@ -120,19 +120,19 @@ class Downsample(nn.Module):
 
     def __init__(self, in_width: int, width: int, neuron: Neuron = lif) -> None:
         super().__init__()
-        self.conv = Conv2d(in_width, width, 3, 2, 1, bias=False)
+        self.conv = nn.Conv2d(in_width, width, 3, 2, 1, bias=False)
         self.norm = BatchNorm(width)
         self.activation = neuron(threshold=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(self.activation(x)))
+        return self.norm(each_step(self.activation(x), self.conv))
 
 
-def make_stem(stem: Stem, in_channels: int, width: int) -> nn.Sequential:
+def make_stem(stem: Stem, in_channels: int, width: int) -> OverTime:
     """conv7x7/2 - BN - max pool, or conv3x3 - BN; real valued, no neuron."""
     if stem == "small":
-        return nn.Sequential(Conv2d(in_channels, width, 3, 1, 1, bias=False), BatchNorm(width))
-    return nn.Sequential(Conv2d(in_channels, width, 7, 2, 3, bias=False), BatchNorm(width), MaxPool2d(3, 2, 1))
+        return OverTime(nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), BatchNorm(width))
+    return OverTime(nn.Conv2d(in_channels, width, 7, 2, 3, bias=False), BatchNorm(width), nn.MaxPool2d(3, 2, 1))
 
 
 class SpikingResformer(nn.Module):
