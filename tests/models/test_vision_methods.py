@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from bench.registry import resolve
+from models.errors import CheckpointError, MissingWeights
 from models.vision import method
 from tests.bench.small_snn import image_data
 
@@ -107,3 +109,25 @@ def test_a_published_size_has_its_number_of_parameters(name: str, size: str) -> 
 def test_impossible_architectures(make: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_published_weights_are_read_instead_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    data = image_data(count=6, shape=(3, 32, 32))
+    source = family("sew-resnet", T=2, widths=(8, 8, 8))
+    state = source.build(data).network.state_dict()
+    wrapped = {f"module.{key.replace('.0.weight', '.module.0.weight')}": value for key, value in state.items()}
+    torch.save({"model": wrapped}, tmp_path / "sew.pth")
+    component = family("sew-resnet", T=2, widths=(8, 8, 8), weights="sew.pth")
+    model, log = component.fit(data, {}, seed=0, device="cpu")
+    assert log == {"weights": "sew.pth"}
+    assert all(torch.equal(value, state[key]) for key, value in model.network.state_dict().items())
+    assert model.mean_C.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    digest = component.weights_digest()
+    torch.save({"model": {**wrapped, "module.fc.bias": torch.ones(3)}}, tmp_path / "sew.pth")
+    assert component.weights_digest() != digest
+    torch.save({"odd": torch.ones(1)}, tmp_path / "sew.pth")
+    with pytest.raises(CheckpointError, match=r"sew.pth: .* is missing"):
+        component.fit(data, {}, seed=0, device="cpu")
+    with pytest.raises(MissingWeights, match=r"put the state dict gone\.pth there"):
+        family("sew-resnet", weights="gone.pth").fit(data, {}, seed=0, device="cpu")
