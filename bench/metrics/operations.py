@@ -13,6 +13,7 @@ from bench.record import Direction, Measurement
 MACS: dict[RuleName, str] = {"full": "mac", "syops": "mac", "neurobench": "effective_macs"}
 ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs"}
 """What each rule calls them; those of the literature say `mac` and `sop`."""
+NO_NEURONS = "the model has no spiking neurons"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class SpikesPerSample:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
+        if evidence.account is not None and not evidence.account.neurons:
+            return absent(self, NO_NEURONS)
         return _figure(self, evidence, "full", "spikes")
 
 
@@ -88,7 +91,7 @@ class FiringRate:
             return absent(self, evidence.why_no_account)
         chances = sum(row.neurons * row.steps for row in account.neurons)
         if not chances:
-            return absent(self, "the model has no spiking neurons")
+            return absent(self, NO_NEURONS)
         rate = sum(row.rate * row.neurons * row.steps for row in account.neurons) / chances
         silent = sum(row.silent * row.neurons for row in account.neurons)
         neurons = sum(row.neurons for row in account.neurons)

@@ -54,7 +54,7 @@ class QCFS(nn.Module):
             raise ValueError(f"up must be above 0, not {up}")
         if L < 1:
             raise ValueError(f"L must be at least 1, not {L}")
-        self.up = nn.Parameter(torch.tensor([up]))
+        self.up = nn.Parameter(torch.tensor([float(up)]))
         self.L = L
 
     def forward(self, z: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class TCL(nn.Module):
         super().__init__()
         if not up > 0:
             raise ValueError(f"up must be above 0, not {up}")
-        self.up = nn.Parameter(torch.tensor([up]))
+        self.up = nn.Parameter(torch.tensor([float(up)]))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.up - (self.up - z.relu()).relu()

@@ -130,8 +130,9 @@ def test_a_constant_input_gives_the_same_after_l_steps(z: float, up: float, L: i
 
 def test_a_converted_network_comes_near_its_ann_with_time() -> None:
     torch.manual_seed(0)
-    activation = partial(qcfs.QCFS, 0.5, 16)
+    activation = partial(qcfs.QCFS, up=1, L=16)
     ann = qcfs.VGG(widths=((8,), (8,)), hidden=(16,), num_classes=5, image_size=8, activation=activation)
+    nn.init.normal_(ann.get_submodule("classifier.1").weight)
     x = torch.rand(16, 3, 8, 8)
     with torch.no_grad():
         for _ in range(50):
@@ -139,7 +140,7 @@ def test_a_converted_network_comes_near_its_ann_with_time() -> None:
         want = ann.eval()(x)
         assert want.std(0).max() > 0, "a network that sees nothing"
         gaps = [float((qcfs.convert(ann, T)(x) - want).abs().mean()) for T in (1, 16, 64)]
-    assert gaps[2] < gaps[1] < gaps[0]
+    assert gaps[2] < gaps[1] < 0.5 * gaps[0]
 
 
 def test_the_answer_after_t_steps_is_the_mean_of_the_first_t() -> None:
