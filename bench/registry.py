@@ -58,6 +58,7 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
         "firing_rate": "bench.metrics.operations:FiringRate",
         "images_per_second": "bench.metrics.basic:ImagesPerSecond",
         "inception_score": "bench.metrics.inception_score:InceptionScore",
+        "joules": "bench.metrics.operations:Joules",
         "kd": "bench.metrics.kernel_distance:KernelDistance",
         "macs": "bench.metrics.operations:MultiplyAccumulates",
         "nll": "bench.metrics.basic:HeldOutNLL",

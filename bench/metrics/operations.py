@@ -62,6 +62,22 @@ class Energy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Joules:
+    """Joules a sample that the machine's own counters measured while all samples were classified, other processes included."""
+
+    UNIT: ClassVar[str] = "J/sample"
+    DIRECTION: ClassVar[Direction] = "lower"
+    VERSION: ClassVar[str] = "1"
+    EXACT: ClassVar[bool] = False
+
+    def measure(self, evidence: Any) -> Measurement:
+        if evidence.joules is None:
+            return absent(self, evidence.why_no_joules)
+        samples = len(evidence.labels)
+        return measured(self, sum(evidence.joules.values()) / samples, n=samples, details=dict(evidence.joules))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpikesPerSample:
     """Spikes a sample that all neurons emit; an integer spike of the value v counts as v."""
 

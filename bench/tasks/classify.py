@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.accountant.rules import RuleName
 from bench.errors import BenchError
+from bench.probes.energy import Energy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,7 @@ class Classify:
             raise BenchError(f"{data.name} has no held-out samples to classify")
         model.eval()
         predictions = []
-        with torch.inference_mode():
+        with torch.inference_mode(), Energy(device) as energy:
             for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
                 logits_TBK = model.steps(_prepared(model, data, indices, device))
                 predictions.append(predicted(logits_TBK).cpu().numpy())
@@ -66,6 +67,8 @@ class Classify:
             predictions_TN=np.concatenate(predictions, axis=1),
             account=account,
             why_no_account=why_not,
+            joules=energy.joules,
+            why_no_joules=energy.reason or "",
         )
 
     def _account(self, model: Any, data: ImageData, device: str) -> tuple[Any, str]:
@@ -105,7 +108,7 @@ def predicted(logits_TBK: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifyEvidence:
-    """True classes (N,), predicted ones (T, N) after each step, and the account of operations where there is one."""
+    """True classes (N,), predicted ones (T, N) after each step, the account of operations and the joules metered."""
 
     model: Any
     data: ImageData
@@ -113,6 +116,8 @@ class ClassifyEvidence:
     predictions_TN: np.ndarray
     account: Any = None
     why_no_account: str = ""
+    joules: Mapping[str, float] | None = None
+    why_no_joules: str = "nothing was metered"
 
     @property
     def steps(self) -> int:

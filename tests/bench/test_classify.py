@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from bench.datasets.images import ArraySplit, ImageData
 from bench.errors import BenchError
 from bench.metrics.accuracy import Accuracy, AccuracyAtStep, Error
-from bench.metrics.operations import Accumulates, Energy, FiringRate, MultiplyAccumulates, SpikesPerSample
+from bench.metrics.operations import Accumulates, Energy, FiringRate, Joules, MultiplyAccumulates, SpikesPerSample
 from bench.tasks.classify import Classify, ClassifyEvidence, predicted
 from models.vision.classifier import Classifier, grouped
 from models.vision.recipe import Recipe
@@ -207,6 +208,13 @@ OPERATIONS = [
     SpikesPerSample(),
     FiringRate(),
 ]
+
+
+def test_joules_are_what_the_counters_saw_a_sample() -> None:
+    evidence = evidence_of([[0, 0]], [0, 0])
+    assert Joules().measure(evidence).reason == "nothing was metered"
+    metered = Joules().measure(replace(evidence, joules={"intel-rapl:0": 3.0, "gpu": 1.0}))
+    assert (metered.value, metered.n) == (2.0, 2)
 
 
 @pytest.mark.parametrize("metric", OPERATIONS)

@@ -129,10 +129,17 @@ def test_a_system_without_figures_gives_none_and_a_reason(tmp_path: Path) -> Non
         pass
     assert memory.bytes is None
     assert memory.reason
-    with Energy(tmp_path / "no-powercap") as energy:
+    with Energy(folder=tmp_path / "no-powercap") as energy:
         pass
     assert energy.joules is None
     assert "no RAPL" in energy.reason
+
+
+def test_a_gpu_that_cannot_be_read_has_no_joules(tmp_path: Path) -> None:
+    with Energy("cuda:0", folder=tmp_path) as energy:
+        pass
+    assert energy.joules is None
+    assert "nvidia-ml-py" in energy.reason or "NVML" in energy.reason
 
 
 def test_joules_by_package_and_over_a_wrap(tmp_path: Path) -> None:
@@ -145,12 +152,12 @@ def test_joules_by_package_and_over_a_wrap(tmp_path: Path) -> None:
     write("intel-rapl:0", 100)
     write("intel-rapl:1", 900_000)
     write("intel-rapl:0:0", 0)
-    with Energy(tmp_path) as energy:
+    with Energy(folder=tmp_path) as energy:
         write("intel-rapl:0", 500_100)
         write("intel-rapl:1", 100_000)
     assert energy.joules == {"intel-rapl:0": pytest.approx(0.5), "intel-rapl:1": pytest.approx(0.2)}
     (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
-    with Energy(tmp_path) as unreadable:
+    with Energy(folder=tmp_path) as unreadable:
         pass
     assert unreadable.joules is None
     assert "cannot be read" in unreadable.reason
