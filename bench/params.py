@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from inspect import get_annotations
 from types import NoneType, UnionType
@@ -35,6 +35,10 @@ class ParameterError(BenchError):
 
 class _MismatchError(ParameterError):
     """A value of a kind that the type does not take at all."""
+
+
+_Wrong = Callable[[], _MismatchError]
+"""Makes the error of a value that does not fit; most values do, and never need its sentence."""
 
 
 def build(kind: registry.Kind, component: Component) -> Any:
@@ -198,7 +202,10 @@ def _alternatives(name: str, known: list[str]) -> str:
 def _read(type_: Any, value: Any, what: str, steps: Steps) -> Any:
     """`value` as `type_`; lists become tuples, whole numbers become floats where floats are wanted."""
     origin, arguments = get_origin(type_), get_args(type_)
-    wrong = _MismatchError(f"{what} must be {describe(type_)}, not {show(value)}{_hint(type_, value)}", steps)
+
+    def wrong() -> _MismatchError:
+        return _MismatchError(f"{what} must be {describe(type_)}, not {show(value)}{_hint(type_, value)}", steps)
+
     if type_ is Any:
         return value
     if origin is Annotated:
@@ -209,49 +216,49 @@ def _read(type_: Any, value: Any, what: str, steps: Steps) -> Any:
         for word in arguments:
             if type(word) is type(value) and word == value:
                 return word
-        raise wrong
+        raise wrong()
     if type_ is tuple or origin is tuple:
         if not isinstance(value, list | tuple):
-            raise wrong
+            raise wrong()
         return tuple(_read_items(arguments, value, what, steps, wrong))
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise wrong
+            raise wrong()
         return {key: _read(arguments[1], item, f"{key!r} in {what}", (*steps, key)) for key, item in value.items()}
     if type_ is float and type(value) is int:
         return float(value)
     if type_ in (int, float, bool, str, NoneType):
         if type(value) is not type_:
-            raise wrong
+            raise wrong()
         return value
     if dataclasses.is_dataclass(type_) and isinstance(type_, type):
         if not isinstance(value, Mapping):
-            raise wrong
+            raise wrong()
         return _fill(type_, value, what, steps)
     raise BenchError(f"{what} has the type {type_}, which a suite cannot declare")
 
 
-def _read_items(types: tuple[Any, ...], values: Any, what: str, steps: Steps, wrong: ParameterError) -> Iterator[Any]:
+def _read_items(types: tuple[Any, ...], values: Any, what: str, steps: Steps, wrong: _Wrong) -> Iterator[Any]:
     if not types:
         types = (Any, ...)
     if Ellipsis in types:
         types = (types[0],) * len(values)
     if len(types) != len(values):
-        raise wrong
+        raise wrong()
     for index, (type_, value) in enumerate(zip(types, values, strict=True)):
         yield _read(type_, value, f"item {index + 1} of {what}", (*steps, index))
 
 
-def _read_union(options: tuple[Any, ...], value: Any, what: str, steps: Steps, wrong: ParameterError) -> Any:
+def _read_union(options: tuple[Any, ...], value: Any, what: str, steps: Steps, wrong: _Wrong) -> Any:
     """The first option that fits, an exact type before a convertible one; the failure that got deepest is shown."""
-    failure: ParameterError = wrong
+    failure: ParameterError | None = None
     for option in sorted(options, key=lambda option: option is not type(value)):
         try:
             return _read(option, value, what, steps)
         except ParameterError as error:
-            if not isinstance(error, _MismatchError) or len(error.steps) > len(failure.steps):
+            if not isinstance(error, _MismatchError) or len(error.steps) > len(failure.steps if failure else steps):
                 failure = error
-    raise failure
+    raise failure or wrong()
 
 
 def _hint(type_: Any, value: Any) -> str:
