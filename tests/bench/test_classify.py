@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from bench.datasets.images import ArraySplit, ImageData
 from bench.errors import BenchError
 from bench.metrics.accuracy import Accuracy, AccuracyAtStep, Error
-from bench.metrics.operations import Accumulates, Energy, FiringRate, Joules, MultiplyAccumulates, SpikesPerSample
+from bench.metrics.operations import (
+    Accumulates,
+    Energy,
+    FiringRate,
+    Joules,
+    MultiplyAccumulates,
+    Operations,
+    SpikesPerSample,
+)
 from bench.tasks.classify import Classify, ClassifyEvidence, predicted
 from models.vision.classifier import Classifier, grouped
 from models.vision.recipe import Recipe
@@ -208,6 +216,41 @@ OPERATIONS = [
     SpikesPerSample(),
     FiringRate(),
 ]
+
+
+def test_operations_of_a_module_leave_out_its_children_and_residuals() -> None:
+    _, evidence = counted((1, 16, 16))
+    rows = evidence.account.rows
+    conv = [row for row in rows if row.layer.endswith("conv")]
+    work = sum(row.work.mac + row.work.ac + row.work.add + row.work.mul + row.work.compare for row in conv)
+    assert Operations(module="conv").measure(evidence).value == pytest.approx(work / 8)
+    assert Operations(module="attn").measure(evidence).reason == "the model computes nothing in a module named 'attn'"
+
+
+def test_the_rate_of_every_layer_stands_in_the_details() -> None:
+    _, evidence = counted((1, 16, 16))
+    measurement = FiringRate().measure(evidence)
+    layers = {name: rate for name, rate in measurement.details.items() if name.startswith("layer ")}
+    assert layers == {f"layer {row.layer}": row.rate for row in evidence.account.neurons}
+    assert len(layers) == 1
+    assert measurement.value == pytest.approx(next(iter(layers.values())))
+
+
+def test_an_ann_has_no_spikes_to_count() -> None:
+    _, evidence = counted((1, 16, 16), spiking=False)
+    for metric in (SpikesPerSample(), FiringRate()):
+        assert metric.measure(evidence).reason == "the model has no spiking neurons"
+
+
+def test_variants_of_the_literature_rule_price_the_same_counts() -> None:
+    small = SmallSNN(T=2)
+    model, _ = fitted(small, image_data())
+    task = Classify(account_samples=4, rules=("literature", "literature-ac", "literature-once"))
+    evidence = task.evidence(model, image_data(), seed=0, device="cpu")
+    every, as_ac, once = (Energy(rule=rule).measure(evidence).value for rule in task.rules)  # type: ignore[arg-type]
+    macs = MultiplyAccumulates(rule="literature").measure(evidence).value
+    assert every - as_ac == pytest.approx(macs * (4.6 - 0.9) * 1e-9)
+    assert every - once == pytest.approx(macs / 2 * 4.6e-9)
 
 
 def test_joules_are_what_the_counters_saw_a_sample() -> None:
