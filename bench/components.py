@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench import registry
-from bench.errors import BenchError, DeclarationError, nearest
+from bench.errors import BenchError, BrokenComponentError, DeclarationError, nearest
 from bench.params import ParameterError, construct
 from bench.registry import Kind
 from bench.shapes import ABSENT
@@ -28,7 +28,9 @@ class _Flat:
 class Components:
     """The named components of a suite at one profile; every place that uses a name gets the same Component."""
 
-    def __init__(self, suite: Node) -> None:
+    def __init__(self, suite: Node, *, strict: bool) -> None:
+        """`strict` refuses a component whose module does not import; else only the cases that use it fail."""
+        self._strict = strict
         self._named: dict[Kind, dict[str, Node]] = {
             kind: suite.value[section].value if section in suite.value else {} for kind, section in SECTIONS.items()
         }
@@ -74,6 +76,10 @@ class Components:
             construct(kind, use, flat.params.plain())
         except ParameterError as error:
             raise flat.params.find(error.steps).error(str(error)) from error
+        except BrokenComponentError as error:
+            if self._strict:
+                raise flat.use.error(str(error)) from error
+            return Component(use=use, params=flat.params.plain(), where=node.where, broken=str(error))
         except BenchError as error:
             raise flat.use.error(str(error)) from error
         for role, need in flat.needs.items():
@@ -104,6 +110,8 @@ class Components:
 
 def require_needs(kind: Kind, component: Component) -> None:
     """Raises DeclarationError for a component, or one below it, that lacks something it builds on."""
+    if component.broken:
+        return
     for role in getattr(registry.resolve(kind, component.use), "NEEDS", ()):
         if role not in component.needs:
             message = f"{kind} {component.use!r} needs a {role!r}; name a method for it under 'needs'"

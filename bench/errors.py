@@ -20,6 +20,10 @@ class UnknownNameError(BenchError):
     """A name that no registry holds; the message names the nearest known one."""
 
 
+class BrokenComponentError(BenchError):
+    """A registered component whose module does not import."""
+
+
 class StoreError(BenchError):
     """The record store cannot be read or written; the message names the path."""
 

@@ -16,7 +16,12 @@ Ingredients = dict[str, Any]
 
 
 def component_ingredients(kind: registry.Kind, component: Component) -> Ingredients:
-    """Name, every parameter with its default filled in, and the digest of the sources behind a component."""
+    """Name, every parameter with its default filled in, and the digest of the sources behind a component.
+
+    Of one whose module does not import there is the reason instead; no record under such a key can be a success.
+    """
+    if component.broken:
+        return {"use": component.use, "params": dict(component.params), "broken": component.broken}
     instance = build(kind, component)
     return {
         "use": component.use,
@@ -28,6 +33,8 @@ def component_ingredients(kind: registry.Kind, component: Component) -> Ingredie
 def dataset_ingredients(component: Component) -> Ingredients:
     """As `component_ingredients`, with the digest of the data; absent data have no digest, and the reason instead."""
     ingredients = component_ingredients("dataset", component)
+    if component.broken:
+        return ingredients
     try:
         ingredients["digest"] = build("dataset", component).digest()
     except FileNotFoundError as error:
@@ -53,6 +60,11 @@ def fit_ingredients(case: Case, method: Component) -> Ingredients:
     }
 
 
+def fits(task: Component) -> bool:
+    """Whether a task works on fitted weights."""
+    return bool(task.broken) or bool(build("task", task).FITS)
+
+
 def case_ingredients(case: Case) -> Ingredients:
     """All that can change the numbers of a case."""
     method, dataset, task = case.entry.method, case.entry.dataset, case.entry.task
@@ -60,7 +72,7 @@ def case_ingredients(case: Case) -> Ingredients:
     assert dataset is not None
     assert task is not None
     profile = case.suite.profile
-    if build("task", task).FITS:
+    if fits(task):
         model: Ingredients = {"fit": digest(fit_ingredients(case, method))}
     else:
         model = {"method": component_ingredients("method", method), "dataset": dataset_ingredients(dataset)}
@@ -85,6 +97,8 @@ def metric_ingredients(name: str) -> Ingredients:
 
 def weights_digest(method: Component) -> str | None:
     """Digest of published weights that a method loads instead of training; None where it trains."""
+    if method.broken:
+        return None
     instance = build("method", method)
     identify = getattr(instance, "weights_digest", None)
     if identify is None:

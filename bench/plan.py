@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.keys import case_ingredients, differences, fit_ingredients
-from bench.params import build
+from bench.keys import case_ingredients, differences, fit_ingredients, fits
 from bench.record import Record, Status, digest
 from bench.suite import Case, Component, Limits
 
@@ -122,9 +121,8 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
 
     ingredients = case_ingredients(case)
     key = digest(ingredients)
-    fits = build("task", entry.task).FITS
-    model = fit(entry.method) if fits else Fitted(component=entry.method, key="")
-    needs = (model.key,) if fits else ()
+    model = fit(entry.method) if fits(entry.task) else Fitted(component=entry.method, key="")
+    needs = (model.key,) if model.key else ()
     stage(_template(case, "evaluate", key, ingredients, needs, environment), model, entry.task, entry.metrics)
     return key
 

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from bench.errors import BenchError, UnknownNameError, nearest
+from bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
 
 Kind = Literal["method", "dataset", "task", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -104,7 +104,7 @@ def names(kind: Kind) -> list[str]:
 def resolve(kind: Kind, name: str) -> type:
     """The component class behind a name.
 
-    Raises UnknownNameError for a name nobody registered, BenchError for a module that does not import.
+    Raises UnknownNameError for a name nobody registered, BrokenComponentError for a module that does not import.
     """
     target = _TARGETS[kind].get(name)
     if target is None and name in names(kind):
@@ -116,7 +116,7 @@ def resolve(kind: Kind, name: str) -> type:
         try:
             component: type = getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            raise BenchError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
+            raise BrokenComponentError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
         return component
     return target
 

@@ -14,12 +14,16 @@ ClaimKind = Literal["value", "ordering", "ratio"]
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A named method, dataset or task with its parameters, as `{use: name, with: {...}}` declares it."""
+    """A named method, dataset or task with its parameters, as `{use: name, with: {...}}` declares it.
+
+    `broken` is why its module does not import; its parameters and needs are not known to be right then.
+    """
 
     use: str
     params: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, Component] = field(default_factory=dict)
     where: str = field(default="", compare=False)
+    broken: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,3 +150,34 @@ def test_runs_do_not_disturb_the_random_state_of_the_process() -> None:
     assert state() == before
     with seeded(5):
         assert first == (random.random(), float(np.random.rand()), torch.rand(1).item())
+
+
+def test_a_method_that_does_not_import_fails_only_its_own_cases(bench: Bench) -> None:
+    (bench.folder / "torn.py").write_text("import no_such_library\n")
+    plugin = bench.folder / "adds_torn.py"
+    plugin.write_text(
+        "from bench import registry\n"
+        "registry._TARGETS['method']['torn'] = 'torn:Torn'\n"
+        f"import sys; sys.path.insert(0, {str(bench.folder)!r})\n"
+    )
+    bench.edit("  high: {extends: low", "  torn: {use: torn, with: {any: 1}}\n  high: {extends: low")
+    bench.edit("  - {name: cited", "  - {name: torn, label: Torn, method: torn}\n  - {name: cited")
+    done = bench("run", str(bench.suite), "--jobs", "1", "--plugin", str(plugin))
+    assert done.returncode == 3
+    assert "tiny/torn: failed: " in done.stderr
+    assert "method 'torn' cannot be loaded from torn:Torn: No module named 'no_such_library'" in done.stderr
+    table = bench.json("table", str(bench.suite), "--plugin", str(plugin))[0]
+    cells = {row["entry"]: row["cells"]["weight"] for row in table["rows"]}
+    assert cells["low"]["value"] is not None
+    assert cells["torn"]["value"] is None
+    assert "no_such_library" in cells["torn"]["reason"]
+    checked = bench("check", str(bench.suite), "--plugin", str(plugin))
+    assert checked.returncode == 2
+    assert "tiny.yaml:" in checked.stderr
+    (bench.folder / "torn.py").write_text(
+        "from dataclasses import dataclass\nfrom bench.registry import resolve\n\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Torn(resolve('method', 'tiny')):\n    any: int = 0\n"
+    )
+    mended = bench("run", str(bench.suite), "--jobs", "1", "--plugin", str(plugin))
+    assert mended.returncode == 0, mended.stderr
+    assert "3 cases executed, 6 cached" in mended.stderr
