@@ -7,7 +7,7 @@ a pull of all logits to a constant (arXiv 2202.11946, equations 9 to 11).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -23,14 +23,20 @@ MOMENTUM = 0.9
 TET_MEAN = 1.0
 """The constant that TET pulls logits to."""
 
+Objective = Callable[[Classifier, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(model, prepared x, labels (B,)) -> (loss, logits (T, B, K)) of one training batch."""
 
-def fit_classifier(model: Classifier, split: Any, recipe: Recipe, *, seed: int, device: str) -> dict[str, Any]:
+
+def fit_classifier(
+    model: Classifier, split: Any, recipe: Recipe, *, seed: int, device: str, objective: Objective | None = None
+) -> dict[str, Any]:
     """Fit `model` in place to a labelled split, leave it in eval mode, and return the log.
 
-    Order and augmentation come from generators of their own, seeded with `seed`. The log holds points of the loss curve and the
-    accuracy in per cent on the training batches of each epoch, as they were seen. Raises FloatingPointError when the loss is
-    not finite.
+    `objective` is what the optimizer lowers, by default the recipe's loss of the logits. Order and augmentation come from
+    generators of their own, seeded with `seed`. The log holds points of the loss curve and the accuracy in per cent on the
+    training batches of each epoch, as they were seen. Raises FloatingPointError when the loss is not finite.
     """
+    objective = objective or _plain(recipe)
     batches = Batches(split, recipe, seed=seed)
     model.standardise_by(split)
     model.to(device).train()
@@ -42,8 +48,7 @@ def fit_classifier(model: Classifier, split: Any, recipe: Recipe, *, seed: int, 
         for pixels, labels_B in batches:
             set_rate(optimizer, recipe.lr_at(len(losses), len(batches)))
             labels_B = labels_B.to(device)
-            logits_TBK = model.steps(model.prepare(pixels.to(device)))
-            loss = loss_of(logits_TBK, labels_B, recipe)
+            loss, logits_TBK = objective(model, model.prepare(pixels.to(device)), labels_B)
             losses.append(_finite(float(loss.detach()), len(losses)))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -54,6 +59,14 @@ def fit_classifier(model: Classifier, split: Any, recipe: Recipe, *, seed: int, 
     remeasure_norms(model, batches, recipe.norm_batches, device)
     model.eval()
     return {"steps": len(losses), "loss": losses[-1], "train_accuracy": accuracies, "curve": _curve(losses)}
+
+
+def _plain(recipe: Recipe) -> Objective:
+    def objective(model: Classifier, x: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        logits_TBK = model.steps(x)
+        return loss_of(logits_TBK, labels_B, recipe), logits_TBK
+
+    return objective
 
 
 @torch.no_grad()
