@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim", "snn_core")
+PAPERS = ("aim", "rsc_snn", "snn_core")
 Adapter = Callable[["Golden"], None]
 
 
