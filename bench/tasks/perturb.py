@@ -91,14 +91,14 @@ class Perturber:
     def last(self, name: str, x: Tensor, labels: Tensor, **options: Any) -> Tensor:
         """What the attack of that name in torchattacks returns. Raises BenchError for impossible requests."""
         check_budget(x, **options)
-        with self._seeded(name):
+        with self.seeded(name):
             return self._attack(name, x, labels, options)
 
     def strongest(self, name: str, x: Tensor, labels: Tensor, **options: Any) -> Tensor:
         """The same, but of all images that the attack tried each one's strongest: for attacks that would return their last."""
         check_budget(x, **options)
         self._watched.watch(x, labels)
-        with self._seeded(name):
+        with self.seeded(name):
             last = self._attack(name, x, labels, options)
             with torch.no_grad():
                 for _ in range(self.draws):
@@ -109,7 +109,7 @@ class Perturber:
         """The strongest of x and `tries` random corners of the L-infinity ball."""
         check_budget(x, eps=eps)
         self._watched.watch(x, labels)
-        with self._seeded("random"), torch.no_grad():
+        with self.seeded("random"), torch.no_grad():
             for i in range(tries + 1):
                 corner = x if i == 0 else (x + eps * torch.empty_like(x).bernoulli_(0.5).mul_(2).sub_(1)).clamp(0, 1)
                 for _ in range(self.draws):
@@ -131,7 +131,7 @@ class Perturber:
         return found
 
     @contextmanager
-    def _seeded(self, name: str) -> Iterator[None]:
+    def seeded(self, name: str) -> Iterator[None]:
         with torch.random.fork_rng():
             torch.manual_seed(crc32(f"{self.seed}:{name}".encode()))
             yield

@@ -77,7 +77,7 @@ class RSCSNN(Network):
         coding = Coding(self.coding, self.steps, self.sigma, self.per_step)
         return CodedClassifier(self.network(**places, T=self.steps), places["in_channels"], coding)
 
-    def network(self, *, image_size: int, **arguments: Any) -> nn.Module:
+    def network(self, **arguments: Any) -> nn.Module:
         """The body that `body` names, with neurons or, in an ANN twin, ReLU."""
         from models.rsc_snn.network import VGG, WideResNet
         from models.rsc_snn.neuron import TriangleNeuron
@@ -87,6 +87,7 @@ class RSCSNN(Network):
         def fires(threshold: float = 1.0) -> nn.Module:
             return TriangleNeuron(self.tau, self.width)
 
+        image_size = arguments.pop("image_size")
         arguments["neuron"] = fires if self.spiking else relu
         if self.body == "vgg":
             return VGG(image_size=image_size, plan=self.plan, hidden=self.hidden, **arguments)
