@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.errors import BenchError
 from bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
@@ -30,7 +30,8 @@ class Certify:
 
     A certificate errs with probability `alpha`, image by image. A model that draws noise says so in `noise` (law, sigma,
     copies of the image a forward pass) and takes a generator; to a deterministic one the task adds Gaussian noise of deviation
-    `sigma` in units of pixels in [0, 1].
+    `sigma` in units of pixels in [0, 1]. `protocol` official is the rule of the rate-coded SNN's code, which takes T copies of
+    the image for one: it over-certifies, and is measured only to say by how much.
     """
 
     n0: int = 100
@@ -38,6 +39,7 @@ class Certify:
     alpha: float = 0.001
     sigma: float | None = None
     images: int = 500
+    protocol: Literal["corrected", "official"] = "corrected"
 
     FITS: ClassVar[bool] = True
 
@@ -77,7 +79,7 @@ class Certify:
             alpha=self.alpha,
             law=law,
             sigma=sigma,
-            copies=copies,
+            copies=copies if self.protocol == "corrected" else 1,
         )
 
     def _noise(self, model: Any, data: ImageData, chosen: np.ndarray, device: str) -> tuple[Law, float, int]:

@@ -28,6 +28,7 @@ class Pixels(nn.Module):
     def __init__(self, model: Any, draws: int = 1) -> None:
         super().__init__()
         self.model, self.draws = model, draws
+        self.eval()  # torchattacks puts a wrapper's model back into the mode of the wrapper, which a new module has wrong
 
     def forward(self, x: Tensor) -> Tensor:
         many = x if self.draws == 1 else x.repeat(self.draws, *[1] * (x.dim() - 1))
@@ -86,7 +87,7 @@ class Perturber:
 
     def __init__(self, pixels: nn.Module, *, seed: int, draws: int = 1) -> None:
         self.pixels, self.seed, self.draws = pixels, seed, draws
-        self._watched = Watched(pixels)
+        self._watched = Watched(pixels).eval()
 
     def last(self, name: str, x: Tensor, labels: Tensor, **options: Any) -> Tensor:
         """What the attack of that name in torchattacks returns. Raises BenchError for impossible requests."""
