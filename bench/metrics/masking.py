@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from bench.metrics.measured import absent, measured, unusable
@@ -128,7 +129,7 @@ def _large_eps(evidence: Any) -> Finding:
     from bench.tasks.attack import WHOLE, at
 
     names = ["clean", *_by_budget(evidence), at(WHOLE)]
-    p = min(weaker(evidence.correct(b), evidence.correct(a)) for a, b in zip(names, names[1:], strict=False))
+    p = min(weaker(evidence.correct(b), evidence.correct(a)) for a, b in pairwise(names))
     left = float(evidence.correct(at(WHOLE)).mean())
     return Finding(passed=p >= LEVEL and left <= LEFT_AT_WHOLE_BUDGET, details={at(WHOLE): 100 * left, "p": p})
 

@@ -73,7 +73,9 @@ class RobustArea:
         if eps[-1] == 0:
             return absent(self, "pgd was run at no budget between 0 and 1")
         area = np.trapezoid(accuracy, eps) / eps[-1]
-        return measured(self, area, n=len(evidence.labels), details={**evidence.settings, "largest_eps": float(eps[-1])})
+        return measured(
+            self, area, n=len(evidence.labels), details={**evidence.settings, "largest_eps": float(eps[-1])}
+        )
 
 
 def _accuracy(metric: CleanAccuracy | RobustAccuracy, evidence: Any, attack: str) -> Measurement:

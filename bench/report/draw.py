@@ -20,6 +20,8 @@ SIZE = (7.0, 4.6)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933")
 """Told apart with any colour vision (Okabe and Ito); markers repeat the distinction."""
 MARKERS = "osD^vP*X"
+MOST_TICKS = 12
+"""So few places on a logarithmic axis are all named."""
 
 
 def draw(plot: Plot, folder: Path) -> list[Path]:
@@ -75,6 +77,10 @@ def _fill(axes: Axes, plot: Plot) -> None:
         _points(axes, plot)
     for i, line in enumerate(plot.lines):
         _join(axes, line.label, line.points, i)
+    places = sorted({point.x for line in plot.lines for point in line.points})
+    if plot.x.scale == "log" and len(places) < MOST_TICKS:
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.minorticks_off()
     if plot.x.places:
         axes.set_xticks(
             range(len(plot.x.places)), [_literal(place) for place in plot.x.places], rotation=60, ha="right"
@@ -114,6 +120,7 @@ def _points(axes: Axes, plot: Plot) -> None:
 
 def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
     """Labels beside their points, towards the middle; those of near points take turns above and below."""
+    axes.autoscale_view()
     to_axes = axes.transData + axes.transAxes.inverted()
     placed = sorted(((float(to_axes.transform((p.x, p.y))[0]), p) for p in points), key=lambda pair: pair[0])
     for i, (across, point) in enumerate(placed):

@@ -96,7 +96,9 @@ class Attack:
         stochastic = _draws_noise(model, x[:2])
         batches = [
             _Battery(self, model, source, seed + i, stochastic, data.num_classes).run(x_B, labels_B)
-            for i, (x_B, labels_B) in enumerate(zip(x.split(self.batch_size), labels.split(self.batch_size), strict=True))
+            for i, (x_B, labels_B) in enumerate(
+                zip(x.split(self.batch_size), labels.split(self.batch_size), strict=True)
+            )
         ]
         with torch.no_grad():
             hits = Pixels(source)(x).argmax(-1) == labels
@@ -107,7 +109,9 @@ class Attack:
             stochastic=stochastic,
             source_accuracy=100 * float(hits.float().mean()),
             labels=data.held_out.labels[chosen],
-            predictions={name: np.concatenate([b.predictions[name] for b in batches]) for name in batches[0].predictions},
+            predictions={
+                name: np.concatenate([b.predictions[name] for b in batches]) for name in batches[0].predictions
+            },
             gradient_norms=np.concatenate([batch.gradient_norms for batch in batches]),
             losses_AN=np.concatenate([batch.losses_AN for batch in batches], axis=1),
             surface=batches[0].surface,
@@ -337,7 +341,9 @@ class AttackEvidence:
         """`attack.json`: accuracy under each attack and over eps, loss along the attack and its surface, the checklist."""
         from bench.metrics.masking import CHECKS, check
 
-        checklist = {name: {"passed": found.passed, **found.details} for name in CHECKS for found in [check(name, self)]}
+        checklist = {
+            name: {"passed": found.passed, **found.details} for name in CHECKS for found in [check(name, self)]
+        }
         content = {
             "task": asdict(self.task),
             "stochastic": self.stochastic,
