@@ -41,6 +41,7 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
         "n-mnist": "bench.datasets.events:NMnist",
         "photo-patches": "bench.datasets.photo_patches:PhotoPatches",
         "small-mnist": "bench.datasets.small_mnist:SmallMnist",
+        "scenes": "bench.datasets.scenes:Scenes",
         "imagenet": "bench.datasets.imagenet:ImageNet",
     },
     "task": {
@@ -49,6 +50,7 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
         "classify": "bench.tasks.classify:Classify",
         "count": "bench.tasks.count:Count",
         "decode": "bench.tasks.decode:Decode",
+        "detect": "bench.tasks.detect:Detect",
         "generate": "bench.tasks.generate:Generate",
     },
     "metric": {
@@ -60,6 +62,7 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
         "average_radius_l2": "bench.metrics.certified:AverageRadiusL2",
         "certified_accuracy_l1": "bench.metrics.certified:CertifiedAccuracyL1",
         "certified_accuracy_l2": "bench.metrics.certified:CertifiedAccuracyL2",
+        "ar": "bench.metrics.mean_average_precision:MeanAverageRecall",
         "class_accuracy": "bench.metrics.class_accuracy:ClassAccuracy",
         "clean_accuracy": "bench.metrics.robustness:CleanAccuracy",
         "energy_mj": "bench.metrics.operations:Energy",
@@ -74,6 +77,8 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
         "macs": "bench.metrics.operations:MultiplyAccumulates",
         "masking": "bench.metrics.masking:Masking",
         "masking_failures": "bench.metrics.masking:MaskingFailures",
+        "map": "bench.metrics.mean_average_precision:MeanAveragePrecision",
+        "map50": "bench.metrics.mean_average_precision:MeanAveragePrecision50",
         "nll": "bench.metrics.basic:HeldOutNLL",
         "nll_unconditional": "bench.metrics.basic:UnconditionalNLL",
         "operations": "bench.metrics.operations:Operations",
