@@ -35,8 +35,11 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
     "dataset": {
         "cifar-10": "bench.datasets.cifar:Cifar10",
         "cifar-100": "bench.datasets.cifar:Cifar100",
+        "coco": "bench.datasets.coco:Coco",
         "digits": "bench.datasets.digits:Digits",
         "event-digits": "bench.datasets.event_digits:EventDigits",
+        "event-scenes": "bench.datasets.event_scenes:EventScenes",
+        "gen1": "bench.datasets.gen1:Gen1",
         "mnist-5k": "bench.datasets.mnist5k:Mnist5k",
         "n-mnist": "bench.datasets.events:NMnist",
         "photo-patches": "bench.datasets.photo_patches:PhotoPatches",
