@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Draws:
@@ -25,3 +29,10 @@ class Draws:
     def chance(self, share: int, of: int) -> bool:
         """True in `share` of `of` cases."""
         return self.below(of) < share
+
+    def many(self, count: int, below: int) -> np.ndarray:
+        """int64 (count,) numbers from 0 to `below` - 1; `below` is at most 2**32."""
+        import numpy as np
+
+        high = self._bits.random_raw(count) >> np.uint64(32)
+        return (high * np.uint64(below) >> np.uint64(32)).astype(np.int64)

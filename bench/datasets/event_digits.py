@@ -1,8 +1,6 @@
 """MNIST-5k digits before a simulated event camera that makes N-MNIST's three saccades: no recording ships anywhere.
 
-A pixel emits an event when its log intensity has moved by its threshold away from what it was at its last event. It is then
-blind for a refractory millisecond and starts from the intensity at the end of it. All arithmetic is on integers, so that
-the events are the same on every machine. Not simulated: noise events, the screen's flicker, a pixel's finite bandwidth.
+The camera is `event_camera`'s. Not simulated: noise events, the screen's flicker, a pixel's finite bandwidth.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.datasets import mnist5k
+from bench.datasets.event_camera import PLACES, TICKS, log_table, thresholds_of, watch
 from bench.datasets.events import SENSOR, Events, check_frames, framed, to_frames
 from bench.datasets.fixed import fixed_order, require_digest
 from bench.datasets.mnist5k import NATIVE, Mnist5k
@@ -32,19 +31,9 @@ CORNERS = ((0, 0), (3, 6), (6, 0), (0, 0))
 """Where the digit's upper left corner (x, y) is before, between and after the saccades; pixels."""
 SACCADE = 100
 """Milliseconds of one saccade, which is also its number of rendered pictures: 1 kHz."""
-THRESHOLD, MISMATCH, LEAST_THRESHOLD = 0.2, 0.03, 0.05
-"""Contrast threshold in units of log intensity: mean, standard deviation over pixels, and least value."""
-AMBIENT = 0.3
-"""Light of a black pixel as a share of the light that the digit's white adds."""
+MISMATCH = 0.03
+"""Standard deviation of the contrast threshold over pixels, in units of log intensity."""
 
-PLACES = 1 << 8
-"""Positions a pixel for interpolation."""
-GREYS = 255 << 4
-"""Largest interpolated grey level: sixteen steps a level."""
-UNIT = 1 << 14
-"""Integer steps of one unit of log intensity."""
-TICKS = 1000
-"""Microseconds between two pictures."""
 CHUNK = 50
 """Digits simulated at once: what stays in a processor's cache."""
 
@@ -140,27 +129,8 @@ def _simulate_chunk(digits: np.ndarray, numbers: np.ndarray) -> list[Events]:
 
     path, logs = trajectory(), log_table()
     thresholds = np.stack([pixel_thresholds(int(number)) for number in numbers], axis=1)
-    falling, rising = -thresholds[0].ravel(), thresholds[1].ravel()
-    before = logs[render(digits, *path[0])].ravel()
-    start = before.copy()  # what each pixel compares with
-    blind = np.empty(0, np.intp)  # pixels whose refractory time ends before the next picture ...
-    rest = np.empty(0, np.int32)  # ... and the share of the interval by then, in ticks
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for number, (x, y) in enumerate(path[1:]):
-        now = logs[render(digits, x, y)].ravel()
-        start[blind] = before[blind] + (now[blind] - before[blind]) * rest // TICKS
-        moved = now - start
-        fired = np.flatnonzero((moved >= rising) | (moved <= falling))
-        up = moved[fired] > 0
-        goal = start[fired] + np.where(up, rising[fired], falling[fired])
-        # Within an interval the log intensity is a straight line, for a pixel just awake the one from its waking.
-        awake = np.zeros(len(moved), np.int32)
-        awake[blind] = rest
-        from_, origin = awake[fired], np.where(awake[fired] > 0, start[fired], before[fired])
-        ticks = from_ + (TICKS - from_) * (goal - origin) // (now[fired] - origin)
-        found.append((fired, number * TICKS + ticks, up))
-        before, blind, rest = now, fired, ticks.astype(np.int32)
-    pixel, time, up = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    pictures = (logs[render(digits, *place)].ravel() for place in path)
+    pixel, time, up = watch(pictures, thresholds[0].ravel(), thresholds[1].ravel(), TICKS)
     return _separate(pixel, time, up, len(digits))
 
 
@@ -202,16 +172,6 @@ def render(digits: np.ndarray, x: int, y: int) -> np.ndarray:
     return picture[:, :SENSOR, :SENSOR] * 16 // PLACES**2
 
 
-def log_table() -> np.ndarray:
-    """Log intensity of each grey level, int32 (GREYS + 1,), in units of 1/UNIT."""
-    import numpy as np
-
-    return np.array([round(UNIT * math.log(AMBIENT + grey / GREYS)) for grey in range(GREYS + 1)], dtype=np.int32)
-
-
 def pixel_thresholds(number: int) -> np.ndarray:
     """Thresholds of the falling and the rising events, int32 (2, 34, 34), in units of 1/UNIT."""
-    import numpy as np
-
-    spread = np.random.default_rng((number, 0x65766E74)).normal(THRESHOLD, MISMATCH, (2, SENSOR, SENSOR))
-    return np.rint(spread.clip(LEAST_THRESHOLD) * UNIT).astype(np.int32)
+    return thresholds_of((number, 0x65766E74), (2, SENSOR, SENSOR), MISMATCH)

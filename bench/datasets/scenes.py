@@ -7,8 +7,10 @@ photograph, held-out ones of the held-out digits and the other half. All arithme
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.datasets import mnist5k, photo_patches
@@ -262,3 +264,17 @@ def _colour(draws: Draws, beneath: np.ndarray) -> np.ndarray:
         colour = np.array([draws.below(256) for _ in range(3)], np.int32)
         if int(abs(colour - beneath).max()) >= CONTRAST:
             return colour
+
+
+def write(folder: Path, part: str, split: ArrayDetections) -> None:
+    """A split as a COCO folder: `<part>/*.png` without loss, and `annotations/instances_<part>.json`."""
+    import numpy as np
+    from PIL import Image
+
+    truth = split.ground_truth
+    for place in (folder / part, folder / "annotations"):
+        place.mkdir(parents=True, exist_ok=True)
+    for row, pixels in zip(truth["images"], split.images(np.arange(len(split))), strict=True):
+        row["file_name"] = f"{row['id']:012d}.png"
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / part / row["file_name"])
+    (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(truth))

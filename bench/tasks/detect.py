@@ -131,6 +131,14 @@ def _prepared(model: Any, pixels: np.ndarray, device: str) -> Any:
     return model.prepare(torch.from_numpy(pixels).to(device))
 
 
+def _array(values: Any) -> np.ndarray:
+    """What a tensor or an array holds."""
+    import torch
+
+    array: np.ndarray = torch.as_tensor(values).detach().cpu().numpy()
+    return array
+
+
 def _counts(x: Any) -> bool:
     """Whether prepared frames hold whole numbers from 0 on: event counts, and not grey levels."""
     return bool((x >= 0).all()) and bool((x == x.round()).all())
@@ -142,8 +150,8 @@ def _checked(results: Any, indices: np.ndarray, shape: tuple[int, ...], data: De
         raise BenchError(f"the model gave {len(results)} results for {len(indices)} images")
     found = []
     for index, result in zip(indices.tolist(), results, strict=True):
-        boxes = result.boxes_n4.detach().cpu().double().numpy()
-        scores, classes = result.scores_n.detach().cpu().double().numpy(), result.classes_n.detach().cpu().numpy()
+        boxes, scores = _array(result.boxes_n4).astype("float64"), _array(result.scores_n).astype("float64")
+        classes = _array(result.classes_n)
         if boxes.shape != (len(scores), 4) or classes.shape != scores.shape:
             raise BenchError(
                 f"the model's result for image {index} of {data.name} has boxes {boxes.shape}, scores {scores.shape} and"

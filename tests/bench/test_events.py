@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.datasets import event_digits, mnist5k
+from bench.datasets import event_camera, event_digits, mnist5k
 from bench.datasets.cifar import Cifar10, Cifar100
 from bench.datasets.event_digits import EventDigits, recorded, simulate
 from bench.datasets.events import Events, NMnist, decode_nmnist, encode_nmnist, framed, to_frames
@@ -189,7 +189,7 @@ def test_a_slow_edge_fires_as_often_as_its_contrast_has_thresholds(monkeypatch: 
     digits = np.zeros((1, 28, 28), np.uint8)
     digits[0, :, 14:] = 255
     (events,) = simulate(digits, np.array([0]))
-    steps = math.log(1 + 1 / event_digits.AMBIENT) / event_digits.THRESHOLD
+    steps = math.log(1 + 1 / event_camera.AMBIENT) / event_camera.THRESHOLD
     count = integrated(events)[3:25, 14:17]
     assert (count < 0).all(), "the dark half moves over the bright one"
     assert (abs(abs(count) - steps) <= 1.2).all()
@@ -209,7 +209,7 @@ def test_a_recording_depends_on_its_picture_and_number_alone(numbers: list[int])
 
 
 def test_thresholds_differ_between_pixels_as_stated() -> None:
-    values = np.stack([event_digits.pixel_thresholds(number) for number in range(20)]) / event_digits.UNIT
+    values = np.stack([event_digits.pixel_thresholds(number) for number in range(20)]) / event_camera.UNIT
     assert values.mean() == pytest.approx(0.2, abs=0.001)
     assert values.std() == pytest.approx(0.03, abs=0.001)
     assert np.array_equal(event_digits.pixel_thresholds(3), event_digits.pixel_thresholds(3))
