@@ -14,13 +14,15 @@ from models.spikeyolo.suppression import Detections, suppressed
 
 GREY = 114 / 255
 """What images are padded with."""
+POLARITIES = 2
+"""Channels of frames that count events; frames with another number are drawn, as the released Gen1 data are."""
 
 
 class Detector(nn.Module):
     """A network with the preparation of its input and the suppression of its output.
 
-    Images are scaled to [0, 1] and padded to the right and below, to sides that are multiples of 32, with grey; event frames
-    (B, T, 2, H, W) are clipped to 0 or 1 and padded with 0. `image_size` (H, W) is where boxes are cut; None cuts at x's.
+    Images are scaled to [0, 1] and padded to the right and below, to sides that are multiples of 32, with grey, event
+    frames with 0. `image_size` (H, W) is where boxes are cut; None cuts at x's sides.
     """
 
     def __init__(self, network: Rows, T: int, image_size: tuple[int, int] | None = None) -> None:
@@ -34,11 +36,12 @@ class Detector(nn.Module):
         return maps
 
     def prepare(self, pixels: Tensor) -> Tensor:
-        """float32 (B, C, H', W') of images, (B, T, C, H', W') of event frames."""
+        """float32 (B, C, H', W') of images, (B, T, C, H', W') of event frames. ValueError for frames T cannot group."""
         *_, H, W = pixels.shape
         down, right = -H % STRIDES[-1], -W % STRIDES[-1]
         if pixels.dim() == 5:
-            return F.pad(pixels.clamp(max=1).float(), (0, right, 0, down))
+            events = happened(pixels, self.T) if pixels.shape[2] == POLARITIES else drawn(pixels, self.T)
+            return F.pad(events, (0, right, 0, down))
         return F.pad(pixels.float() / 255, (0, right, 0, down), value=GREY)
 
     @torch.no_grad()
@@ -60,3 +63,24 @@ class Detector(nn.Module):
     def parameters_counted(self) -> Any:
         """Those of the network as it was built and trained: what the paper counts."""
         return self._built if self._built is not None else list(self.network.parameters())
+
+
+def happened(frames_BS2HW: Tensor, T: int) -> Tensor:
+    """0 or 1 (B, T, 2, H, W): whether there was an event of a polarity; S / T frames in a row are one step."""
+    grouped = frames_BS2HW.unflatten(1, (T, _frames_a_step(frames_BS2HW.shape[1], T))).amax(2)
+    return grouped.clamp(max=1).float()
+
+
+def drawn(frames_BSCHW: Tensor, T: int) -> Tensor:
+    """Grey values in [0, 1]; there must be a frame for each step."""
+    if _frames_a_step(frames_BSCHW.shape[1], T) != 1:
+        raise ValueError(
+            f"drawn event frames cannot be grouped: T must be their number {frames_BSCHW.shape[1]}, not {T}"
+        )
+    return frames_BSCHW.float() / 255
+
+
+def _frames_a_step(S: int, T: int) -> int:
+    if S % T:
+        raise ValueError(f"{S} event frames cannot be grouped into T = {T} steps: T must divide the frames")
+    return S // T

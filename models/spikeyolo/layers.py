@@ -7,12 +7,12 @@ by a norm, but for the head's last.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo.merge import dense, folded
+from models.spikeyolo.merge import dense, folded, scale_and_shift
 from models.spikeyolo.virtual import VirtualSteps
 from models.spiking.neurons import ILIF, LIF
 from models.spiking.surrogates import RECT
@@ -57,9 +57,7 @@ class BNAndPad(nn.Module):
     @torch.no_grad()
     def of_zero(self) -> Tensor:
         """(C,) by the running statistics, in training those that this batch has moved; without gradient."""
-        bn = self.bn
-        assert bn.running_mean is not None and bn.running_var is not None
-        return bn.bias - bn.running_mean * bn.weight / (bn.running_var + bn.eps).sqrt()
+        return scale_and_shift(self.bn)[1]
 
 
 class RepConv(nn.Module):
@@ -77,8 +75,8 @@ class RepConv(nn.Module):
         return y
 
     def merged(self) -> nn.Conv2d:
-        first, pad, (depthwise, pointwise, bn) = self.body
-        return folded(dense(first.weight, pad.bn, depthwise.weight, pointwise.weight), bn)
+        first, framed, (depthwise, pointwise, bn) = _parts(self.body)
+        return folded(dense(first.weight, framed.bn, depthwise.weight, pointwise.weight), bn)
 
 
 class SepRepConv(nn.Module):
@@ -94,8 +92,13 @@ class SepRepConv(nn.Module):
         return y
 
     def merged(self) -> nn.Conv2d:
-        pad, (pointwise, depthwise) = self.body
-        return dense(None, pad.bn, depthwise.weight, pointwise.weight, depthwise_last=True)
+        framed, (pointwise, depthwise) = _parts(self.body)
+        return dense(None, framed.bn, depthwise.weight, pointwise.weight, depthwise_last=True)
+
+
+def _parts(body: nn.Sequential) -> list[Any]:
+    """Its modules, nested ones as lists."""
+    return [_parts(part) if isinstance(part, nn.Sequential) else part for part in body]
 
 
 class Driven(nn.Module):
@@ -105,7 +108,9 @@ class Driven(nn.Module):
 
     def drive(self, i: int, x_TBCHW: Tensor) -> Tensor:
         """The norm of what the synapses make of the neuron's spikes."""
-        neuron, synapses, bn = (getattr(self, name) if name else None for name in self.DRIVES[i])
+        names = self.DRIVES[i]
+        neuron, bn = (getattr(self, name) if name else None for name in (names[0], names[2]))
+        synapses = getattr(self, names[1])
         if isinstance(neuron, VirtualSteps):
             return neuron.through(synapses, x_TBCHW)
         spikes_TBCHW = neuron(x_TBCHW) if neuron else x_TBCHW

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """g, b (C,) with bn(x) = g x + b in evaluation mode."""
-    assert bn.running_mean is not None and bn.running_var is not None
-    g_C = bn.weight / (bn.running_var + bn.eps).sqrt()
-    return g_C, bn.bias - bn.running_mean * g_C
+    mean_C, var_C = bn.running_mean, bn.running_var
+    assert mean_C is not None
+    assert var_C is not None
+    g_C = bn.weight / (var_C + bn.eps).sqrt()
+    return g_C, bn.bias - mean_C * g_C
 
 
 @torch.no_grad()

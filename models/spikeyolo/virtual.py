@@ -5,12 +5,14 @@ Synapses are linear, so the sum of what the D binary steps cause equals what the
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models.spiking import reference
-from models.spiking.neurons import ILIF, Neuron
+from models.spiking.neurons import ILIF
 from models.spiking.operators import integrate_and_fire
 from models.vision.layers import each_step
 
@@ -31,8 +33,10 @@ class VirtualSteps(nn.Module):
 
     def __init__(self, neuron: ILIF) -> None:
         super().__init__()
-        self.D = int(neuron.options["levels"])  # type: ignore[call-overload]
-        self._neuron, self._k = reference.parse(str(_definition(neuron))), float(neuron.k)
+        options: dict[str, Any] = {**neuron.options}
+        surrogate, _ = options.pop("surrogate"), options.pop("backend")
+        self._neuron = reference.Neuron(**options, surrogate=surrogate.name, alpha=surrogate.alpha)
+        self._k, self.D = float(neuron.k), self._neuron.levels
 
     def forward(self, x_Tx: Tensor) -> Tensor:
         """Spikes 0 and 1, (T D, ...)."""
@@ -47,14 +51,12 @@ class VirtualSteps(nn.Module):
             v = self._neuron.reset(h, steps[-1])
         return torch.stack(steps)
 
-    def through(self, conv: nn.Conv2d, x_TBCHW: Tensor) -> Tensor:
+    def through(self, conv: nn.Module, x_TBCHW: Tensor) -> Tensor:
         """The convolution of each binary step, summed over the D slots of a time step, with its bias once."""
         if not isinstance(conv, nn.Conv2d):
             raise ValueError("virtual steps need merged convolutions: merge the network first")
         b = self(x_TBCHW)
-        y = each_step(
-            b, lambda x: F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-        )  # type: ignore[arg-type]
+        y = each_step(b, partial(conv._conv_forward, weight=conv.weight, bias=None))
         y_TBCHW = y.unflatten(0, (len(x_TBCHW), self.D)).sum(1)
         return y_TBCHW if conv.bias is None else y_TBCHW + conv.bias[:, None, None]
 
@@ -62,19 +64,14 @@ class VirtualSteps(nn.Module):
         return f"k={self._k:.4g}, D={self.D}"
 
 
-def _definition(neuron: Neuron) -> reference.Neuron:
-    names = ("threshold", "v_reset", "decay_input", "strict", "levels", "detach_reset")
-    surrogate = neuron.options["surrogate"]
-    return reference.Neuron(
-        *(neuron.options[name] for name in names),  # type: ignore[arg-type]
-        surrogate.name,  # type: ignore[attr-defined]
-        surrogate.alpha,  # type: ignore[attr-defined]
-    )
-
-
-def to_virtual_steps(network: nn.Module) -> None:
-    """Replace every I-LIF neuron of a merged network, in place."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, ILIF):
-                setattr(module, name, VirtualSteps(child))
+def to_virtual_steps(network: nn.Module) -> int:
+    """Replace every I-LIF neuron of a merged network, in place; returns how many there were."""
+    found = [
+        (module, name, child)
+        for module in network.modules()
+        for name, child in module.named_children()
+        if isinstance(child, ILIF)
+    ]
+    for module, name, child in found:
+        setattr(module, name, VirtualSteps(child))
+    return len(found)
