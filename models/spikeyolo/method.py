@@ -1,7 +1,7 @@
 """SpikeYOLO, its plain rival and its binary form as methods: sizes, fit, load (arXiv 2407.20708). Imports torch only when used.
 
 `T` time steps: an image is shown at each of them, event frames are grouped into them. `D` levels of an integer spike. With
-`spiking: false` the network is its ANN twin: ReLU for every neuron and T = 1. What is fitted is merged for inference.
+`spiking: false` the network is its ANN twin: ReLU for every neuron, an image once, event frames one by one. What is fitted is merged for inference.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 COCO = {"in_channels": 3, "num_classes": 80}
 """What a network is built for where neither the data nor the parameters say."""
+EVENT_DIMS = 4
+"""Dimensions of a sample of event frames, (T, C, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,11 @@ class Detection(Recipe):
         if self.neuron == "lif" and self.D != 1:
             raise ValueError(f"`D` must be 1 where `neuron` is lif, which is binary, not {self.D}")
 
-    @property
-    def steps(self) -> int:
-        """T of the network that is built: 1 for an ANN."""
-        return self.T if self.spiking else 1
+    def steps(self, data: Any = None) -> int:
+        """T of the network that is built: for an ANN 1, or all of the data's event frames."""
+        if self.spiking:
+            return self.T
+        return 1 if data is None or len(data.image_shape) < EVENT_DIMS else int(data.image_shape[0])
 
     def architecture(self) -> Size:
         """The published size, or one of the own width and depth."""
@@ -74,9 +77,9 @@ class Detection(Recipe):
         from models.spikeyolo.layers import neuron_of
 
         neuron = neuron_of(self.neuron, self.D) if self.spiking else nn.ReLU
-        places = self._places(data)
-        network = self.network(size=self.architecture(), T=self.steps, neuron=neuron, **places)
-        return Detector(network, self.steps, None if data is None else tuple(data.image_shape[-2:]))
+        places, T = self._places(data), self.steps(data)
+        network = self.network(size=self.architecture(), T=T, neuron=neuron, **places)
+        return Detector(network, T, None if data is None else tuple(data.image_shape[-2:]))
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> tuple[Detector, dict[str, Any]]:
         """Trained on `data.train`, or read from `weights`; merged.
