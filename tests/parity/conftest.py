@@ -17,6 +17,7 @@ import pytest
 
 PAPERS = ("aim", "rsc_snn", "snn_core")
 PAPERS = ("aim", "snn_core", "spikeyolo")
+PAPERS = ("aim", "snn_core", "spikellm")
 Adapter = Callable[["Golden"], None]
 
 
