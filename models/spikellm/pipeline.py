@@ -6,7 +6,8 @@ peak grows with a layer, not with the depth. With `device` only the present laye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from models.spikellm.gptq import Hessian, gptq
 from models.spikellm.layers import (
     LINEARS,
     MATMULS,
+    KeyRange,
     Neurons,
     Observer,
     SpikingLinear,
@@ -38,7 +40,11 @@ from models.spikellm.quantizer import (
 )
 from models.spikellm.recipe import Recipe
 
-Scales = Callable[[int, str], Tensor | None]
+
+def neurons_of(recipe: Recipe) -> Neurons:
+    """The neurons that a recipe asks for."""
+    key_range: KeyRange = "token" if recipe.protocol == "corrected" else "sequence"
+    return Neurons(bits=recipe.abits, addbit=recipe.addbit, key_range=key_range)
 
 
 @dataclass
@@ -91,8 +97,7 @@ class _Layer:
         self, layer: Any, recipe: Recipe, positions: tuple[Tensor, Tensor], generator: torch.Generator
     ) -> None:
         self.layer, self.recipe, self.positions, self.generator = layer, recipe, positions, generator
-        key_range = "token" if recipe.protocol == "corrected" else "sequence"
-        make_spiking(layer, Neurons(bits=recipe.abits, addbit=max(recipe.addbit, 0), key_range=key_range))
+        make_spiking(layer, neurons_of(recipe))
         self.log = LayerLog()
 
     def run(self, x_full: Tensor, x_quant: Tensor) -> LayerLog:
@@ -238,3 +243,21 @@ def channel_saliency(module: nn.Module, first: Tensor, second: Tensor) -> Tensor
     if module.kind == "qk":
         return saliency.key_saliency(first, second).mean((0, -1), keepdim=True)
     return saliency.value_saliency(first, second).mean((0, -2), keepdim=True)
+
+
+def calibration_windows(tokenizer: Any, text: str, samples: int, window: int, seed: int) -> Tensor:
+    """Random windows (samples, window) of a text that is tokenised once, as the released code draws them.
+
+    Raises ValueError for a text shorter than one window.
+    """
+    if tokenizer is None:
+        raise ValueError("the model has no tokenizer: give the one that it was trained with")
+    tokens = tokenizer(text)["input_ids"]
+    if len(tokens) <= window:
+        raise ValueError(
+            f"the calibration text has {len(tokens)} tokens, fewer than one window of {window}: give a longer text or a "
+            "smaller `window`"
+        )
+    draw = random.Random(seed)
+    starts = [draw.randint(0, len(tokens) - window - 1) for _ in range(samples)]
+    return torch.tensor([tokens[start : start + window] for start in starts])

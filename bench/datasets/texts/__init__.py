@@ -1,0 +1,1 @@
+"""Texts that language models are calibrated on and measured with."""
