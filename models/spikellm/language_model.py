@@ -96,19 +96,13 @@ class LanguageModel(nn.Module):
             set_execution(self.lm, "merged")
 
     def arithmetic_effort(self) -> float:
-        """ACE of the decoder's linear layers as a share of W16A16: MACs x bits of weights x bits of activations.
+        """ACE of the quantised layers' linear products as a share of W16A16: MACs x bits of weights x bits of activations.
 
-        A channel with T activation steps costs T times, a weight with T merged steps too.
+        A channel with T activation steps costs T times, a weight with T merged steps too; 1 where nothing is quantised.
         """
-        done, full = 0.0, 0.0
-        quantised = {id(layer) for layer in self.quantised_layers}
-        for layer in self.lm.model.layers:
-            for name in LINEARS:
-                linear = layer.get_submodule(name)
-                macs = linear.in_features * linear.out_features
-                full += macs * FULL_BITS**2
-                done += self._effort(linear) if id(layer) in quantised else macs * FULL_BITS**2
-        return done / full
+        linears = [layer.get_submodule(name) for layer in self.quantised_layers for name in LINEARS]
+        full = sum(linear.in_features * linear.out_features * FULL_BITS**2 for linear in linears)
+        return sum(map(self._effort, linears)) / full if full else 1.0
 
     def _effort(self, linear: Any) -> float:
         assert self.recipe is not None

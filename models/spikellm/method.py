@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 Fit = tuple["LanguageModel", dict[str, Any]]
 
+SIZES: dict[str, dict[str, int]] = {
+    "7b": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008},
+    "13b": {"hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "intermediate_size": 13824},
+    "65b": {"hidden_size": 8192, "num_hidden_layers": 80, "num_attention_heads": 64, "intermediate_size": 22016},
+    "2-70b": {
+        "hidden_size": 8192,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "intermediate_size": 28672,
+    },
+}
+"""LLaMA's sizes; LLaMA-2 has those of LLaMA-1 at 7B and 13B."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TinyLlama:
@@ -65,25 +79,40 @@ class TinyLlama:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedLM:
-    """A causal LM with its tokenizer from the folder `weights` below $BENCH_DATA, in transformers' own files."""
+    """A causal LM with its tokenizer from the folder `weights` below $BENCH_DATA, in transformers' own files.
+
+    `size` lets a LLaMA be built without its weights, to be counted.
+    """
 
     weights: str
+    size: Literal["7b", "13b", "65b", "2-70b"] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
 
     NEEDS: ClassVar[tuple[str, ...]] = ()
 
     def build(self, data: Any) -> LanguageModel:
-        """The published model itself. Raises MissingWeights."""
+        """A LLaMA of this size with random weights and no tokenizer. Raises ValueError without a size."""
+        from models.spikellm.language_model import LanguageModel
+        from models.spikellm.published import require
+
+        if self.size is None:
+            raise ValueError(f"`size` must be given to build {self.weights} without its weights")
+        transformers = require("transformers")
+        config = transformers.LlamaConfig(vocab_size=32000, tie_word_embeddings=False, **SIZES[self.size])
+        return LanguageModel(transformers.LlamaForCausalLM(config), None)
+
+    def read(self) -> LanguageModel:
+        """The published model. Raises MissingWeights."""
         from models.spikellm.language_model import LanguageModel
         from models.spikellm.published import read_folder
 
         return LanguageModel(*read_folder(self.weights, self.dtype), published=True).eval()
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> Fit:
-        return self.build(data).to(device), {"weights": self.weights}
+        return self.read(), {"weights": self.weights}
 
     def load(self, state: Mapping[str, Any], data: Any, needs: Mapping[str, Any], *, device: str) -> LanguageModel:
-        return self.build(data).to(device)
+        return self.read().to(device)
 
     def weights_digest(self) -> str:
         """Raises MissingWeights."""
@@ -100,11 +129,15 @@ class SmolLM2(PublishedLM):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
 
     def build(self, data: Any) -> LanguageModel:
+        """The model itself: it is small. Raises MissingWeights."""
+        return self.read()
+
+    def read(self) -> LanguageModel:
         """Raises MissingWeights."""
         from models.spikellm.published import smollm2_folder
 
         smollm2_folder()
-        return super().build(data)
+        return super().read()
 
     def weights_digest(self) -> str:
         """Raises MissingWeights."""
