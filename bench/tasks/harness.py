@@ -164,4 +164,3 @@ def write_generated(folder: Path, data: TextData, count: int) -> None:
         "metadata": {"version": float(typos.VERSION)},
     }
     (folder / f"{typos.NAME}.yaml").write_text(json.dumps(task), encoding="utf-8")
-

@@ -232,8 +232,11 @@ class PBLLM(GPTQ):
 
 @dataclass(frozen=True, kw_only=True)
 class SpikeLLMTernary(GPTQ):
-    """Ternary spikes as weights by GPTQ: salient columns add `weight_steps` of them. The paper's definition is not published."""
+    """Ternary spikes as weights by GPTQ: salient columns add `weight_steps` of them, 1.4 a weight on the average.
+
+    The paper's own definition is not published.
+    """
 
     weights: Weights = "ternary"
-    weight_salient: float = 0.2
+    weight_salient: float = 0.1333
     weight_steps: int = 4

@@ -33,6 +33,7 @@ from models.spikellm.quantizer import (
     IDENTITY_BITS,
     Quantizer,
     Range,
+    Signs,
     WeightGrid,
     binary_range,
     symmetric_range,
@@ -220,6 +221,7 @@ class _Layer:
         recipe, wide = self.recipe, mask.expand_as(weight)
         T = recipe.weight_steps
         high: Range
+        low: Range | Signs
         if recipe.salient_bits is not None:
             high = uniform_range(weight, ~wide, recipe.salient_bits)
         elif recipe.weights == "uniform":

@@ -37,6 +37,23 @@ class Range(NamedTuple):
         """(q - z) scale."""
         return (q if self.zero is None else q - self.zero) * self.scale
 
+    def nearest(self, x: Tensor) -> Tensor:
+        """values(integers(x)) where no gradient is wanted."""
+        q = (x / self.scale).round_()
+        if self.zero is None:
+            return q.clamp_(self.low, self.high).mul_(self.scale)
+        return q.add_(self.zero).clamp_(self.low, self.high).sub_(self.zero).mul_(self.scale)
+
+
+class Signs(NamedTuple):
+    """Two values a row, -scale and scale."""
+
+    scale: Tensor
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """A zero becomes positive."""
+        return torch.where(x < 0, -self.scale, self.scale)
+
 
 def round_ste(x: Tensor) -> Tensor:
     """Half to even; the gradient is the identity's."""
@@ -115,10 +132,10 @@ def symmetric_range(w_RC: Tensor, mask_RC: Tensor, steps: int) -> Range:
     return Range(best, None, -steps, steps)
 
 
-def binary_range(w_RC: Tensor, mask_RC: Tensor) -> Range:
-    """-a and a with a the mean of |w| over `mask_RC` in each row, as levels 0 and 1 about the zero point 1/2."""
-    a = (w_RC.abs() * mask_RC).sum(1, keepdim=True) / mask_RC.expand_as(w_RC).sum(1, keepdim=True).clamp_min(1)
-    return Range(2 * a.clamp_min(SCALES[0]), torch.full_like(a, 0.5), 0, 1)
+def binary_range(w_RC: Tensor, mask_RC: Tensor) -> Signs:
+    """-a and a, with a the mean of |w| over `mask_RC` in each row: the nearest in least squares."""
+    kept = mask_RC.expand_as(w_RC)
+    return Signs((w_RC.abs() * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1))
 
 
 def uniform_range(
@@ -135,16 +152,20 @@ class WeightGrid:
     """What a weight (R, C) may become: ordinary elements on one range, salient ones (`ordinary` False) on another."""
 
     ordinary: Tensor
-    low: Range
-    high: Range
+    low: Range | Signs
+    high: Range | Signs
 
     def nearest(self, w_RC: Tensor) -> Tensor:
-        """Every element's nearest value."""
-        low, high = (span.values(span.integers(w_RC)) for span in (self.low, self.high))
+        """Every element's nearest value; differentiable where both ranges are `Range`."""
+        low, high = (
+            span.nearest(w_RC) if isinstance(span, Signs) else span.values(span.integers(w_RC))
+            for span in (self.low, self.high)
+        )
         return torch.where(self.ordinary, low, high)
 
     def column(self, w_R: Tensor, column: int) -> Tensor:
-        """The same for one column (R)."""
-        ordinary = self.ordinary[:, column] if self.ordinary.shape[0] > 1 else self.ordinary[0, column]
-        low, high = (span.values(span.integers(w_R[:, None]))[:, 0] for span in (self.low, self.high))
-        return torch.where(ordinary, low, high)
+        """The same for one column (R), without gradient."""
+        if len(self.ordinary) == 1:
+            return (self.low if self.ordinary[0, column] else self.high).nearest(w_R[:, None])[:, 0]
+        low, high = (span.nearest(w_R[:, None])[:, 0] for span in (self.low, self.high))
+        return torch.where(self.ordinary[:, column], low, high)
