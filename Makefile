@@ -35,7 +35,7 @@ $(VENV)/.dev: $(VENV)/.run
 	touch $@
 
 # Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
-reproduce: $(VENV)/.run
+reproduce: setup
 	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
 
 # Under three minutes: an asv result of the present commit (asv_bench/results), then the gate over every kernel.

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim", "rsc_snn", "snn_core")
-PAPERS = ("aim", "snn_core", "spikeyolo")
-PAPERS = ("aim", "snn_core", "spikellm")
+PAPERS = ("aim", "rsc_snn", "snn_core", "spikellm", "spikeyolo")
 Adapter = Callable[["Golden"], None]
 
 
