@@ -1,4 +1,4 @@
-"""What SpikeYOLO is made of (arXiv 2407.20708, section 3): neuron, convolution, batch norm, and the meta blocks.
+"""What SpikeYOLO is made of (arXiv 2407.20708): neuron, convolution, batch norm, and the meta blocks.
 
 Names of parameters are those of the released code. Every convolution is driven by a neuron, but for the stem's, and followed
 by a norm, but for the head's last.
@@ -61,7 +61,7 @@ class BNAndPad(nn.Module):
 
 
 class RepConv(nn.Module):
-    """1x1, norm, depthwise 3x3, 1x1, norm: in inference one 3x3 convolution (section 3.2)."""
+    """1x1, norm, depthwise 3x3, 1x1, norm: in inference one 3x3 convolution."""
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class DownSampling(Driven):
 
 
 class SepConv(Driven):
-    """The token mixer: 1x1 to twice the channels, depthwise k x k, SepRepConv back (eq. 11)."""
+    """The token mixer: 1x1 to twice the channels, depthwise k x k, SepRepConv back."""
 
     DRIVES = (("lif1", "pwconv1", "bn1"), ("lif2", "dwconv2", "bn2"), ("lif3", "pwconv3", "bn3"))
 

@@ -17,7 +17,10 @@ BOX, CLS, DFL = 7.5, 0.5, 1.5
 
 
 def detection_loss(head: Detect, maps: Sequence[Tensor], targets: Targets) -> tuple[Tensor, Tensor]:
-    """(what is minimised: the sum of the terms times the images of the batch; the terms box, cls, dfl with their gains, (3,))."""
+    """(what is minimised, the sum of the terms times the images of the batch; the terms box, cls, dfl with their gains, (3,)).
+
+    A batch without objects has no box and no dfl.
+    """
     found = head.predicted(maps)
     assigned = assign(
         found.logits_BAK.detach().sigmoid(),
@@ -45,7 +48,7 @@ def box_terms(found: Predicted, assigned: Assigned) -> tuple[Tensor, Tensor]:
 
 
 def distance_loss(logits_n4R: Tensor, sides_n4: Tensor) -> Tensor:
-    """DFL (eq. 6): cross entropy with the two bins beside the distance, by nearness; mean over the four sides, (n,)."""
+    """DFL: cross entropy with the two bins beside the distance, by nearness; mean over the four sides, (n,)."""
     below_n4 = sides_n4.long()
     share_n4 = sides_n4 - below_n4
     log_n4R = logits_n4R.log_softmax(-1)

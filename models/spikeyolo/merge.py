@@ -1,4 +1,4 @@
-"""Folding norms and re-parameterised convolutions into one convolution, for inference (arXiv 2407.20708, section 3.2).
+"""Folding norms and re-parameterised convolutions into one convolution, for inference (arXiv 2407.20708).
 
 A convolution merged here has the same output in evaluation mode, zero padding included: what was padded there is the image
 of zero.

@@ -1,7 +1,8 @@
-"""SpikeYOLO, its plain rival and its binary form as methods: sizes, fit, load (arXiv 2407.20708). Imports torch only when used.
+"""SpikeYOLO, its plain rival and its binary form as methods (arXiv 2407.20708). Imports torch only when used.
 
 `T` time steps: an image is shown at each of them, event frames are grouped into them. `D` levels of an integer spike. With
-`spiking: false` the network is its ANN twin: ReLU for every neuron, an image once, event frames one by one. What is fitted is merged for inference.
+`spiking: false` the network is its ANN twin: ReLU for every neuron, an image once, event frames one by one. What is fitted
+is merged for inference.
 """
 
 from __future__ import annotations

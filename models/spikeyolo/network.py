@@ -1,4 +1,4 @@
-"""SpikeYOLO: four stages, a neck down and up again, a head of three levels (arXiv 2407.20708, figure 3).
+"""SpikeYOLO: four stages, a neck down and up again, a head of three levels (arXiv 2407.20708).
 
 The rows of `model` and so the keys of a state dict are those of the released configuration.
 """

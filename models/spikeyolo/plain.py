@@ -1,7 +1,7 @@
-"""A plain spiking YOLO: YOLOv8 with a neuron for every activation, the conversion that the paper starts from (section 1).
+"""A plain spiking YOLO: YOLOv8 with a neuron for every activation, the straightforward conversion.
 
-Modules hand spikes on to each other, so shortcuts and concatenations carry spikes, not membrane values; the deep C2f blocks
-are where spikes degrade. Row for row Ultralytics' YOLOv8.
+Modules hand spikes on to each other, so shortcuts and concatenations carry spikes, not membrane values, and
+every block of a deep C2f sees what little its predecessor fired. Row for row Ultralytics' YOLOv8.
 """
 
 from __future__ import annotations

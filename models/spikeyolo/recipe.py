@@ -21,8 +21,8 @@ class Recipe:
     Under `sgd` (Nesterov) biases begin at a rate of 0.1 and the momentum rises, as in the released code; biases and norms are
     never decayed. `flip` mirrors every other image and its boxes. `prior_side` is the side of the images that the head's
     initial class scores are made for; null takes the data's, the released code 640. The statistics of batch norms are
-    measured anew over `norm_batches` training batches at the end; 0 keeps the running ones. With `ema` the running average of the weights
-    is what is kept.
+    measured anew over `norm_batches` training batches at the end; 0 keeps the running ones. With `ema` the running average
+    of the weights is what is kept.
     """
 
     epochs: int = 12

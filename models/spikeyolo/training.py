@@ -27,8 +27,8 @@ def fit_detector(
 ) -> dict[str, Any]:
     """Fit `model` in place to a split with boxes, leave it in eval mode, and return the log.
 
-    Order and augmentation come from a generator of their own, seeded with `seed`. The log holds points of the loss curve and the
-    mean terms of each epoch. Raises FloatingPointError when the loss is not finite, ValueError for boxes that are none.
+    Order and augmentation come from a generator of their own, seeded with `seed`. The log holds points of the loss curve
+    and the mean terms of each epoch. Raises FloatingPointError when the loss is not finite, ValueError for boxes that are none.
     """
     batches = Batches(split, recipe, seed=seed)
     side = recipe.prior_side or math.sqrt(math.prod(batches.image_size))

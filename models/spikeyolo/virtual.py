@@ -1,4 +1,4 @@
-"""Inference with virtual binary time steps: an integer spike s of 0 ... D is s spikes in D steps (arXiv 2407.20708, eq. 8, 9).
+"""Inference with virtual binary time steps: an integer spike s of 0 ... D is s spikes in D steps (arXiv 2407.20708).
 
 Synapses are linear, so the sum of what the D binary steps cause equals what the integer causes; a bias acts once a time step.
 """
