@@ -20,10 +20,13 @@ Adapter = Callable[["Golden"], None]
 
 
 class Golden:
-    """One fixture: `config` and its arrays by prefix (`sd/`, `in/`, `out/`, `grad/`)."""
+    """One fixture: `config` and its arrays by prefix (`sd/`, `in/`, `out/`, `grad/`); of a JSON file `config` is all."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.suffix == ".json":
+            self.arrays, self.config = {}, json.loads(path.read_text())
+            return
         with np.load(path, allow_pickle=False) as archive:
             self.arrays = {name: archive[name] for name in archive.files if name != "config"}
             self.config: dict[str, Any] = json.loads(str(archive["config"])) if "config" in archive else {}
@@ -58,10 +61,13 @@ def adapters(paper: str) -> dict[str, Adapter]:
 
 def fixtures_below(folder: Path) -> list[tuple[str, Path]]:
     """(paper, file) for every fixture in `folder` or its sub-folders."""
-    found = [(folder.name, path) for path in sorted(folder.glob("*.npz"))]
-    for sub in sorted(path for path in folder.glob("*") if path.is_dir()):
-        found += [(sub.name, path) for path in sorted(sub.glob("*.npz"))]
-    return found
+    folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    return [
+        (place.name, path)
+        for place in folders
+        for suffix in ("npz", "json")
+        for path in sorted(place.glob(f"*.{suffix}"))
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
