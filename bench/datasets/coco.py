@@ -174,8 +174,9 @@ class CocoSplit:
 
         import numpy as np
 
+        names = self.annotations.names  # read before the threads would all read them
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
-            found = list(pool.map(self._image, [int(index) for index in indices]))
+            found = list(pool.map(lambda index: self._image(index, names[index]), [int(index) for index in indices]))
         return np.stack(found) if found else np.empty((0, 3, self.size, self.size), np.uint8)
 
     def boxes(self, indices: np.ndarray) -> list[np.ndarray]:
@@ -197,12 +198,12 @@ class CocoSplit:
         width, height = self.annotations.sizes[index].tolist()
         return Letterbox(width, height, self.size, (self.size, self.size))
 
-    def _image(self, index: int) -> np.ndarray:
+    def _image(self, index: int, name: str) -> np.ndarray:
         import numpy as np
 
         from bench.datasets.image_folder import read_rgb
 
-        path, box = self.folder / self.annotations.names[index], self._letterbox(index)
+        path, box = self.folder / name, self._letterbox(index)
         image = read_rgb(path)
         if image.size != (box.width, box.height):
             raise BenchError(

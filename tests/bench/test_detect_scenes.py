@@ -18,6 +18,9 @@ from bench.datasets.gen1 import View, split_of
 from bench.datasets.prophesee import open_recording
 from bench.datasets.scenes import Scenes
 from bench.errors import BenchError
+from bench.metrics.mean_average_precision import MeanAveragePrecision
+from bench.tasks.detect import Detect
+from tests.bench.blob_detector import oracle
 
 
 @lru_cache
@@ -101,6 +104,17 @@ def test_the_digests_follow_their_versions(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(scenes, "VERSION", "other")
     monkeypatch.setattr(event_scenes, "VERSION", "other")
     assert not set(before) & {Scenes().digest(), EventScenes().digest()}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [composed, filmed, lambda: filmed(protocol="perot"), lambda: filmed(protocol="perot", frames="counts")],
+    ids=["scenes", "official", "perot", "counts"],
+)
+def test_an_oracle_of_the_boxes_scores_one_in_the_original_pixels(make: Any) -> None:
+    data = make()
+    evidence = Detect(account_samples=0, pictures=0).evidence(oracle(data), data, seed=0, device="cpu")
+    assert MeanAveragePrecision().measure(evidence).value == 1
 
 
 # The event camera
