@@ -137,6 +137,8 @@ class SpikingAttention(nn.Module):
     Takes what `LlamaAttention.forward` takes. Without a mask it is causal.
     """
 
+    o_proj: SpikingLinear
+
     def __init__(self, attention: Any, neurons: Neurons) -> None:
         super().__init__()
         config = attention.config

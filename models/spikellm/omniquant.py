@@ -17,7 +17,7 @@ Rounding = Callable[[str, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 def quantised(
-    weights: Mapping[str, Tensor], scales: Mapping[str, Tensor], clips: Mapping[str, Tensor], rounding: Rounding
+    weights: Mapping[str, Tensor], scales: nn.ParameterDict, clips: nn.ParameterDict, rounding: Rounding
 ) -> Weights:
     """The layer's tensors after transformation and quantisation."""
     out = transformed(weights, scales)

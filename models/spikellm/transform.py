@@ -66,7 +66,7 @@ def _key(linear: str, side: str) -> str:
     return f"{linear}.weight_quantizer.{side}_factor".replace(".", "/")
 
 
-def clipping_of(clips: Mapping[str, Tensor], linear: str) -> tuple[Tensor, Tensor] | tuple[None, None]:
+def clipping_of(clips: nn.ParameterDict, linear: str) -> tuple[Tensor, Tensor] | tuple[None, None]:
     """(upper, lower) of a linear layer, or two None without learned clipping."""
     if not len(clips):
         return None, None
@@ -74,14 +74,14 @@ def clipping_of(clips: Mapping[str, Tensor], linear: str) -> tuple[Tensor, Tenso
 
 
 @torch.no_grad()
-def keep_from_zero(scales: Mapping[str, Tensor]) -> None:
+def keep_from_zero(scales: nn.ParameterDict) -> None:
     """Values below 0.01 in size become 0.01 with their sign, in place, before every step."""
     for scale in scales.values():
         small = scale.abs() < SMALLEST
         scale[small] = scale[small].sign() * SMALLEST
 
 
-def transformed(weights: Mapping[str, Tensor], scales: Mapping[str, Tensor]) -> Weights:
+def transformed(weights: Mapping[str, Tensor], scales: nn.ParameterDict) -> Weights:
     """The layer's tensors after the transformation, by name; differentiable in the scales."""
     out = dict(weights)
     for pair, norm in NORMS.items():
@@ -107,6 +107,6 @@ def _scale_rows(weights: Weights, name: str, s: Tensor) -> None:
         weights[f"{name}.bias"] = weights[f"{name}.bias"] * s
 
 
-def omni_names(scales: Mapping[str, Tensor], clips: Mapping[str, Tensor]) -> Weights:
+def omni_names(scales: nn.ParameterDict, clips: nn.ParameterDict) -> Weights:
     """Both under the names of the released parameter file; shifts, which LLaMA has not, are zeros there."""
     return {**{k: v.detach() for k, v in scales.items()}, **{k.replace("/", "."): v.detach() for k, v in clips.items()}}

@@ -25,7 +25,8 @@ class Question:
 
 def questions(text: str, count: int) -> list[Question]:
     """`count` questions from places all over a text. Raises BenchError where the text is too short for them."""
-    words, made, number = _places(text), [], 0
+    made: list[Question] = []
+    words, number = _places(text), 0
     while len(made) < count:
         if number >= 20 * count + 100 or not words:
             raise BenchError(f"the held-out text yields {len(made)} questions of {NAME}, not the {count} asked for")
