@@ -17,7 +17,7 @@ from bench.record import Direction, Measurement, canonical
 from tests.bench.metric_evidence import DecodeEvidence, as_features, gaussian_features, plain_evidence
 
 BUILT_IN = [name for name, target in registry._TARGETS["metric"].items() if "bench.metrics." in str(target)]
-FIELDS = {"network": "hand-made", "length": 64, "of": "rival", "step": 1, "rule": "full", "module": "attn"}
+FIELDS = {"network": "hand-made", "length": 64, "of": "rival", "step": 1, "rule": "full", "module": "attn", "task": "average"}
 OVER_TIMINGS = [name for name in BUILT_IN if "bench.metrics.decode" in str(registry._TARGETS["metric"][name])]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]
 
