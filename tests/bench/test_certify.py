@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from bench.datasets.images import ArraySplit, ImageData
 from bench.errors import BenchError
 from bench.metrics import certificates
-from bench.metrics.certified import Abstained, AverageRadiusL1, AverageRadiusL2, CertifiedAccuracyL1, CertifiedAccuracyL2
+from bench.metrics.certified import (
+    Abstained,
+    AverageRadiusL1,
+    AverageRadiusL2,
+    CertifiedAccuracyL1,
+    CertifiedAccuracyL2,
+)
 from bench.tasks.certify import Certify
 
 
@@ -135,7 +141,8 @@ def test_no_certificate_at_a_bound_of_one_half_or_less(count: int) -> None:
 def test_a_certificate_depends_on_its_image_and_the_seed_alone() -> None:
     model = Linear(weights(), -0.3, 0.5, 2)
     many, few = (
-        Certify(n0=20, n=250, images=n).evidence(model, images(40), seed=1, device="cpu").estimation_NK for n in (40, 10)
+        Certify(n0=20, n=250, images=n).evidence(model, images(40), seed=1, device="cpu").estimation_NK
+        for n in (40, 10)
     )
     assert np.array_equal(many[::4], few)
     other = Certify(n0=20, n=250, images=40).evidence(model, images(40), seed=2, device="cpu").estimation_NK
@@ -143,7 +150,9 @@ def test_a_certificate_depends_on_its_image_and_the_seed_alone() -> None:
 
 
 def test_metrics_of_certificates() -> None:
-    evidence = Certify(n0=20, n=200, images=50).evidence(Linear(weights(), -0.3, 0.5, 2), images(50), seed=0, device="cpu")
+    evidence = Certify(n0=20, n=200, images=50).evidence(
+        Linear(weights(), -0.3, 0.5, 2), images(50), seed=0, device="cpu"
+    )
     shares = [CertifiedAccuracyL2(radius=r).measure(evidence) for r in (0, 0.1, 0.3)]
     assert shares[0].value >= shares[1].value >= shares[2].value  # type: ignore[operator]
     assert shares[0].value == 100 * evidence.correct.mean()

@@ -16,12 +16,20 @@ from bench.tasks.attack import Attack
 from bench.tasks.certify import Certify
 from models.rsc_snn.coding import Coding
 from models.rsc_snn.method import ERSCT, RSCSNN
-from models.rsc_snn.network import WideResNet, pre_synaptic
+from models.rsc_snn.network import VGG, WideResNet, pre_synaptic
 from models.rsc_snn.neuron import TriangleNeuron, attacked_neurons
 from models.rsc_snn.training import Perturbation
 from tests.bench.small_snn import image_data
 
-SMALL: dict[str, Any] = {"T": 2, "plan": (4, "A"), "hidden": (), "epochs": 2, "warmup": 0.0, "batch_size": 16, "lr": 1e-2}
+SMALL: dict[str, Any] = {
+    "T": 2,
+    "plan": (4, "A"),
+    "hidden": (),
+    "epochs": 2,
+    "warmup": 0.0,
+    "batch_size": 16,
+    "lr": 1e-2,
+}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -79,7 +87,9 @@ def test_the_suite_s_tasks_take_the_method() -> None:
     small = {"steps": 2, "eot": 2, "votes": 2, "queries": 5, "tries": 2, "source_epochs": 1, "images": 6}
     evidence = Attack(eps=0.1, **options, **small).evidence(model, data, seed=0, device="cpu")
     assert evidence.stochastic
-    assert {"expected", "rate", "width-0.5", "transfer", "square", "random", "worst"} - set(evidence.predictions) == {"worst"}
+    assert {"expected", "rate", "width-0.5", "transfer", "square", "random", "worst"} - set(evidence.predictions) == {
+        "worst"
+    }
 
 
 @given(T=st.integers(1, 5), seed=st.integers(0, 1000))
@@ -146,7 +156,9 @@ def test_sizes() -> None:
     assert sum(p.numel() for p in wide.parameters()) == 2_748_890
     assert [name for name, _ in vgg.network.named_children()] == ["body", "classifier"]
     assert vgg.network.classifier[1].weight.shape == (4096, 512 * 4 * 4)
-    logits, currents = pre_synaptic(RSCSNN(**SMALL, coding="direct").build(image_data()).network, torch.rand(2, 1, 16, 16))
+    logits, currents = pre_synaptic(
+        RSCSNN(**SMALL, coding="direct").build(image_data()).network, torch.rand(2, 1, 16, 16)
+    )
     assert logits.shape == (2, 2, 3)
     assert [current.shape for current in currents] == [(2, 4, 16, 16)]
 
@@ -164,7 +176,10 @@ def test_sizes() -> None:
         (lambda: Coding("direct", 0), "`T` must be at least 1, not 0"),
         (lambda: Coding("poisson", 2)(torch.tensor([[1.5]])), r"x must lie in \[0, 1\], not in \[1.5, 1.5\]"),
         (lambda: Coding("rsc", 2, 0.1)(torch.tensor([[float("nan")]])), r"x must lie in \[0, 1\]"),
-        (lambda: RSCSNN(**SMALL).build(image_data(shape=(1, 1, 1), classes=0)), "too small for the 1 poolings"),
+        (
+            lambda: VGG(image_size=1, plan=(2, "A"), hidden=()),
+            "image_size 1 is too small for the 1 poolings of the plan",
+        ),
     ],
 )
 def test_impossible_models(make: Any, sentence: str) -> None:
