@@ -17,7 +17,18 @@ from bench.record import Direction, Measurement, canonical
 from tests.bench.metric_evidence import DecodeEvidence, as_features, gaussian_features, plain_evidence
 
 BUILT_IN = [name for name, target in registry._TARGETS["metric"].items() if "bench.metrics." in str(target)]
-FIELDS = {"network": "hand-made", "length": 64, "of": "rival", "step": 1, "rule": "full", "module": "attn", "task": "average"}
+FIELDS = {
+    "network": "hand-made",
+    "length": 64,
+    "of": "rival",
+    "step": 1,
+    "rule": "full",
+    "module": "attn",
+    "task": "average",
+    "attack": "pgd",
+    "check": "iterations",
+    "radius": 0.5,
+}
 OVER_TIMINGS = [name for name in BUILT_IN if "bench.metrics.decode" in str(registry._TARGETS["metric"][name])]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]
 
