@@ -28,6 +28,7 @@ FIELDS = {
     "attack": "pgd",
     "check": "iterations",
     "radius": 0.5,
+    "size": "all",
 }
 OVER_TIMINGS = [name for name in BUILT_IN if "bench.metrics.decode" in str(registry._TARGETS["metric"][name])]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]
