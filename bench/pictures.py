@@ -78,7 +78,8 @@ def _draw(pen: ImageDraw, marks: Marks, zoom: int) -> None:
         x1, y1 = max(x0, x1 - 1), max(y0, y1 - 1)
         pen.rectangle((x0, y0, x1, y1), outline=marks.colour, width=max(1, zoom // 2))
         if caption:
-            place = (max(0, x0) + 2, y1 - 12 if y0 < 12 else y0 - 12)
+            longest = pen.im.size[0] - pen.textlength(caption) - 2
+            place = (max(2, min(x0 + 2, longest)), y1 - 12 if y0 < 12 else y0 - 12)
             left, top, right, bottom = pen.textbbox(place, caption)
             pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=marks.colour)
             pen.text(place, caption, fill=PAPER)
