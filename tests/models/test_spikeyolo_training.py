@@ -87,7 +87,7 @@ def test_chosen_cells_lie_inside_their_object_and_carry_its_class(n: int, seed: 
     chosen, which = assigned.chosen_BA[0], assigned.object_BA[0]
     inside = (points > assigned.boxes_BA4[0, :, :2]) & (points < assigned.boxes_BA4[0, :, 2:])
     assert bool(inside[chosen].all())
-    assert which[chosen].bincount(minlength=n).max() <= TOPK
+    assert int(chosen.sum()) <= n * TOPK  # one object may get more: it takes cells that others chose and overlap less
     label = assigned.scores_BAK[0]
     assert not bool(label[~chosen].any())
     classes = targets.classes_BM[0][which[chosen]]
