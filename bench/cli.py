@@ -98,7 +98,11 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 
-    report = verbs.add_parser("report", parents=[common, stored, of_suite], help="tables, verdicts and plots as files")
+    report = verbs.add_parser(
+        "report", parents=[common, stored], help="a site of suites, and LaTeX, CSV and JSON files"
+    )
+    report.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
+    report.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
     report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
 
     verbs.add_parser("gate", parents=[common, stored, of_suite], help="the verdicts, and an exit status for CI")

@@ -235,25 +235,18 @@ def gate(arguments: Namespace) -> int:
 
 
 def report(arguments: Namespace) -> int:
-    """Tables, verdicts and plots of a suite as a folder of files; runs nothing."""
-    from bench.gate import judge
-    from bench.plot import build_plots
-    from bench.report import draw, page
-    from bench.results import collect
+    """A site of the suites, with their tables for papers and spreadsheets; runs nothing."""
+    from bench.declare import load_suite
+    from bench.report.chapter import gather
+    from bench.report.site.write import write_site
     from bench.store import Store
-    from bench.table import build_tables
 
-    suite = _load(arguments)
-    results = collect(suite, Store(arguments.store, create=False))
-    folder = Path(arguments.out) / suite.name
-    folder.mkdir(parents=True, exist_ok=True)
-    plots = build_plots(suite, results)
-    for plot in plots:
-        if not plot.empty:
-            draw.draw(plot, folder)
-    text = page.render(suite, build_tables(suite, results), judge(suite, results), plots)
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    print(folder / "report.md")
+    paths = [_find(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
+    if not paths:
+        raise BenchError("no suite files in suites/")
+    store = Store(arguments.store, create=False)
+    chapters = [gather(load_suite(path, arguments.profile), store) for path in dict.fromkeys(paths)]
+    print(write_site(chapters, store, Path(arguments.out)))
     return OK
 
 

@@ -1,31 +1,40 @@
-"""Plots as SVG, PDF and PNG files by matplotlib, and as text: what each shows, for who cannot see it."""
+"""Plots as SVG, PDF and PNG by matplotlib, and as text: what each shows, for who cannot see it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.plot import Axis, Plot, Point
 from bench.report.escape import clean
+from bench.report.files import safe_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 FORMATS = ("svg", "pdf", "png")
 SIZE = (7.0, 4.6)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933")
 """Told apart with any colour vision (Okabe and Ito); markers repeat the distinction."""
 MARKERS = "osD^vP*X"
+_PLACES = [
+    (dx, dy, side) for dy in (0, 7, -7, 14, -14, 22, -22, 30, -30, 40, -40) for dx, side in ((6, "left"), (-6, "right"))
+]
+_PLACES += [(0, dy, "center") for dy in (9, -9, 16, -16, 24, -24, 34, -34)]
+_PLACES += [(dx, dy, side) for dy in (12, -12, 24, -24, 40, -40) for dx, side in ((24, "left"), (-24, "right"))]
+"""Where a point's label may stand: offsets in typographic points, and which side of the text is held there."""
 MOST_TICKS = 12
 """So few places on a logarithmic axis are all named."""
 
 
-def draw(plot: Plot, folder: Path) -> list[Path]:
-    """Write the plot in every format and return the files; equal records give equal bytes.
+def draw(plot: Plot) -> list[tuple[str, bytes]]:
+    """The plot in every format, as names of files and their bytes; equal records give equal bytes.
 
     Raises BenchError without matplotlib, and for a plot of which no row was measured.
     """
@@ -43,9 +52,9 @@ def draw(plot: Plot, folder: Path) -> list[Path]:
         _fill(axes, plot)
         files = []
         for kind in FORMATS:
-            file = folder / f"{plot.name}.{kind}"
-            figure.savefig(file, dpi=150, metadata=_dateless(kind))
-            files.append(file)
+            drawn = BytesIO()
+            figure.savefig(drawn, format=kind, dpi=150, metadata=_dateless(kind))
+            files.append((f"{safe_name(plot.name)}.{kind}", drawn.getvalue()))
     return files
 
 
@@ -73,6 +82,8 @@ def _fill(axes: Axes, plot: Plot) -> None:
     axes.set_xlabel(_axis_label(plot.x))
     axes.set_ylabel(_axis_label(plot.y))
     axes.set_xscale(plot.x.scale)
+    if plot.x.scale == "log":
+        _tick_log(axes)
     if plot.points:
         _points(axes, plot)
     for i, line in enumerate(plot.lines):
@@ -88,6 +99,15 @@ def _fill(axes: Axes, plot: Plot) -> None:
         axes.tick_params(axis="x", labelsize=6)
     if plot.lines or len({point.group for point in plot.points}) > 1:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _tick_log(axes: Axes) -> None:
+    """Plain numbers at 1, 2 and 5 of each decade: an axis shorter than a decade would have no number otherwise."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _points(axes: Axes, plot: Plot) -> None:
@@ -119,20 +139,49 @@ def _points(axes: Axes, plot: Plot) -> None:
 
 
 def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
-    """Labels beside their points, towards the middle; those of near points take turns above and below."""
-    axes.autoscale_view()
-    to_axes = axes.transData + axes.transAxes.inverted()
-    placed = sorted(((float(to_axes.transform((p.x, p.y))[0]), p) for p in points), key=lambda pair: pair[0])
-    for i, (across, point) in enumerate(placed):
-        left = across > 0.6
-        axes.annotate(
+    """Labels beside their points, each where it hides least of what is there already; far ones get a line to their point."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()  # the layout has to stand before anything can be measured
+    taken = [_around(*axes.transData.transform((point.x, point.y)), 5.0) for point in points]
+    for point in sorted(points, key=lambda point: (-point.y, point.x)):
+        label = axes.annotate(
             _literal(point.label),
             (point.x, point.y),
-            (-5 if left else 5, (4, -9, 12, -17)[i % 4]),
+            (0, 0),
             textcoords="offset points",
-            ha="right" if left else "left",
+            va="center",
             fontsize=6,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0, "shrinkB": 2},
         )
+        best = min(_PLACES, key=lambda place: _hidden(label, place, taken, axes))
+        _move(label, best)
+        taken.append(label.get_window_extent())
+
+
+def _hidden(label: Annotation, place: tuple[float, float, str], taken: Sequence[Bbox], axes: Axes) -> float:
+    """How bad a place is: area shared with other things, what sticks out of the axes, and a little for distance."""
+    _move(label, place)
+    box = label.get_window_extent()
+    shared = sum(_shared(box, other) for other in taken)
+    return shared + 3 * (box.width * box.height - _shared(box, axes.bbox)) + 2 * (abs(place[0]) + abs(place[1]))
+
+
+def _move(label: Annotation, place: tuple[float, float, str]) -> None:
+    label.set_position(place[:2])
+    label.set_horizontalalignment(place[2])
+
+
+def _shared(one: Bbox, other: Bbox) -> float:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return float(max(width, 0) * max(height, 0))
+
+
+def _around(x: float, y: float, radius: float) -> Bbox:
+    from matplotlib.transforms import Bbox
+
+    return Bbox([[x - radius, y - radius], [x + radius, y + radius]])
 
 
 def _join(axes: Axes, label: str, points: tuple[Point, ...], i: int) -> None:

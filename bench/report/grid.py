@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.report.numbers import measured, number, reported
+from bench.report.numbers import ABSENT, NOT_FOUND, measured, number, reported
 from bench.table import Mark, Table
 
 
@@ -26,8 +26,11 @@ class Grid:
     notes: list[str]
 
 
-def grid(table: Table) -> Grid:
-    """Columns shown side by side become two; equal reasons share a footnote."""
+def grid(table: Table, *, footnoted: bool = False) -> Grid:
+    """Columns shown side by side become two; equal reasons share a footnote.
+
+    `footnoted` is for print: also what the paper does not say is a dash with a footnote, and each says which kind it is.
+    """
     header = ["Model"]
     for column in table.columns:
         if column.show in ("reported", "both"):
@@ -47,14 +50,17 @@ def grid(table: Table) -> Grid:
         for column in table.columns:
             cell = row.cells[column.metric]
             if column.show in ("reported", "both"):
-                texts.append(Text(reported(cell)))
+                unknown = footnoted and cell.reported is not None and cell.reported.value is None
+                texts.append(Text(ABSENT, note=note(NOT_FOUND)) if unknown else Text(reported(cell)))
             if column.show in ("measured", "both"):
-                texts.append(Text(measured(cell, column), cell.mark, note(cell.reason) if cell.reason else 0))
+                reason = f"not measured: {cell.reason}" if footnoted and cell.value is None else cell.reason
+                texts.append(Text(measured(cell, column), cell.mark, note(reason) if cell.reason else 0))
         rows.append((row.group, texts))
-    return Grid(header, rows, notes + _floors(table))
+    return Grid(header, rows, notes + floors(table))
 
 
-def _floors(table: Table) -> list[str]:
+def floors(table: Table) -> list[str]:
+    """What real data against real ones give, a line a column that knows it."""
     lines = []
     for column in table.columns:
         floors = [cell.floor for row in table.rows if (cell := row.cells[column.metric]).floor is not None]

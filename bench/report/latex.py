@@ -11,7 +11,7 @@ from bench.report.escape import latex as escape
 from bench.report.grid import Text, caption, grid
 from bench.table import Table, legend
 
-_PREAMBLE = r"""
+PREAMBLE = r"""
 \documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -25,13 +25,13 @@ _PREAMBLE = r"""
 
 _NEGATIVE = re.compile(r"-\d")
 _LONGEST = 60
-_FOLDED = r">{\raggedright\arraybackslash}p"
+FOLDED = r">{\raggedright\arraybackslash}p"
 
 
 def document(tables: Sequence[Table], judgements: Sequence[Judgement] = ()) -> str:
     """A document that compiles by itself (pdflatex) and holds just the tables, then the verdicts if there are any."""
     verdicts = [r"\clearpage", render_judgements(judgements)] if judgements else []
-    return "\n".join([_PREAMBLE, render(tables), *verdicts, r"\end{document}"])
+    return "\n".join([PREAMBLE, render(tables), *verdicts, r"\end{document}"])
 
 
 def render(tables: Sequence[Table]) -> str:
@@ -41,7 +41,7 @@ def render(tables: Sequence[Table]) -> str:
 
 def render_judgements(judgements: Sequence[Judgement]) -> str:
     """Verdicts as a `longtable`, which may break between pages; needs that package too."""
-    widths = "".join(f"{_FOLDED}{{{share}\\linewidth}}" for share in (0.3, 0.12, 0.36))
+    widths = "".join(f"{FOLDED}{{{share}\\linewidth}}" for share in (0.3, 0.12, 0.36))
     rows = [
         _row([escape(text) for text in (judged.verdict, judged.claim.text, judged.claim.source, explain(judged))])
         for judged in judgements
@@ -62,7 +62,7 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
 
 
 def _table(table: Table) -> str:
-    content = grid(table)
+    content = grid(table, footnoted=True)
     grouped = any(group for group, _ in content.rows)
     texts = [[group for group, _ in content.rows]] if grouped else []
     kinds = [_kind(column) for column in [*texts, [row[0].text for _, row in content.rows]]]
@@ -104,7 +104,7 @@ def _header(table: Table, leading: Sequence[str]) -> list[str]:
 
 def _kind(texts: Sequence[str]) -> str:
     """Left-aligned, folded where a text is so long that the table would have to shrink for it."""
-    return "l" if max(map(len, texts), default=0) <= _LONGEST else _FOLDED + "{24em}"
+    return "l" if max(map(len, texts), default=0) <= _LONGEST else FOLDED + "{24em}"
 
 
 def _body(rows: Sequence[tuple[str, list[Text]]], grouped: bool, group_width: str) -> list[str]:

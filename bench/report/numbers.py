@@ -6,6 +6,7 @@ from bench.suite import Column
 from bench.table import Cell
 
 ABSENT = "—"
+NOT_FOUND = "not found: what the paper reports here is not known to us"
 _SI = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 

@@ -9,12 +9,13 @@ from bench.plot import Plot
 from bench.report import markdown
 from bench.report.draw import describe
 from bench.report.escape import markdown as escaped
+from bench.report.files import safe_name
 from bench.suite import Suite
 from bench.table import Table
 
 
 def render(suite: Suite, tables: Sequence[Table], judgements: Sequence[Judgement], plots: Sequence[Plot]) -> str:
-    """The images lie beside the page, as `draw.draw` names them."""
+    """The images lie in `plots/` beside the page, as `draw.draw` names them."""
     parts = [
         f"# {escaped(suite.title)}",
         f"Suite `{suite.name}`, profile `{suite.profile.name}`: {escaped(suite.paper)} (arXiv {suite.arxiv}).",
@@ -29,7 +30,7 @@ def render(suite: Suite, tables: Sequence[Table], judgements: Sequence[Judgement
 def _plot(plot: Plot) -> str:
     parts = [f"## {escaped(plot.title)}"]
     if not plot.empty:
-        parts.append(f"![{escaped(plot.title)}]({plot.name}.svg)")
+        parts.append(f"![{escaped(plot.title)}](plots/{safe_name(plot.name)}.svg)")
     if plot.note:
         parts.append(escaped(plot.note))
     numbers = "\n".join(f"    {line}" for line in describe(plot).splitlines())

@@ -1,0 +1,61 @@
+"""Chapter: all that is reported of one suite, gathered from the store; what pages and LaTeX documents are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.gate import Judgement, judge
+from bench.plot import Plot, build_plots
+from bench.record import Record
+from bench.results import collect, unmeasured
+from bench.suite import Suite
+from bench.table import Table, build_tables
+
+if TYPE_CHECKING:
+    from bench.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """`records` are those behind the numbers by key, with the fits that they need; `environments` what is known by id."""
+
+    suite: Suite
+    tables: tuple[Table, ...]
+    judgements: tuple[Judgement, ...]
+    plots: tuple[Plot, ...]
+    records: Mapping[str, Record]
+    environments: Mapping[str, Mapping[str, Any]]
+    unmeasured: tuple[str, ...] = ()
+
+
+def gather(suite: Suite, store: Store) -> Chapter:
+    """Read what the store holds of a suite's cases; runs nothing."""
+    results = collect(suite, store)
+    records = _with_needs(results.values(), store)
+    environments = {
+        identity: store.environment(identity) or {}
+        for identity in dict.fromkeys(record.environment for record in records.values())
+        if identity
+    }
+    return Chapter(
+        suite=suite,
+        tables=tuple(build_tables(suite, results)),
+        judgements=tuple(judge(suite, results)),
+        plots=tuple(build_plots(suite, results)),
+        records=records,
+        environments=environments,
+        unmeasured=tuple(unmeasured(suite, results)),
+    )
+
+
+def _with_needs(evaluations: Iterable[Record], store: Store) -> dict[str, Record]:
+    records = {record.key: record for record in evaluations}
+    waiting = [key for record in records.values() for key in record.needs]
+    while waiting:
+        key = waiting.pop(0)
+        if key not in records and (record := store.get(key)) is not None:
+            records[key] = record
+            waiting += record.needs
+    return records

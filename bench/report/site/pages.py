@@ -1,0 +1,127 @@
+"""The pages of the site from chapters: one template a page, every text escaped, scripts and styles inside each page."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import __version__
+from bench.report.chapter import Chapter
+from bench.report.draw import describe
+from bench.report.escape import clean
+from bench.report.files import safe_name
+from bench.report.site.provenance import provenance
+from bench.report.site.samples import Sample
+from bench.report.site.view import ClaimView, claim_told, claim_view, table_view
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def index_page(chapters: Sequence[Chapter]) -> str:
+    """The scorecard: papers by claims, then every claim with its verdict."""
+    rows = []
+    for chapter in chapters:
+        claims = claim_views(chapter)
+        counts = Counter(claim.verdict for claim in claims)
+        rows.append(
+            {
+                "suite": chapter.suite,
+                "page": f"{safe_name(chapter.suite.name)}/index.html",
+                "claims": claims,
+                "counts": [counts[word] for word in ("reproduced", "contradicted", "not measured")],
+                "surprises": sum(not claim.as_expected for claim in claims),
+                "cases": (len(chapter.suite.cases()) - len(chapter.unmeasured), len(chapter.suite.cases())),
+            }
+        )
+    totals = [sum(row["counts"][i] for row in rows) for i in range(3)]
+    environments = {key: facts for chapter in chapters for key, facts in chapter.environments.items()}
+    return _render("index.html", rows=rows, totals=totals, environments=environments, data="")
+
+
+def suite_page(chapter: Chapter, samples: Sequence[Sample], problems: Sequence[str], files: Sequence[str]) -> str:
+    """One suite: verdicts, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
+    tables = [table_view(table, f"t{i}") for i, table in enumerate(chapter.tables)]
+    cells = {identity: told for table in tables for identity, told in table.cells.items()}
+    for i, judged in enumerate(chapter.judgements):
+        if judged.evidence:
+            cells[f"claim-{i}"] = claim_told(judged, chapter.suite.name)
+    return _render(
+        "suite.html",
+        suite=chapter.suite,
+        tables=tables,
+        claims=claim_views(chapter),
+        plots=[(plot, f"plots/{safe_name(plot.name)}", describe(plot)) for plot in chapter.plots],
+        samples=samples,
+        problems=problems,
+        files=files,
+        unmeasured=chapter.unmeasured,
+        cases=len(chapter.suite.cases()),
+        records=len(chapter.records),
+        environments=chapter.environments,
+        data=provenance(chapter, cells),
+    )
+
+
+def claim_views(chapter: Chapter) -> list[ClaimView]:
+    """The chapter's verdicts, each under the id that its evidence has on the suite's page."""
+    return [claim_view(judged, chapter.suite.name, f"claim-{i}") for i, judged in enumerate(chapter.judgements)]
+
+
+def _render(template: str, **content: Any) -> str:
+    from markupsafe import Markup
+
+    style, script = _asset("site.css"), _asset("site.js")
+    content |= {
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": Markup(_policy(style, script)),
+        "version": __version__,
+        "data": Markup(content["data"]),
+    }
+    return _templates().get_template(template).render(**content)
+
+
+def _policy(style: str, script: str) -> str:
+    """What a browser may load for a page: its own script and style, files beside it, nothing else."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src 'self' file:; "
+        "media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    environment.filters["lines"] = lambda text: [clean(line) for line in text.split("\n")]
+    environment.filters["fragment"] = safe_name
+    return environment

@@ -1,0 +1,52 @@
+"""Writes the site: the scorecard, a folder a suite with its page, plots, samples and tables to download."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.report import as_csv, draw, latex
+from bench.report.as_json import judgements_to_json, tables_to_json
+from bench.report.chapter import Chapter
+from bench.report.document import document
+from bench.report.files import put
+from bench.report.macros import macros
+from bench.report.page import render
+from bench.report.site.pages import index_page, suite_page
+from bench.report.site.samples import find_samples
+
+if TYPE_CHECKING:
+    from bench.store import Store
+
+
+def write_site(chapters: Sequence[Chapter], store: Store, folder: Path) -> Path:
+    """Everything that `bench report` leaves in `folder`; returns the scorecard's path. Equal stores give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for chapter in chapters:
+        _write_chapter(chapter, store, folder)
+    put(folder, "tables.tex", content=document(chapters))
+    put(folder, "numbers.tex", content=macros(chapters))
+    return put(folder, "index.html", content=index_page(chapters))
+
+
+def _write_chapter(chapter: Chapter, store: Store, folder: Path) -> None:
+    name = chapter.suite.name
+    for plot in chapter.plots:
+        if not plot.empty:
+            for file, content in draw.draw(plot):
+                put(folder, name, "plots", file, content=content)
+    samples, problems = find_samples(chapter.suite, chapter.records.values(), store)
+    for sample in samples:
+        put(folder, name, "samples", sample.file, content=sample.content)
+    results = {"tables": tables_to_json(chapter.tables), "verdicts": judgements_to_json(chapter.judgements)}
+    files = {
+        "tables.csv": as_csv.render(chapter.tables),
+        "results.json": json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "tables.tex": "\n\n".join([latex.render(chapter.tables), latex.render_judgements(chapter.judgements)]) + "\n",
+        "report.md": render(chapter.suite, chapter.tables, chapter.judgements, chapter.plots),
+    }
+    for file, content in files.items():
+        put(folder, name, file, content=content)
+    put(folder, name, "index.html", content=suite_page(chapter, samples, problems, list(files)))
