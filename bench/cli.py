@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 from bench import __version__
 from bench.errors import INTERRUPTED, OK, USAGE, BenchError
+from bench.report import STYLES
 
 DEFAULT_STORE = "results/work"
+FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
 EPILOG = """exit statuses:
   0 all as expected   1 a measured verdict differs   2 usage or declaration error
   3 something that had to be measured was not        130 interrupted"""
@@ -94,7 +96,13 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
 
     table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
-    table.add_argument("--format", choices=("terminal", "markdown", "latex", "csv"), default="terminal")
+    table.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="terminal",
+        metavar="FORMAT",
+        help=f"one of {', '.join(FORMATS)}; those after parquet are tabulate's",
+    )
     table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.record import Record
     from bench.store import Store
     from bench.suite import Suite
+    from bench.table import Table
 
 
 def run(arguments: Namespace) -> int:
@@ -189,27 +190,39 @@ def show(arguments: Namespace) -> int:
 
 def table(arguments: Namespace) -> int:
     """The suite's tables from stored records; runs nothing."""
-    from bench.report import as_csv, latex, markdown, terminal
-    from bench.report.as_json import tables_to_json
     from bench.results import collect
     from bench.store import Store
     from bench.table import build_tables
 
     suite = _load(arguments)
     tables = build_tables(suite, collect(suite, Store(arguments.store, create=False)))
-    if arguments.json:
-        text = json.dumps(tables_to_json(tables), indent=2, ensure_ascii=False)
-    elif arguments.format == "latex":
-        text = latex.document(tables) if arguments.document else latex.render(tables)
-    elif arguments.format == "terminal" and arguments.output:
-        text = terminal.render(tables, columns=0, colour=False)
+    content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
+    if isinstance(content, bytes):
+        if not arguments.output:
+            raise BenchError("a Parquet file is not text: name it with --output")
+        Path(arguments.output).write_bytes(content)
+    elif arguments.output:
+        Path(arguments.output).write_text(content.rstrip("\n") + "\n", encoding="utf-8")
     else:
-        text = {"terminal": terminal, "markdown": markdown, "csv": as_csv}[arguments.format].render(tables)
-    if arguments.output:
-        Path(arguments.output).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    else:
-        print(text.rstrip("\n"))
+        print(content.rstrip("\n"))
     return OK
+
+
+def _rendered(tables: list[Table], form: str, arguments: Namespace) -> str | bytes:
+    from bench.report import STYLES, as_csv, as_parquet, latex, markdown, styles, terminal
+    from bench.report.as_json import tables_to_json
+
+    if form == "json":
+        return json.dumps(tables_to_json(tables), indent=2, ensure_ascii=False)
+    if form == "parquet":
+        return as_parquet.render(tables)
+    if form == "latex" and arguments.document:
+        return latex.document(tables)
+    if form == "terminal" and arguments.output:
+        return terminal.render(tables, columns=0, colour=False)
+    if form in STYLES:
+        return styles.render(tables, form)
+    return {"terminal": terminal, "markdown": markdown, "csv": as_csv, "latex": latex}[form].render(tables)
 
 
 def gate(arguments: Namespace) -> int:

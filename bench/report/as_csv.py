@@ -5,40 +5,28 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from io import StringIO
+from typing import Any
 
-from bench.report.escape import clean
+from bench.report.flat import COLUMNS, flat
 from bench.table import Table
 
-HEADER = (
-    "suite",
-    "table",
-    "profile",
-    "entry",
-    "label",
-    "group",
-    "metric",
-    "reported",
-    "reported_text",
-    "measured",
-    "half_width",
-    "seeds",
-    "mark",
-    "reason",
-    "records",
-)
+_FORMULA = ("=", "+", "-", "@")
 
 
 def render(tables: Sequence[Table]) -> str:
-    """Numbers in full; what is absent is an empty field, with its reason in a field of its own."""
+    """Numbers in full; what is absent is an empty field, with its reason in a field of its own.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it (JSON and Parquet keep it as it is).
+    """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for table in tables:
-        for row in table.rows:
-            for metric, cell in row.cells.items():
-                reported = (cell.reported.value, cell.reported.text) if cell.reported else (None, None)
-                measured = (cell.value, cell.half_width, cell.n or None, cell.mark, cell.reason, " ".join(cell.records))
-                names = (table.suite, table.name, table.profile, row.entry, row.label, row.group, metric)
-                fields = (*names, *reported, *measured)
-                writer.writerow([clean(field) if isinstance(field, str) else field for field in fields])
+    writer.writerow(COLUMNS)
+    for row in flat(tables):
+        writer.writerow([_field(value) for value in row.values()])
     return text.getvalue()
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -41,8 +41,8 @@ def scorecard(chapters: Sequence[Chapter]) -> str:
         rows.append(f"{paper} & {source} & {_counts(counts)}")
     return "\n".join(
         [
-            r"\begingroup\small",
-            rf"\begin{{longtable}}{{{FOLDED}{{0.4\linewidth}}lrrrr}}",
+            r"\begingroup\footnotesize",
+            rf"\begin{{longtable}}{{{FOLDED}{{0.26\linewidth}}lrrrr}}",
             r"\toprule",
             r"Paper & arXiv, profile & Reproduced & Contradicted & Not measured & Not as expected \\",
             r"\midrule",
@@ -51,7 +51,7 @@ def scorecard(chapters: Sequence[Chapter]) -> str:
             r"\midrule",
             f"All & & {_counts(totals)}",
             r"\bottomrule",
-            r"\end{longtable}",
+            r"\end{longtable}\addtocounter{table}{-1}",
             r"\endgroup",
         ]
     )
@@ -69,7 +69,7 @@ def _plots(chapter: Chapter) -> list[str]:
         file = "/".join((safe_name(chapter.suite.name), "plots", f"{safe_name(plot.name)}.pdf"))
         note = f". {escape(plot.note)}" if plot.note else ""
         figures += [
-            r"\begin{figure}\centering",
+            r"\begin{figure}[htbp]\centering",
             rf"\includegraphics[width=0.8\linewidth]{{{file}}}",
             rf"\caption{{{escape(plot.title)}{note}}}",
             r"\end{figure}",

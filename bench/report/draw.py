@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -82,8 +83,6 @@ def _fill(axes: Axes, plot: Plot) -> None:
     axes.set_xlabel(_axis_label(plot.x))
     axes.set_ylabel(_axis_label(plot.y))
     axes.set_xscale(plot.x.scale)
-    if plot.x.scale == "log":
-        _tick_log(axes)
     if plot.points:
         _points(axes, plot)
     for i, line in enumerate(plot.lines):
@@ -97,15 +96,25 @@ def _fill(axes: Axes, plot: Plot) -> None:
             range(len(plot.x.places)), [_literal(place) for place in plot.x.places], rotation=60, ha="right"
         )
         axes.tick_params(axis="x", labelsize=6)
-    if plot.lines or len({point.group for point in plot.points}) > 1:
-        axes.legend(frameon=False, fontsize=8)
+    if plot.x.scale == "log":
+        _tick_log(axes)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    if any(line.label for line in plot.lines) or len({point.group for point in plot.points}) > 1:
+        columns = min(4, len(axes.get_legend_handles_labels()[1]))
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    if plot.points:
+        figure.canvas.draw()  # the layout has to stand before labels can be placed
+        _name_points(axes, plot.points)
 
 
 def _tick_log(axes: Axes) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade: an axis shorter than a decade would have no number otherwise."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Plain numbers; a logarithmic axis of little more than a decade would have hardly any without help."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    low, high = axes.get_xlim()
+    short = low > 0 and high < 20 * low
+    axes.xaxis.set_major_locator(MaxNLocator(6) if short else LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -125,7 +134,6 @@ def _points(axes: Axes, plot: Plot) -> None:
             elinewidth=0.8,
             markersize=5,
         )
-    _name_points(axes, plot.points)
     if plot.front:
         axes.plot(
             [point.x for point in plot.front],
@@ -140,10 +148,7 @@ def _points(axes: Axes, plot: Plot) -> None:
 
 def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
     """Labels beside their points, each where it hides least of what is there already; far ones get a line to their point."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.canvas.draw()  # the layout has to stand before anything can be measured
-    taken = [_around(*axes.transData.transform((point.x, point.y)), 5.0) for point in points]
+    taken = [box for point in points for box in _boxes(axes, point)]
     for point in sorted(points, key=lambda point: (-point.y, point.x)):
         label = axes.annotate(
             _literal(point.label),
@@ -154,6 +159,7 @@ def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
             fontsize=6,
             arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0, "shrinkB": 2},
         )
+        label.set_in_layout(False)
         best = min(_PLACES, key=lambda place: _hidden(label, place, taken, axes))
         _move(label, best)
         taken.append(label.get_window_extent())
@@ -164,12 +170,12 @@ def _hidden(label: Annotation, place: tuple[float, float, str], taken: Sequence[
     _move(label, place)
     box = label.get_window_extent()
     shared = sum(_shared(box, other) for other in taken)
-    return shared + 3 * (box.width * box.height - _shared(box, axes.bbox)) + 2 * (abs(place[0]) + abs(place[1]))
+    return 4 * shared + 3 * (box.width * box.height - _shared(box, axes.bbox)) + 2 * (abs(place[0]) + abs(place[1]))
 
 
 def _move(label: Annotation, place: tuple[float, float, str]) -> None:
     label.set_position(place[:2])
-    label.set_horizontalalignment(place[2])
+    label.set_horizontalalignment(place[2])  # type: ignore[arg-type]
 
 
 def _shared(one: Bbox, other: Bbox) -> float:
@@ -178,10 +184,16 @@ def _shared(one: Bbox, other: Bbox) -> float:
     return float(max(width, 0) * max(height, 0))
 
 
-def _around(x: float, y: float, radius: float) -> Bbox:
+def _boxes(axes: Axes, point: Point) -> list[Bbox]:
+    """What a point covers: its marker, and its two bars."""
     from matplotlib.transforms import Bbox
 
-    return Bbox([[x - radius, y - radius], [x + radius, y + radius]])
+    x, y = axes.transData.transform((point.x, point.y))
+    left, low = axes.transData.transform((point.x - point.dx, point.y - point.dy))
+    right, high = axes.transData.transform((point.x + point.dx, point.y + point.dy))
+    boxes = [Bbox([[x - 5, y - 5], [x + 5, y + 5]])]
+    boxes += [Bbox([[left, y - 1], [right, y + 1]]), Bbox([[x - 1, low], [x + 1, high]])]
+    return [box for box in boxes if all(map(math.isfinite, (box.x0, box.x1, box.y0, box.y1)))]
 
 
 def _join(axes: Axes, label: str, points: tuple[Point, ...], i: int) -> None:

@@ -55,7 +55,7 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
         r"\endhead",
         "\\addlinespace\n".join(f"{row}\n" for row in rows).rstrip(),
         r"\bottomrule",
-        r"\end{longtable}",
+        r"\end{longtable}\addtocounter{table}{-1}",
         r"\endgroup",
     ]
     return "\n".join(line for line in lines if line)
@@ -67,7 +67,7 @@ def _table(table: Table) -> str:
     texts = [[group for group, _ in content.rows]] if grouped else []
     kinds = [_kind(column) for column in [*texts, [row[0].text for _, row in content.rows]]]
     lines = [
-        r"\begin{table}",
+        r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{escape(caption(table))}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",

@@ -27,7 +27,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 def index_page(chapters: Sequence[Chapter]) -> str:
     """The scorecard: papers by claims, then every claim with its verdict."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for chapter in chapters:
         claims = claim_views(chapter)
         counts = Counter(claim.verdict for claim in claims)

@@ -47,6 +47,6 @@ def _write_chapter(chapter: Chapter, store: Store, folder: Path) -> None:
         "tables.tex": "\n\n".join([latex.render(chapter.tables), latex.render_judgements(chapter.judgements)]) + "\n",
         "report.md": render(chapter.suite, chapter.tables, chapter.judgements, chapter.plots),
     }
-    for file, content in files.items():
-        put(folder, name, file, content=content)
+    for file, text in files.items():
+        put(folder, name, file, content=text)
     put(folder, name, "index.html", content=suite_page(chapter, samples, problems, list(files)))
