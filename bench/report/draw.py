@@ -1,4 +1,4 @@
-"""Plots as SVG, PDF and PNG by matplotlib, and as text: what each shows, for who cannot see it."""
+"""Plots as SVG and PDF by matplotlib, and as text: what each shows, for who cannot see it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from bench.report.files import safe_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-FORMATS = ("svg", "pdf", "png")
+FORMATS = ("svg", "pdf")
 SIZE = (7.0, 4.6)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933")
 """Told apart with any colour vision (Okabe and Ito); markers repeat the distinction."""
 MARKERS = "osD^vP*X"
-_PLACES = [
-    (dx, dy, side) for dy in (0, 7, -7, 14, -14, 22, -22, 30, -30, 40, -40) for dx, side in ((6, "left"), (-6, "right"))
-]
-_PLACES += [(0, dy, "center") for dy in (9, -9, 16, -16, 24, -24, 34, -34)]
-_PLACES += [(dx, dy, side) for dy in (12, -12, 24, -24, 40, -40) for dx, side in ((24, "left"), (-24, "right"))]
-"""Where a point's label may stand: offsets in typographic points, and which side of the text is held there."""
+_PLACES = [(dx, dy) for dy in (0, 7, -7, 14, -14, 22, -22, 30, -30, 40, -40) for dx in (6, -6)]
+_PLACES += [(0, dy) for dy in (9, -9, 16, -16, 24, -24, 34, -34)]
+_PLACES += [(dx, dy) for dy in (12, -12, 24, -24, 40, -40) for dx in (24, -24)]
+"""Where a point's label may stand, in typographic points: right of it, left of it (dx < 0), or centred (dx = 0)."""
 MOST_TICKS = 12
 """So few places on a logarithmic axis are all named."""
 
@@ -60,14 +57,14 @@ def draw(plot: Plot) -> list[tuple[str, bytes]]:
 
 
 def _dateless(kind: str) -> dict[str, Any]:
-    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
+    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
 
 
 @contextmanager
 def _figure() -> Iterator[tuple[Figure, Axes]]:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=SIZE, layout="constrained")
+    figure, axes = pyplot.subplots(figsize=SIZE)
     axes.spines["right"].set_visible(False)
     axes.grid(alpha=0.25)
     try:
@@ -77,6 +74,8 @@ def _figure() -> Iterator[tuple[Figure, Axes]]:
 
 
 def _fill(axes: Axes, plot: Plot) -> None:
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     axes.set_title(
         _literal(f"{plot.title}\nsuite {plot.suite}, arXiv {plot.arxiv}, profile {plot.profile}"), fontsize=9
     )
@@ -103,8 +102,8 @@ def _fill(axes: Axes, plot: Plot) -> None:
     if any(line.label for line in plot.lines) or len({point.group for point in plot.points}) > 1:
         columns = min(4, len(axes.get_legend_handles_labels()[1]))
         figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    ConstrainedLayoutEngine().execute(figure)  # once, here: labels can be placed, and no format computes it again
     if plot.points:
-        figure.canvas.draw()  # the layout has to stand before labels can be placed
         _name_points(axes, plot.points)
 
 
@@ -147,7 +146,13 @@ def _points(axes: Axes, plot: Plot) -> None:
 
 
 def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
-    """Labels beside their points, each where it hides least of what is there already; far ones get a line to their point."""
+    """Labels beside their points, each where it hides least of what is there already, with a line to its point."""
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    scale = figure.dpi / 72  # pixels of a typographic point
     taken = [box for point in points for box in _boxes(axes, point)]
     for point in sorted(points, key=lambda point: (-point.y, point.x)):
         label = axes.annotate(
@@ -156,26 +161,28 @@ def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
             (0, 0),
             textcoords="offset points",
             va="center",
+            ha="left",
             fontsize=6,
             arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0, "shrinkB": 2},
         )
         label.set_in_layout(False)
-        best = min(_PLACES, key=lambda place: _hidden(label, place, taken, axes))
-        _move(label, best)
-        taken.append(label.get_window_extent())
+        own = Text.get_window_extent(label)  # without the arrow
+        x, y = axes.transData.transform((point.x, point.y))
+        places = []
+        for dx, dy in _PLACES:
+            left = x + dx * scale - own.width * (0.5 if dx == 0 else dx < 0)
+            box = Bbox.from_bounds(left, y + dy * scale - own.height / 2, own.width, own.height)
+            places.append((_cost(box, dx, dy, taken, axes), dx, dy, box))
+        _, dx, dy, box = min(places, key=lambda place: place[0])
+        label.set_position((dx, dy))
+        label.set_horizontalalignment("center" if dx == 0 else "right" if dx < 0 else "left")
+        taken.append(box)
 
 
-def _hidden(label: Annotation, place: tuple[float, float, str], taken: Sequence[Bbox], axes: Axes) -> float:
+def _cost(box: Bbox, dx: float, dy: float, taken: Sequence[Bbox], axes: Axes) -> float:
     """How bad a place is: area shared with other things, what sticks out of the axes, and a little for distance."""
-    _move(label, place)
-    box = label.get_window_extent()
     shared = sum(_shared(box, other) for other in taken)
-    return 4 * shared + 3 * (box.width * box.height - _shared(box, axes.bbox)) + 2 * (abs(place[0]) + abs(place[1]))
-
-
-def _move(label: Annotation, place: tuple[float, float, str]) -> None:
-    label.set_position(place[:2])
-    label.set_horizontalalignment(place[2])  # type: ignore[arg-type]
+    return 4 * shared + 3 * (box.width * box.height - _shared(box, axes.bbox)) + 2 * (abs(dx) + abs(dy))
 
 
 def _shared(one: Bbox, other: Bbox) -> float:

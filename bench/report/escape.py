@@ -99,7 +99,7 @@ _T1_LETTERS = set("ĂăĄąĆćČčĎďĐđĘęĚěĞğİıŁłŃńŇňŐőŒœ�
 
 def clean(text: str) -> str:
     """Text on one line: breaks, tabs and other controls become spaces, what would turn its order round becomes U+FFFD."""
-    return "".join(map(_clean, text))
+    return text if text.isascii() and text.isprintable() else "".join(map(_clean, text))
 
 
 def _clean(char: str) -> str:

@@ -36,12 +36,8 @@ def _table(table: Table, style: str) -> str:
         return body
     notes = [f"[{index}] {note}" for index, note in enumerate(content.notes, 1)]
     notes += [*legend(table, "*", ""), *([table.note] if table.note else [])]
-    parts = [
-        _escape(caption(table), style),
-        body,
-        *(["\n".join(notes)] if notes else []),
-    ]
-    return "\n\n".join(parts)
+    below = "\n".join(f"{'| ' if style == 'rst' else ''}{_escape(note, style)}" for note in notes)
+    return "\n\n".join(part for part in (_escape(caption(table), style), body, below) if part)
 
 
 def _cell(text: Text) -> str:

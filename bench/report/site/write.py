@@ -43,7 +43,7 @@ def _write_chapter(chapter: Chapter, store: Store, folder: Path) -> None:
     results = {"tables": tables_to_json(chapter.tables), "verdicts": judgements_to_json(chapter.judgements)}
     files = {
         "tables.csv": as_csv.render(chapter.tables),
-        "results.json": json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "results.json": json.dumps(results, ensure_ascii=False, allow_nan=False) + "\n",
         "tables.tex": "\n\n".join([latex.render(chapter.tables), latex.render_judgements(chapter.judgements)]) + "\n",
         "report.md": render(chapter.suite, chapter.tables, chapter.judgements, chapter.plots),
     }
