@@ -259,7 +259,12 @@ def report(arguments: Namespace) -> int:
         raise BenchError("no suite files in suites/")
     store = Store(arguments.store, create=False)
     chapters = [gather(load_suite(path, arguments.profile), store) for path in dict.fromkeys(paths)]
-    print(write_site(chapters, store, Path(arguments.out)))
+    index = write_site(chapters, store, Path(arguments.out))
+    if arguments.json:
+        pages = {chapter.suite.name: str(index.parent / chapter.suite.name / "index.html") for chapter in chapters}
+        print(json.dumps({"index": str(index), "suites": pages}, indent=2))
+    else:
+        print(index)
     return OK
 
 

@@ -23,6 +23,7 @@ SIZE = (7.0, 4.6)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933")
 """Told apart with any colour vision (Okabe and Ito); markers repeat the distinction."""
 MARKERS = "osD^vP*X"
+_FEW = 6
 _PLACES = [(dx, dy) for dy in (0, 7, -7, 14, -14, 22, -22, 30, -30, 40, -40) for dx in (6, -6)]
 _PLACES += [(0, dy) for dy in (9, -9, 16, -16, 24, -24, 34, -34)]
 _PLACES += [(dx, dy) for dy in (12, -12, 24, -24, 40, -40) for dx in (24, -24)]
@@ -96,7 +97,7 @@ def _fill(axes: Axes, plot: Plot) -> None:
         )
         axes.tick_params(axis="x", labelsize=6)
     if plot.x.scale == "log":
-        _tick_log(axes)
+        _tick_log(axes, {point.x for line in plot.lines for point in line.points} or {p.x for p in plot.points})
     figure = axes.get_figure(root=True)
     assert figure is not None
     if any(line.label for line in plot.lines) or len({point.group for point in plot.points}) > 1:
@@ -107,15 +108,19 @@ def _fill(axes: Axes, plot: Plot) -> None:
         _name_points(axes, plot.points)
 
 
-def _tick_log(axes: Axes) -> None:
-    """Plain numbers; a logarithmic axis of little more than a decade would have hardly any without help."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+def _tick_log(axes: Axes, values: set[float]) -> None:
+    """Plain numbers, at the values themselves where they are few; a short axis would have hardly any without help."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = axes.get_xlim()
-    short = low > 0 and high < 20 * low
-    axes.xaxis.set_major_locator(MaxNLocator(6) if short else LogLocator(subs=(1, 2, 5), numticks=12))
+    if len(values) <= _FEW:
+        axes.xaxis.set_major_locator(FixedLocator(sorted(values)))
+    elif low > 0 and high < 20 * low:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _points(axes: Axes, plot: Plot) -> None:

@@ -109,6 +109,11 @@ class TestCommand:
                 (fit,) = record["needs"]
                 assert data["pool"][data["records"][fit]["ingredients"]["method"]]["use"] == "tiny"
 
+    def test_json_names_the_pages(self, bench: Bench) -> None:
+        told = bench.json("report")
+        assert list(told["suites"]) == ["tiny"]
+        assert all((bench.folder / path).is_file() for path in (told["index"], *told["suites"].values()))
+
     def test_an_unknown_suite_is_one_sentence(self, bench: Bench) -> None:
         done = bench("report", "tinny")
         assert (done.returncode, done.stdout) == (2, "")
