@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.report.numbers import ABSENT, NOT_FOUND, measured, number, reported
+from bench.report.numbers import ABSENT, NOT_FOUND, measured, not_measured, number, reported
 from bench.table import Mark, Table
 
 
@@ -53,7 +53,7 @@ def grid(table: Table, *, footnoted: bool = False) -> Grid:
                 unknown = footnoted and cell.reported is not None and cell.reported.value is None
                 texts.append(Text(ABSENT, note=note(NOT_FOUND)) if unknown else Text(reported(cell)))
             if column.show in ("measured", "both"):
-                reason = f"not measured: {cell.reason}" if footnoted and cell.value is None else cell.reason
+                reason = not_measured(cell.reason) if footnoted and cell.value is None else cell.reason
                 texts.append(Text(measured(cell, column), cell.mark, note(reason) if cell.reason else 0))
         rows.append((row.group, texts))
     return Grid(header, rows, notes + floors(table))

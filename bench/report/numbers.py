@@ -32,3 +32,8 @@ def measured(cell: Cell, column: Column) -> str:
 def reported(cell: Cell) -> str:
     """The paper's own text."""
     return cell.reported.text if cell.reported else ""
+
+
+def not_measured(reason: str) -> str:
+    """The footnote of a number that is absent here."""
+    return reason if reason.startswith("not measured") else f"not measured: {reason}"

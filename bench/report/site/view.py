@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.gate import Judgement, explain
 from bench.report.grid import caption, floors
-from bench.report.numbers import NOT_FOUND, measured, number, reported
+from bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
 from bench.suite import Column
 from bench.table import Cell, Row, Table, legend
 
@@ -98,7 +98,7 @@ def _cells(view: TableView, table: Table, row: Row, column: Column, identity: st
                 text=text,
                 sort=cell.value,
                 look=" ".join(filter(None, ("here", cell.mark, "absent" if absent else ""))),
-                note=_note(view, f"not measured: {cell.reason}" if absent else cell.reason) if cell.reason else 0,
+                note=_note(view, not_measured(cell.reason) if absent else cell.reason) if cell.reason else 0,
                 opens=opens,
                 label=f"{row.label}, {column.label}: {'not measured' if absent else text}"
                 f"{f', {cell.mark}' if cell.mark else ''}",
