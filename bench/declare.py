@@ -239,9 +239,10 @@ class _Reader:
         own = node.value
         kind: PlotKind = own["kind"].value
         wanted = {"scatter": ("x", "rows"), "lines": ("x", "series"), "curve": ("prefix", "rows")}[kind]
+        allowed = (*wanted, "label") if kind == "curve" else wanted
         if lacking := [key for key in wanted if key not in own]:
             raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
-        if idle := [key for key in ("x", "rows", "series", "prefix") if key in own and key not in wanted]:
+        if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:
             raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
         lines = _list(own, "series")
         return Sketch(
@@ -253,6 +254,7 @@ class _Reader:
             rows=self._rows(own),
             series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
             prefix=own["prefix"].value if "prefix" in own else "",
+            label=_text(own, "label"),
             note=_text(own, "note"),
             **({"scale": own["scale"].value} if "scale" in own else {}),
         )

@@ -267,6 +267,7 @@ PLOT = Record(
         "x": Field(METRIC, "For scatter and lines: the metric along the x axis."),
         "y": Field(METRIC, "The metric along the y axis.", required=True),
         "prefix": Field(Text(), "For curve: details of `y` whose names start so; the rest is the place on the x axis."),
+        "label": Field(Text(), "For curve: what the details are, at the y axis; the metric's name unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },

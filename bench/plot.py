@@ -174,7 +174,7 @@ def _curves(sheet: _Sheet) -> Plot:
     axis = Axis(label=sheet.sketch.prefix.strip(), scale=sheet.sketch.scale)
     if not numeric and len({tuple(values) for values in found.values()}) == 1:
         axis = Axis(label=axis.label, places=tuple(next(iter(found.values()))))
-    return sheet.plot(axis, sheet.axis(sheet.sketch.y), missing, lines=tuple(lines))
+    return sheet.plot(axis, sheet.axis(sheet.sketch.label or sheet.sketch.y), missing, lines=tuple(lines))
 
 
 def _mean_point(x: float, values: list[float], label: str) -> Point:

@@ -159,6 +159,8 @@ class Sketch:
     rows: tuple[str, ...] = ()
     series: tuple[Series, ...] = ()
     prefix: str = ""
+    label: str = ""
+    """Of a curve's y axis, where its details are not in the metric's own terms."""
     scale: Literal["linear", "log"] = "linear"
     note: str = ""
 

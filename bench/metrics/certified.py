@@ -72,7 +72,7 @@ class CertifiedAccuracyL1:
 
 @dataclass(frozen=True, kw_only=True)
 class AverageRadiusL2:
-    """Mean over all images of the certified L2 radius, 0 where the prediction is wrong or absent."""
+    """Mean over all images of the certified L2 radius, 0 where the prediction is wrong or absent; the curve is in the details."""
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
@@ -139,7 +139,15 @@ def _average(metric: AverageRadiusL1 | AverageRadiusL2, evidence: Any, norm: Nor
     if reason := _unusable(evidence, norm):
         return absent(metric, reason)
     radii = evidence.correct * evidence.radius
-    return measured(metric, radii.mean(), n=len(radii), samples=tuple(radii.tolist()), details=dict(evidence.settings))
+    at, certified = evidence.curve()
+    details = evidence.settings | {f"radius {r:.6g}": float(100 * c) for r, c in zip(at, certified, strict=True)}
+    return measured(
+        metric,
+        mean_radius(evidence.correct, evidence.radius),
+        n=len(radii),
+        samples=tuple(radii.tolist()),
+        details=details,
+    )
 
 
 def _unusable(evidence: Any, norm: Norm) -> str | None:

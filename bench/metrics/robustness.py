@@ -57,7 +57,7 @@ class RobustShare:
 
 @dataclass(frozen=True, kw_only=True)
 class RobustArea:
-    """Mean accuracy under pgd over the budgets from 0 to the largest below 1 (trapezoids); the curve is in the artefact."""
+    """Mean accuracy under pgd over the budgets from 0 to the largest below 1 (trapezoids), with the curve in the details."""
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -73,9 +73,9 @@ class RobustArea:
         if eps[-1] == 0:
             return absent(self, "pgd was run at no budget between 0 and 1")
         area = np.trapezoid(accuracy, eps) / eps[-1]
-        return measured(
-            self, area, n=len(evidence.labels), details={**evidence.settings, "largest_eps": float(eps[-1])}
-        )
+        details = evidence.settings | {"largest_eps": float(eps[-1])}
+        details |= {f"eps {budget:.6g}": float(value) for budget, value in zip(eps, accuracy, strict=True)}
+        return measured(self, area, n=len(evidence.labels), details=details)
 
 
 def _accuracy(metric: CleanAccuracy | RobustAccuracy, evidence: Any, attack: str) -> Measurement:
