@@ -28,8 +28,6 @@ _PLACES = [(dx, dy) for dy in (0, 7, -7, 14, -14, 22, -22, 30, -30, 40, -40) for
 _PLACES += [(0, dy) for dy in (9, -9, 16, -16, 24, -24, 34, -34)]
 _PLACES += [(dx, dy) for dy in (12, -12, 24, -24, 40, -40) for dx in (24, -24)]
 """Where a point's label may stand, in typographic points: right of it, left of it (dx < 0), or centred (dx = 0)."""
-MOST_TICKS = 12
-"""So few places on a logarithmic axis are all named."""
 
 
 def draw(plot: Plot) -> list[tuple[str, bytes]]:
@@ -87,10 +85,6 @@ def _fill(axes: Axes, plot: Plot) -> None:
         _points(axes, plot)
     for i, line in enumerate(plot.lines):
         _join(axes, line.label, line.points, i)
-    places = sorted({point.x for line in plot.lines for point in line.points})
-    if plot.x.scale == "log" and len(places) < MOST_TICKS:
-        axes.set_xticks(places, [f"{place:g}" for place in places])
-        axes.minorticks_off()
     if plot.x.places:
         axes.set_xticks(
             range(len(plot.x.places)), [_literal(place) for place in plot.x.places], rotation=60, ha="right"
@@ -101,11 +95,18 @@ def _fill(axes: Axes, plot: Plot) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     if any(line.label for line in plot.lines) or len({point.group for point in plot.points}) > 1:
-        columns = min(4, len(axes.get_legend_handles_labels()[1]))
-        figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+        _explain(figure, columns=min(4, len(axes.get_legend_handles_labels()[1])))
     ConstrainedLayoutEngine().execute(figure)  # once, here: labels can be placed, and no format computes it again
     if plot.points:
         _name_points(axes, plot.points)
+
+
+def _explain(figure: Figure, columns: int) -> None:
+    """A legend below the axes with as many of the columns as the picture is wide."""
+    legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    if columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        _explain(figure, columns - 1)
 
 
 def _tick_log(axes: Axes, values: set[float]) -> None:

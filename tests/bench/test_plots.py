@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.errors import BenchError
 from bench.plot import Axis, Line, Plot, Point, build_plots, front
 from bench.record import Direction
-from bench.report.draw import FORMATS, describe, draw
+from bench.report.draw import FORMATS, _figure, _fill, describe, draw
 from bench.suite import Series, Sketch
 from tests.bench.conftest import Bench
 from tests.bench.made_tables import HOSTILE, entry, results, suite
@@ -56,6 +56,10 @@ def test_a_report_without_records_draws_nothing_and_says_so(bench: Bench) -> Non
         ("{name: p, title: P, kind: lines, x: weight, y: weight}", "a plot of the kind 'lines' needs 'series'"),
         ("{name: p, title: P, kind: curve, rows: [low], y: weight}", "a plot of the kind 'curve' needs 'prefix'"),
         (
+            "{name: p, title: P, kind: scatter, rows: [low], x: weight, y: weight, label: W}",
+            "a plot of the kind 'scatter' has no 'label'",
+        ),
+        (
             '{name: p, title: P, kind: curve, rows: [low], y: weight, prefix: "a ", x: weight}',
             "a plot of the kind 'curve' has no 'x'",
         ),
@@ -96,6 +100,18 @@ def test_a_line_is_joined_by_x() -> None:
     assert [point.label for point in joined.points] == ["Row 1", "Row 2", "Row 0"]
 
 
+def test_a_curve_goes_through_the_details_after_the_prefix_by_number() -> None:
+    sketch = Sketch(name="p", title="P", kind="curve", y="score", rows=("*",), prefix="eps ", label="Accuracy")
+    made = suite([entry(0, "Row 0"), entry(1, "Row 1")])
+    object.__setattr__(made, "sketches", (sketch,))
+    found = results([1.0, 2.0], details={"eps": 9, "eps 10": 3.0, "eps 0.5": 5.0})
+    plot = build_plots(made, found)[0]
+    (line,) = plot.lines
+    assert [(point.x, point.y) for point in line.points] == [(0.5, 5.0), (10.0, 3.0)]
+    assert plot.y.label == "Accuracy"
+    assert plot.missing == ("Row 1: not run",)
+
+
 places = st.integers(-5, 5).map(float)
 
 
@@ -125,6 +141,18 @@ def test_hostile_labels_are_drawn_as_they_are_written(text: str) -> None:
     for _, content in draw(plot):
         assert len(content) > 1000
     assert "1 ± 0" in describe(plot)
+
+
+@pytest.mark.parametrize("length", [3, 30, 60])
+def test_the_legend_stays_in_the_picture(length: int) -> None:
+    lines = tuple(Line(label=f"{i}" * length, points=(Point(x=0, y=i), Point(x=1, y=i))) for i in range(5))
+    axis = Axis(label="x")
+    plot = Plot(name="p", title="P", note="", suite="s", arxiv="0", profile="mini", x=axis, y=axis, lines=lines)
+    with _figure() as (figure, axes):
+        _fill(axes, plot)
+        (legend,) = figure.legends
+        assert len(legend.texts) == 5
+        assert legend.get_window_extent().width <= figure.bbox.width
 
 
 def test_an_empty_plot_is_refused_with_its_reasons() -> None:
