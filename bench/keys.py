@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import registry
 from bench.params import build, build_metric
-from bench.record import digest
+from bench.record import canonical, digest
 from bench.sources import source_digest
 from bench.suite import Case, Component
 
@@ -118,7 +118,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
         before, after = old.get(name), new.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += differences(before, after, here)
-        elif before != after:
+        elif canonical(before) != canonical(after):  # a record holds lists where a case has tuples
             lines.append(f"{here}: {_short(before)} -> {_short(after)}")
     return lines
 

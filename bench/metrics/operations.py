@@ -98,7 +98,7 @@ class FiringRate:
 
     UNIT: ClassVar[str] = "spikes/neuron/step"
     DIRECTION: ClassVar[Direction] = "none"
-    VERSION: ClassVar[str] = "1"
+    VERSION: ClassVar[str] = "2"
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
@@ -112,8 +112,9 @@ class FiringRate:
         silent = sum(row.silent * row.neurons for row in account.neurons)
         neurons = sum(row.neurons for row in account.neurons)
         details: dict[str, str | float] = {"neurons": neurons, "silent_share": silent / neurons}
-        for row in account.neurons:
-            details[f"layer {row.layer}"] = row.rate
+        width = len(str(len(account.neurons)))
+        for place, row in enumerate(account.neurons, start=1):  # a number, since details are kept by name
+            details[f"layer {place:0{width}} {row.layer}"] = row.rate
         return measured(self, rate, n=account.samples, details=details)
 
 

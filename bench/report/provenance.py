@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from bench.record import Measurement, Record
 if TYPE_CHECKING:
     from bench.store import Store
 
+FAMILY = 3
+"""So many details that begin with the same word stand in lines of their own."""
 LONG = 4
 """Longer lists (loss curves) are shown by their last item."""
 
@@ -63,18 +65,40 @@ def _values(records: list[Record]) -> str:
         values = [cell.value for _, cell in cells if cell.value is not None]
         mean = f"mean {fmean(values):.6g}" if values else "no value"
         lines.append(f"  {name}  {mean}")
-        lines += [f"    repetition {repetition}: {_measured(cell)}" for repetition, cell in cells]
+        families = _families([cell for _, cell in cells])
+        lines += [f"    repetition {repetition}: {_measured(cell, families)}" for repetition, cell in cells]
+        for family, places in families.items():
+            lines.append(f"    {family}, repetitions {', '.join(str(repetition) for repetition, _ in cells)}")
+            width = max(map(len, places))
+            for place in places:
+                found = (cell.details.get(f"{family} {place}") for _, cell in cells)
+                texts = ("—" if detail is None else _short(detail) for detail in found)
+                lines.append(f"      {place:{width}}" + "".join(f"  {text:>9}" for text in texts))
     return "\n".join(lines)
 
 
-def _measured(cell: Measurement) -> str:
+def _families(cells: Sequence[Measurement]) -> dict[str, list[str]]:
+    """Details that differ in what follows their first word (the layers of a network, budgets of a curve), by that word."""
+    names = dict.fromkeys(name for cell in cells for name in cell.details)
+    families: dict[str, list[str]] = {}
+    for family, blank, place in (name.partition(" ") for name in names):
+        if blank:
+            families.setdefault(family, []).append(place)
+    return {family: places for family, places in families.items() if len(places) >= FAMILY}
+
+
+def _measured(cell: Measurement, families: Collection[str]) -> str:
     if cell.value is None:
         return f"absent: {cell.reason}"
     text = f"{cell.value:,.0f}" if cell.exact else f"{cell.value:.6g}"
     facts = [cell.unit] if cell.unit else []
     facts += [f"n = {cell.n}"] if cell.n is not None else []
     facts += [f"real against real {cell.floor:.6g}"] if cell.floor is not None else []
-    facts += [f"{name} {_short(value)}" for name, value in cell.details.items()]
+    facts += [
+        f"{name} {_short(value)}"
+        for name, value in cell.details.items()
+        if not (" " in name and name.split(" ")[0] in families)
+    ]
     return f"{text}  ({'; '.join([*facts, f'version {cell.version}'])})"
 
 

@@ -231,7 +231,7 @@ def test_the_rate_of_every_layer_stands_in_the_details() -> None:
     _, evidence = counted((1, 16, 16))
     measurement = FiringRate().measure(evidence)
     layers = {name: rate for name, rate in measurement.details.items() if name.startswith("layer ")}
-    assert layers == {f"layer {row.layer}": row.rate for row in evidence.account.neurons}
+    assert layers == {f"layer {i} {row.layer}": row.rate for i, row in enumerate(evidence.account.neurons, start=1)}
     assert len(layers) == 1
     assert measurement.value == pytest.approx(next(iter(layers.values())))
 

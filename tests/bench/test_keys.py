@@ -131,6 +131,7 @@ def test_differences_name_the_path() -> None:
         case_ingredients(case(task=Component(use="read-weight", params={"scale": 2.0}))),
     )
     assert differences(old, new) == ["task.params.scale: 1.0 -> 2.0"]
+    assert differences({"steps": [1, 2]}, {"steps": (1, 2)}) == []
 
 
 def test_a_plan_shares_the_fit_between_evaluations(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -237,6 +237,7 @@ class TestSamples:
             "b.png": store.put_artefact("b.png", png()),
             "a.wav": store.put_artefact("a.wav", wav()),
             "c.json": store.put_artefact("c.json", b"{}"),
+            "d.png": store.put_artefact("d.png", png()),  # equal to b.png
         }
         samples, problems = self.found(store, files)
         assert [(sample.name, sample.kind, sample.repetition) for sample in samples] == [

@@ -13,7 +13,7 @@ from bench.suite import Suite
 if TYPE_CHECKING:
     from bench.store import Store
 
-BUDGET = 400_000
+BUDGET = 1_300_000
 """Bytes of samples on one page; a site of ten suites stays below 15 MB."""
 
 SIGNATURES: dict[str, tuple[Literal["image", "audio"], bytes, bytes]] = {
@@ -38,20 +38,25 @@ class Sample:
 
 
 def find_samples(suite: Suite, records: Iterable[Record], store: Store) -> tuple[list[Sample], list[str]]:
-    """The samples of each row's first repetition that has any, and a sentence for each that cannot be shown."""
+    """The samples of each row's first repetition that has any, equal ones once; a sentence for each that cannot be shown."""
     labels = {entry.name: entry.label for entry in suite.entries}
     order = {name: index for index, name in enumerate(labels)}
     evaluations = [record for record in records if record.stage == "evaluate" and record.ok and record.entry in order]
     samples, problems, left = [], [], BUDGET
     shown: dict[str, int] = {}
+    seen: set[str] = set()
     for record in sorted(evaluations, key=lambda record: (order[record.entry], record.repetition)):
         for name, artefact in sorted(record.artefacts.items()):
             suffix = name[name.rfind(".") :].lower() if "." in name else ""
             if suffix not in SIGNATURES or shown.get(record.entry, record.repetition) != record.repetition:
                 continue
+            if artefact.sha256 in seen:
+                shown[record.entry] = record.repetition
+                continue
             kind, start, inside = SIGNATURES[suffix]
             what = f"{name} of {labels[record.entry]}, repetition {record.repetition}"
             if artefact.bytes > left:
+                shown[record.entry] = record.repetition
                 problems.append(f"{what}: left out, the page would grow too large ({artefact.bytes} bytes)")
                 continue
             try:
@@ -63,6 +68,7 @@ def find_samples(suite: Suite, records: Iterable[Record], store: Store) -> tuple
                 problems.append(f"{what}: not a {suffix[1:].upper()} file")
                 continue
             left -= len(content)
+            seen.add(artefact.sha256)
             shown[record.entry] = record.repetition
             samples.append(
                 Sample(
