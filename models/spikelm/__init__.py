@@ -2,6 +2,6 @@
 
 - `neurons`: the elastic neuron with its measured amplitudes, and what it is compared with (LIF, parallel neurons, none).
 - `bert`: spiking linear layers, attention, encoder, heads. `checkpoint`: the released layout.
-- `tokenizer`: WordPiece. `corpus`: sentences for pre-training. `training`: both stages. `classifier`: what a task is given.
+- `tokenizer`: WordPiece, or a corpus's words. `training`: both stages. `classifier`: what a task is given.
 - `recipe`, `method`: what a suite declares.
 """

@@ -57,7 +57,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids_BN: Tensor, types_BN: Tensor) -> Tensor:
         N, most = ids_BN.shape[1], self.position_embeddings.num_embeddings
-        if N > most:
+        if most < N:
             raise ValueError(f"ids has {N} tokens a sentence, the model's positions end at {most}")
         positions_N = torch.arange(N, device=ids_BN.device)
         x = self.word_embeddings(ids_BN) + self.token_type_embeddings(types_BN) + self.position_embeddings(positions_N)

@@ -28,12 +28,12 @@ NOT_MEASURED = 1.0
 class Elastic(nn.Module):
     """Spikes in {-alpha_t, 0, alpha_t}; `binary` leaves the zero out. Amplitudes of exactly 1 are not measured yet.
 
-    The T amplitudes change only within `measuring`, never by an optimizer.
+    The T amplitudes change only within `measuring`, never by an optimizer; without `k` they are 1 and stay so.
     """
 
     alpha_T: Tensor
 
-    def __init__(self, T: int, k: float = 2.0, binary: bool = False) -> None:
+    def __init__(self, T: int, k: float | None = 2.0, binary: bool = False) -> None:
         super().__init__()
         self.k, self.binary = k, binary
         self.measuring = False
@@ -51,6 +51,8 @@ class Elastic(nn.Module):
     @torch.no_grad()
     def _measure(self, x: Tensor) -> None:
         """In the order of the steps: u_t depends on the amplitudes and spikes before it."""
+        if self.k is None:
+            return
         alpha_T = self.alpha_T.clone()
         for t in range(len(x)):
             if alpha_T[t] == NOT_MEASURED:
@@ -109,7 +111,7 @@ class Neurons:
     def _neuron(self, T: int) -> nn.Module:
         kinds: dict[Kind, Callable[[], nn.Module]] = {
             "elastic": lambda: Elastic(T, self.k),
-            "ternary": lambda: Elastic(T),
+            "ternary": lambda: Elastic(T, k=None),
             "sign": lambda: Elastic(T, self.k, binary=True),
             "lif": lambda: LIF(LEAK_TAU, self.threshold, decay_input=False, surrogate=RECT),
             "psn": lambda: ParallelNeuron(T),

@@ -1,0 +1,138 @@
+"""GLUE (arXiv 1804.07461) as it lies on disk: a folder a task with `train.tsv` and `dev.tsv`, as the benchmark's script unpacks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.datasets.texts.labelled import rows
+from bench.errors import BenchError, MissingDataError
+
+if TYPE_CHECKING:
+    from bench.datasets.texts.labelled import LabelledTextData, Sentences
+
+Task = Literal["cola", "mnli", "mnli-mm", "mrpc", "qnli", "qqp", "rte", "sst-2", "sts-b"]
+SHORT = 1000
+ENTAILMENT = ("entailment", "not_entailment")
+BINARY = ("0", "1")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a task's files are and which columns hold what; `classes` in the order of their numbers, none for a rating.
+
+    Columns are those of the header; files without one (CoLA) are given as their places.
+    """
+
+    folder: str
+    first: str | int
+    label: str | int
+    second: str | None = None
+    classes: tuple[str, ...] = BINARY
+    held_out: str = "dev.tsv"
+
+
+LAYOUTS: dict[Task, Layout] = {
+    "cola": Layout("CoLA", first=3, label=1),
+    "sst-2": Layout("SST-2", "sentence", "label"),
+    "mrpc": Layout("MRPC", "#1 String", "Quality", "#2 String"),
+    "qqp": Layout("QQP", "question1", "is_duplicate", "question2"),
+    "sts-b": Layout("STS-B", "sentence1", "score", "sentence2", classes=()),
+    "mnli": Layout(
+        "MNLI", "sentence1", "gold_label", "sentence2", ("contradiction", "entailment", "neutral"), "dev_matched.tsv"
+    ),
+    "mnli-mm": Layout(
+        "MNLI", "sentence1", "gold_label", "sentence2", ("contradiction", "entailment", "neutral"), "dev_mismatched.tsv"
+    ),
+    "qnli": Layout("QNLI", "question", "label", "sentence", ENTAILMENT),
+    "rte": Layout("RTE", "sentence1", "label", "sentence2", ENTAILMENT),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glue:
+    """One task below `$BENCH_DATA/<root>`; held out is its development set. `mnli-mm` is MNLI with the mismatched one."""
+
+    task: Task
+    root: str = "glue"
+
+    def __post_init__(self) -> None:
+        if self.task not in LAYOUTS:
+            raise BenchError(f"`task` must be one of {', '.join(sorted(LAYOUTS))}, not {self.task!r}")
+
+    def digest(self) -> str:
+        """SHA-256 over both files. Raises MissingDataError."""
+        from hashlib import file_digest, sha256
+
+        total = sha256()
+        for path in self._files():
+            with path.open("rb") as file:
+                total.update(f"{path.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return total.hexdigest()
+
+    def load(self) -> LabelledTextData:
+        """Raises MissingDataError, BenchError naming the line of what cannot be read."""
+        from bench.datasets.texts.labelled import LabelledTextData
+
+        train, held_out = (read(path, LAYOUTS[self.task]) for path in self._files())
+        return LabelledTextData(
+            name=f"glue-{self.task}",
+            train=train,
+            held_out=held_out,
+            num_classes=len(LAYOUTS[self.task].classes) or 1,
+            unlabelled=(*train.first, *(train.second or ())),
+        )
+
+    def _files(self) -> list[Path]:
+        layout = LAYOUTS[self.task]
+        folder = Path(os.environ.get("BENCH_DATA", "data")) / self.root / layout.folder
+        found = [folder / "train.tsv", folder / layout.held_out]
+        if missing := [path for path in found if not path.is_file()]:
+            raise MissingDataError(
+                f"GLUE's {self.task} is missing: put train.tsv and {layout.held_out} of its {layout.folder} into "
+                f"{missing[0].parent}"
+            )
+        return found
+
+
+def read(path: Path, layout: Layout) -> Sentences:
+    """Sentences with their labels, in the order of the file, without the few short lines that QQP has.
+
+    Raises BenchError for a missing column, a label that is none, and for more short lines than one in `SHORT`.
+    """
+    import numpy as np
+
+    from bench.datasets.texts.labelled import Sentences
+
+    lines = list(enumerate(rows(path.read_bytes(), str(path)), start=1))
+    header = [] if isinstance(layout.first, int) else lines.pop(0)[1]
+    first, label = (_place(name, header, path) for name in (layout.first, layout.label))
+    second = first if layout.second is None else _place(layout.second, header, path)
+    whole = [(number, line) for number, line in lines if len(line) > max(first, second, label)]
+    if (len(lines) - len(whole)) * SHORT > len(lines):
+        number = next(number for number, line in lines if len(line) <= max(first, second, label))
+        raise BenchError(f"{path}:{number}: too few fields, as in {len(lines) - len(whole)} of {len(lines)} lines")
+    labels = [_label(line[label], layout.classes, f"{path}:{number}") for number, line in whole]
+    return Sentences(
+        first=tuple(line[first] for _, line in whole),
+        second=None if layout.second is None else tuple(line[second] for _, line in whole),
+        labels=np.array(labels, dtype=np.int64 if layout.classes else np.float64),
+    )
+
+
+def _place(name: str | int, header: list[str], path: Path) -> int:
+    if isinstance(name, int):
+        return name
+    if name not in header:
+        raise BenchError(f"{path}:1: there is no column {name!r} among {', '.join(header)}")
+    return header.index(name)
+
+
+def _label(text: str, classes: tuple[str, ...], where: str) -> float:
+    try:
+        return classes.index(text) if classes else float(text)
+    except ValueError as error:
+        expected = f"one of {', '.join(classes)}" if classes else "a number"
+        raise BenchError(f"{where}: the label is {text!r}, not {expected}") from error

@@ -1,0 +1,43 @@
+"""What loaded sentences with labels are, and how tab-separated files of them are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sentences:
+    """Sentences, or pairs of them where `second` is there, with their labels (N,): int64 classes, or float64 ratings."""
+
+    first: tuple[str, ...]
+    labels: np.ndarray
+    second: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledTextData:
+    """Fixed splits; `num_classes` 1 means a rating. `unlabelled` are training sentences to pre-train on, perhaps none."""
+
+    name: str
+    train: Sentences
+    held_out: Sentences
+    num_classes: int
+    unlabelled: tuple[str, ...] = ()
+
+
+def rows(content: bytes, name: str) -> list[list[str]]:
+    """The fields of every line of a tab-separated file; quotes are characters like any other. BenchError if not UTF-8."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    return [line.rstrip("\r").split("\t") for line in text.rstrip("\r\n").split("\n")]

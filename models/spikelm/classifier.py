@@ -1,0 +1,39 @@
+"""What a task of sentences is given: the network with its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from models.spikelm.bert import BertForSequenceClassification, Config
+from models.spikelm.neurons import Neurons
+from models.spikelm.tokenizer import Tokenizer
+
+
+class SentenceClassifier(nn.Module):
+    """Logits (B, K) of sentences or pairs; K = 1 is a rating. Without a tokenizer it is only built, to be counted."""
+
+    def __init__(self, config: Config, neurons: Neurons, classes: int, tokenizer: Tokenizer | None) -> None:
+        super().__init__()
+        self.config, self.neurons = config, neurons
+        self.network = BertForSequenceClassification(config, neurons, classes)
+        self._tokenizer = tokenizer
+
+    @property
+    def T(self) -> int:  # noqa: N802 - the paper's symbol
+        return self.neurons.T
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            raise ValueError("a model that is built without data has no tokenizer")
+        return self._tokenizer
+
+    def prepare(self, first: Sequence[str], second: Sequence[str] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(ids, mask, types) of sentences or pairs, (B, N)."""
+        return self.tokenizer(first, second)
+
+    def forward(self, ids_BN: Tensor, mask_BN: Tensor, types_BN: Tensor) -> Tensor:
+        logits_BK: Tensor = self.network(ids_BN, mask_BN, types_BN)
+        return logits_BK

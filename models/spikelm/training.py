@@ -1,0 +1,138 @@
+"""Both stages of spiking BERT: amplitudes measured on the first batch, masked words, then a task of sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.spikelm.bert import BertForPreTraining, task_loss
+from models.spikelm.classifier import SentenceClassifier
+from models.spikelm.neurons import measured_rate, measuring
+from models.spikelm.recipe import Recipe
+from models.spikelm.tokenizer import Tokenizer
+
+MASKED, KEPT_SHARE, RANDOM_SHARE = 0.15, 0.1, 0.1
+"""Of the words; of the masked ones, as BERT does (arXiv 1810.04805), a tenth stays and a tenth becomes another word."""
+WARMUP_SHARE = 0.01
+IGNORED = -100
+CURVE_POINTS = 20
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def fit_sentences(model: SentenceClassifier, data: Any, recipe: Recipe, *, seed: int, device: str) -> dict[str, Any]:
+    """Fit `model` in place to `data.train`, leave it in eval mode, and return the log.
+
+    The order of sentences and the masks come from generators of their own, seeded with `seed`. The log has points of both
+    loss curves, and the spikes a neuron and step as the amplitudes were measured. Raises FloatingPointError, ValueError.
+    """
+    if not len(data.train):
+        raise ValueError("the data set has no training sentences")
+    log: dict[str, Any] = {}
+    generator = torch.Generator().manual_seed(seed)
+    if recipe.pretrain_steps:
+        log["masked_words"] = pretrain(model, data.unlabelled, recipe, generator, device)
+    log["task"] = fine_tune(model, data.train, recipe, generator, device)
+    model.eval()
+    return log
+
+
+def pretrain(
+    model: SentenceClassifier, sentences: Sequence[str], recipe: Recipe, generator: torch.Generator, device: str
+) -> dict[str, Any]:
+    """Masked words alone: sentences that do not follow each other have no second task. Masks are drawn once."""
+    if not sentences:
+        raise ValueError("`pretrain_steps` needs unlabelled sentences, and the data set has none")
+    ids, mask, types = model.tokenizer(sentences)
+    hidden_ids, targets = masked(ids, model.tokenizer, generator)
+    network = BertForPreTraining(model.config, model.neurons)
+    network.bert = model.network.bert
+    network.to(device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.pretrain_lr, weight_decay=0.0)
+    losses: list[float] = []
+    log: dict[str, Any] = {}
+    while len(losses) < recipe.pretrain_steps:
+        for chosen in torch.randperm(len(ids), generator=generator).split(recipe.pretrain_batch):
+            if len(losses) == recipe.pretrain_steps:
+                break
+            batch = tuple(part[chosen].to(device) for part in (hidden_ids, mask, types))
+            if not losses:
+                log = measure_amplitudes(model, batch)
+            set_rate(optimizer, recipe.pretrain_lr * rate_at(len(losses), recipe.pretrain_steps))
+            places = targets[chosen].to(device)
+            states_BNC = network.bert(*batch)
+            wanted = places != IGNORED
+            total = F.cross_entropy(network.words(states_BNC[wanted]), places[wanted], reduction="sum")
+            loss = total / wanted.sum().clamp(min=1)  # a small batch may have no masked word
+            losses.append(step(optimizer, loss, len(losses)))
+    return {**log, "steps": len(losses), "loss": losses[-1], "curve": curve(losses)}
+
+
+def fine_tune(
+    model: SentenceClassifier, split: Any, recipe: Recipe, generator: torch.Generator, device: str
+) -> dict[str, Any]:
+    ids, mask, types = model.tokenizer(split.first, split.second)
+    labels = torch.from_numpy(split.labels)
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0)
+    losses: list[float] = []
+    log: dict[str, Any] = {}
+    for _ in range(recipe.epochs):
+        for chosen in torch.randperm(len(ids), generator=generator).split(recipe.batch_size):
+            batch = tuple(part[chosen].to(device) for part in (ids, mask, types))
+            if not losses and not recipe.pretrain_steps:
+                log = measure_amplitudes(model, batch)
+            loss = task_loss(model(*batch), labels[chosen].to(device))
+            losses.append(step(optimizer, loss, len(losses)))
+    return {**log, "steps": len(losses), "loss": losses[-1], "curve": curve(losses)}
+
+
+@torch.no_grad()
+def measure_amplitudes(model: SentenceClassifier, batch: Sequence[Tensor]) -> dict[str, float]:
+    """Those that are not measured yet, on the first training batch; the rate is there where there are such neurons."""
+    with measuring(model):
+        model(*batch)
+    rate = measured_rate(model)
+    return {} if math.isnan(rate) else {"rate_as_measured": rate}
+
+
+def masked(ids_BN: Tensor, tokenizer: Tokenizer, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Ids with 15 % of the words masked, and the words to find (B, N), IGNORED elsewhere."""
+    draws_BN, kinds_BN = (torch.rand(ids_BN.shape, generator=generator) for _ in range(2))
+    others_BN = torch.randint(len(tokenizer), ids_BN.shape, generator=generator)
+    chosen_BN = (draws_BN < MASKED) & ~torch.isin(ids_BN, tokenizer.special)
+    hidden_BN = torch.where(chosen_BN & (kinds_BN >= KEPT_SHARE), tokenizer.mask, ids_BN)
+    hidden_BN = torch.where(chosen_BN & (kinds_BN >= 1 - RANDOM_SHARE), others_BN, hidden_BN)
+    return hidden_BN, torch.where(chosen_BN, ids_BN, IGNORED)
+
+
+def rate_at(number: int, steps: int) -> float:
+    """Share of the learning rate at step `number`."""
+    warmup = max(1, round(WARMUP_SHARE * steps))
+    return min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def step(optimizer: torch.optim.Optimizer, loss: Tensor, number: int) -> float:
+    """One update; the loss. Raises FloatingPointError when it is not finite."""
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the loss is {value} at step {number}: lower the learning rate")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return value
+
+
+def curve(losses: Sequence[float]) -> list[dict[str, float | int]]:
+    every = max(len(losses) // CURVE_POINTS, 1)
+    return [{"step": i, "loss": loss} for i, loss in enumerate(losses) if i % every == 0 or i == len(losses) - 1]

@@ -1,0 +1,212 @@
+"""Spiking BERT: what a suite declares of it, its tokenizer, the two stages of its training, its baselines."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.datasets.texts.labelled import LabelledTextData, Sentences
+from models.errors import MissingWeights
+from models.spikelm.method import SpikingBert
+from models.spikelm.neurons import Elastic, Neurons, forget_amplitudes, measured_rate, measuring
+from models.spikelm.tokenizer import SPECIAL, Tokenizer
+from models.spikelm.training import IGNORED, masked, rate_at
+
+SMALL: dict[str, Any] = {
+    "T": 2,
+    "width": 16,
+    "layers": 1,
+    "heads": 2,
+    "hidden": 24,
+    "vocabulary": 40,
+    "length": 8,
+    "pretrain_steps": 3,
+    "pretrain_batch": 8,
+    "epochs": 12,
+    "batch_size": 8,
+    "lr": 1e-2,
+}
+WORDS = {0: ("dull", "grey", "slow"), 1: ("bright", "warm", "fast")}
+
+
+def sentences(count: int, seed: int = 0) -> Sentences:
+    """Three words of one kind: anybody can tell the kinds apart."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=count)
+    return Sentences(first=tuple(" ".join(rng.choice(WORDS[int(k)], 3)) for k in labels), labels=labels)
+
+
+@pytest.fixture(scope="module")
+def data() -> LabelledTextData:
+    train = sentences(64)
+    return LabelledTextData(
+        name="made", train=train, held_out=sentences(32, 1), num_classes=2, unlabelled=train.first
+    )  # fmt: skip
+
+
+def accuracy(model: Any, split: Sentences) -> float:
+    with torch.no_grad():
+        logits_BK = model(*model.prepare(split.first, split.second))
+    return float((logits_BK.argmax(-1).numpy() == split.labels).mean())
+
+
+class TestMethod:
+    @pytest.mark.parametrize("neuron", ["elastic", "ternary", "sign", "lif", "psn", "none"])
+    def test_every_kind_learns_and_loads(self, data: LabelledTextData, neuron: Any) -> None:
+        method = SpikingBert(**SMALL | {"neuron": neuron, "T": 1 if neuron == "none" else 2, "threshold": 0.2})
+        model, log = method.fit(data, {}, seed=0, device="cpu")
+        assert not model.training
+        assert accuracy(model, data.held_out) > 0.8
+        assert log["task"]["steps"] == 96
+        assert ("rate_as_measured" in log["masked_words"]) == (neuron in ("elastic", "ternary", "sign"))
+        again = method.load(model.state_dict(), data, {}, device="cpu")
+        with torch.no_grad():
+            batch = model.prepare(data.held_out.first)
+            assert torch.equal(model(*batch), again(*batch))
+
+    def test_equal_seeds_give_equal_models(self, data: LabelledTextData) -> None:
+        states = [SpikingBert(**SMALL).fit(data, {}, seed=seed, device="cpu")[0].state_dict() for seed in (3, 3, 4)]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+    def test_a_rating_is_learned_by_its_square(self, data: LabelledTextData) -> None:
+        ratings = Sentences(first=data.train.first, labels=data.train.labels * 2.0 - 1)
+        rated = LabelledTextData(name="r", train=ratings, held_out=ratings, num_classes=1, unlabelled=ratings.first)
+        model, log = SpikingBert(**SMALL).fit(rated, {}, seed=0, device="cpu")
+        assert log["task"]["loss"] < 0.5
+        with torch.no_grad():
+            assert model(*model.prepare(["bright warm"])).shape == (1, 1)
+
+    def test_the_published_size_has_its_parameters(self) -> None:
+        with torch.device("meta"):
+            model = SpikingBert().build(None)
+        assert sum(p.numel() for p in model.parameters()) == 109_483_778
+        assert sum(b.numel() for n, b in model.named_buffers() if n.endswith("alpha_T")) == 384
+
+    @pytest.mark.parametrize(
+        ("params", "sentence"),
+        [
+            ({"neuron": "none", "T": 2}, "`T` must be 1"),
+            ({"width": 30, "heads": 4}, "`width` must be a multiple of the 4 `heads`"),
+            ({"vocabulary": 5}, "`vocabulary` must be at least 6"),
+            ({"threshold": 0.0}, "`threshold` must be above 0"),
+            ({"dropout": 1.0}, "`dropout` must be"),
+            ({"pretrain_steps": -1}, "`pretrain_steps` must be at least 0"),
+            ({"lr": 0.0}, "`lr` must be above 0"),
+            ({"weights": "x.pth", "pretrain_steps": 1}, "`weights` are pre-trained already"),
+        ],
+    )
+    def test_impossible_parameters(self, params: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ValueError, match=sentence):
+            SpikingBert(**params)
+
+    def test_other_data_are_refused_in_a_sentence(self) -> None:
+        with pytest.raises(ValueError, match="needs labelled sentences"):
+            SpikingBert(**SMALL).build(SimpleNamespace(image_shape=(1, 8, 8)))
+
+    def test_weights_and_vocabulary_that_are_missing_are_asked_for(self, data: LabelledTextData) -> None:
+        for name in ("weights", "vocab"):
+            method = SpikingBert(**SMALL | {"pretrain_steps": 0, name: "nowhere/file.txt"})
+            with pytest.raises(MissingWeights, match=r"nowhere/file\.txt"):
+                method.weights_digest()
+            with pytest.raises(MissingWeights):
+                method.fit(data, {}, seed=0, device="cpu")
+
+
+class TestTokenizer:
+    def test_the_commonest_words_are_kept_and_ties_go_by_the_alphabet(self) -> None:
+        tokenizer = Tokenizer.of_words(["b B c", "b a, c", "z"], most=8, length=6)
+        ids, mask, types = tokenizer(["B c a z", "b"])
+        assert len(tokenizer) == 8  # the special ones, then b, c and the comma
+        assert ids.tolist() == [[2, 5, 6, 1, 1, 3], [2, 5, 3, 0, 0, 0]]
+        assert mask.tolist() == [[1] * 6, [1, 1, 1, 0, 0, 0]]
+        assert types.sum() == 0
+
+    def test_pairs_have_types_and_are_cut_to_the_length(self) -> None:
+        tokenizer = Tokenizer.of_words(["a b c d e f"], most=20, length=8)
+        ids, mask, types = tokenizer(["a b c d e"], ["f e d c"])
+        assert ids.shape == (1, 8)
+        assert mask.all()
+        assert (ids == 3).sum() == 2
+        assert types[0].tolist() == sorted(types[0].tolist())
+
+    def test_a_vocabulary_without_special_tokens_is_refused(self, tmp_path: Any, monkeypatch: Any) -> None:
+        monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+        (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n##s\n")
+        with pytest.raises(ValueError, match=r"no token \[MASK\]"):
+            Tokenizer.published("vocab.txt", 8)
+        (tmp_path / "vocab.txt").write_text("\n".join((*SPECIAL, "word", "##s")) + "\n")
+        assert Tokenizer.published("vocab.txt", 6)(["Words word"])[0].tolist() == [[2, 5, 6, 5, 3, 0]]
+
+
+class TestMasks:
+    @settings(deadline=None, max_examples=20)
+    @given(seed=st.integers(0, 2**32))
+    def test_only_words_are_masked_and_targets_are_what_stood_there(self, seed: int) -> None:
+        tokenizer = Tokenizer.of_words(["a b c d e f g h"], most=20, length=10)
+        ids, _, _ = tokenizer(["a b c d e f g h", "a b"] * 40)
+        hidden, targets = masked(ids, tokenizer, torch.Generator().manual_seed(seed))
+        chosen = targets != IGNORED
+        assert torch.equal(hidden[~chosen], ids[~chosen])
+        assert torch.equal(targets[chosen], ids[chosen])
+        assert not torch.isin(ids[chosen], tokenizer.special).any()
+
+    def test_fifteen_per_cent_are_masked_eight_of_ten_by_the_mask(self) -> None:
+        tokenizer = Tokenizer.of_words(["a b c d e f g h"], most=20, length=10)
+        ids, _, _ = tokenizer(["a b c d e f g h"] * 4000)
+        hidden, targets = masked(ids, tokenizer, torch.Generator().manual_seed(0))
+        chosen = targets != IGNORED
+        assert chosen.sum() / (4000 * 8) == pytest.approx(0.15, abs=0.01)
+        assert (hidden[chosen] == tokenizer.mask).double().mean() == pytest.approx(0.8, abs=0.03)
+
+    def test_the_rate_rises_and_falls_to_nothing(self) -> None:
+        rates = [rate_at(i, 1000) for i in range(1000)]
+        assert max(rates) == 1 == rates[9]
+        assert rates[:10] == sorted(rates[:10])
+        assert rates[10:] == sorted(rates[10:], reverse=True)
+        assert 0 < rates[-1] < 0.01
+
+
+class TestAmplitudes:
+    @settings(deadline=None, max_examples=25)
+    @given(T=st.integers(1, 4), scale=st.floats(0.01, 100), seed=st.integers(0, 2**32))
+    def test_a_measured_threshold_is_the_mean_and_scales_with_the_input(self, T: int, scale: float, seed: int) -> None:
+        x = torch.randn(T, 200, generator=torch.Generator().manual_seed(seed))
+        one, other = Elastic(T), Elastic(T)
+        with measuring(one), measuring(other):
+            spikes, scaled = one(x), other(scale * x)
+        assert one.alpha_T[0] == pytest.approx(2 * float(x[0].abs().mean()), rel=1e-5)
+        if T == 1:  # later steps leak by the amplitude itself, which is no ratio
+            assert torch.equal(spikes.sign(), scaled.sign())
+        assert set(spikes[0].unique().tolist()) <= {-float(one.alpha_T[0]), 0.0, float(one.alpha_T[0])}
+
+    def test_normal_inputs_fire_as_often_as_the_threshold_says(self) -> None:
+        neuron = Elastic(1)
+        with measuring(neuron):
+            neuron(torch.randn(1, 200_000, generator=torch.Generator().manual_seed(0)))
+        assert measured_rate(neuron) == pytest.approx(0.425, abs=0.005)
+
+    def test_amplitudes_are_measured_once_and_only_when_asked(self) -> None:
+        neuron, x = Elastic(2), torch.randn(2, 50)
+        neuron(x)
+        assert neuron.alpha_T.tolist() == [1, 1]
+        with measuring(neuron):
+            neuron(x)
+        first = neuron.alpha_T.clone()
+        with measuring(neuron):
+            neuron(3 * x)
+        assert torch.equal(neuron.alpha_T, first)
+        forget_amplitudes(neuron)
+        assert neuron.alpha_T.tolist() == [1, 1]
+
+    def test_ternary_spikes_keep_the_amplitude_one(self) -> None:
+        neuron = Neurons("ternary", 2).before_linear()
+        with measuring(neuron):
+            spikes = neuron(torch.randn(2, 50))
+        assert set(spikes.unique().tolist()) <= {-1, 0, 1}
