@@ -55,7 +55,7 @@ LAYOUTS: dict[Task, Layout] = {
 class Glue:
     """One task below `$BENCH_DATA/<root>`; held out is its development set. `mnli-mm` is MNLI with the mismatched one."""
 
-    task: Task
+    task: Task = "sst-2"
     root: str = "glue"
 
     def __post_init__(self) -> None:
