@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -43,6 +44,7 @@ def draw(plot: Plot) -> list[tuple[str, bytes]]:
         raise BenchError('plots need matplotlib: pip install -e ".[plots]"') from error
     matplotlib.use("Agg")
     with (
+        warnings.catch_warnings(action="ignore", category=UserWarning),  # a glyph that the font lacks is drawn as a box
         matplotlib.rc_context({"svg.hashsalt": plot.name, "font.size": 9, "axes.spines.top": False}),
         _figure() as (figure, axes),
     ):
