@@ -15,6 +15,7 @@ from bench.components import Components, require_needs
 from bench.errors import BenchError, nearest
 from bench.grammar import MEASURED, SUITE
 from bench.params import build_metric
+from bench.rules import RuleError, read_rule
 from bench.shapes import ABSENT, check
 from bench.strict_yaml import Node
 from bench.suite import (
@@ -29,13 +30,19 @@ from bench.suite import (
     PlotKind,
     Profile,
     Reported,
+    Reproducibility,
+    Rule,
     Series,
     Sketch,
+    Statistics,
     Suite,
+    Tolerance,
 )
 
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+LEAST_EFFECT = 0.05
+"""In standard deviations: what two and a half thousand seeds show."""
 SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
 
 
@@ -91,6 +98,9 @@ class _Reader:
             claims=tuple(self._claim(node, rows) for node in _list(top, "claims")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables")),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
+            statistics=_statistics(_map(top, "statistics")),
+            reproducibility=self._reproducibility(_map(top, "reproducibility")),
+            rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
             path=self.root.path,
         )
 
@@ -259,6 +269,21 @@ class _Reader:
             **({"scale": own["scale"].value} if "scale" in own else {}),
         )
 
+    def _reproducibility(self, own: dict[str, Node]) -> Reproducibility:
+        metrics = {
+            self._shown(Node(name, item.path, item.line)): _tolerance(item)
+            for name, item in _map(own, "metrics").items()
+        }
+        if "tolerance" not in own:
+            return Reproducibility(metrics=metrics)
+        return Reproducibility(tolerance=_tolerance(own["tolerance"]), metrics=metrics)
+
+    def _rule(self, node: Node, entries: tuple[Entry, ...]) -> Rule:
+        try:
+            return read_rule(node.value, entries)
+        except RuleError as error:
+            raise node.error(str(error)) from error
+
     def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
         """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
@@ -279,7 +304,7 @@ class _Reader:
 
 
 def _list(own: dict[str, Node], key: str) -> list[Node]:
-    return own[key].value if key in own else []
+    return own[key].value if key in own and own[key].value is not ABSENT else []
 
 
 def _map(own: dict[str, Node], key: str) -> dict[str, Node]:
@@ -312,6 +337,27 @@ def _reported(node: Node) -> Reported:
         return Reported(value=float(node.value), text=text)
     digits = text.rstrip("kKMGBT ")
     return Reported(value=float(Decimal(digits).scaleb(SI.get(text[-1], 0))), text=text)
+
+
+def _statistics(own: dict[str, Node]) -> Statistics:
+    given = {key: _share(own[key]) for key in ("alpha", "power") if key in own}
+    limits = {"alpha": (0.0, 0.5), "power": (0.5, 1.0)}
+    for key, value in given.items():
+        low, high = limits[key]
+        if not low < value < high:
+            raise own[key].error(f"{key!r} must lie between {low:.0%} and {high:.0%}, not at {value:.4%}")
+    effect = own["effect"].value if "effect" in own and own["effect"].value is not ABSENT else None
+    if effect is not None and effect < LEAST_EFFECT:
+        raise own["effect"].error(f"an 'effect' below {LEAST_EFFECT:g} standard deviations needs thousands of seeds")
+    return Statistics(**given, effect=None if effect is None else float(effect))
+
+
+def _share(node: Node) -> float:
+    return float(node.value.rstrip("% ")) / 100 if isinstance(node.value, str) else float(node.value)
+
+
+def _tolerance(node: Node) -> Tolerance:
+    return Tolerance(relative=_share(node)) if isinstance(node.value, str) else Tolerance(absolute=float(node.value))
 
 
 def _bound(node: Node) -> Bound:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from bench import stats
 from bench.errors import CONTRADICTED, OK, UNMEASURED
-from bench.stats import ALPHA, Interval
-from bench.suite import Bound, Claim, Entry, Suite, VerdictWord
+from bench.stats import Interval
+from bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
 from bench.table import Results, absence
 
 
@@ -34,7 +34,7 @@ class Judgement:
         return self.verdict == self.expected
 
 
-class _Number(NamedTuple):
+class Number(NamedTuple):
     """What one entry measured at one seed, and the key of the record that holds it."""
 
     value: float
@@ -84,7 +84,8 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
     except _NotMeasuredError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
-        verdict, reason, estimate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind](claim, sample)
+        predicate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind]
+        verdict, reason, estimate = predicate(claim, sample, suite.statistics.alpha)
     except ValueError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
     return Judgement(claim=claim, verdict=verdict, reason=reason, estimate=estimate, evidence=sample.evidence)
@@ -96,7 +97,7 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     """
     found, problems = [], []
     for name in claim.entries:
-        numbers, absences = _numbers(suite.entry(name), claim.metric, results)
+        numbers, absences = numbers_of(suite.entry(name), claim.metric, results)
         found.append(numbers)
         problems += absences if absences or numbers else [f"{name} was not run"]
     if all(found) and all(number.exact for numbers in found for number in numbers.values()):
@@ -104,15 +105,30 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     if problems:
         raise _NotMeasuredError(problems[0])
     shared = sorted(set.intersection(*map(set, found)))
-    if len(shared) < claim.min_seeds:
-        paired = "paired " if len(found) > 1 else ""
-        raise _NotMeasuredError(f"{len(shared)} {paired}seed{'s' * (len(shared) != 1)} of at least {claim.min_seeds}")
+    if lack := too_few(len(shared), claim.min_seeds, suite.statistics, paired=len(found) > 1):
+        raise _NotMeasuredError(lack)
     chosen = [[numbers[seed] for seed in shared] for numbers in found]
     keys = tuple(number.key for numbers in chosen for number in numbers)
     return _Sample([[number.value for number in numbers] for numbers in chosen], exact=False, evidence=keys)
 
 
-def _numbers(entry: Entry, metric: str, results: Results) -> tuple[dict[int, _Number], list[str]]:
+def too_few(seeds: int, least: int, statistics: Statistics, *, paired: bool) -> str:
+    """Why so many seeds give no verdict, or the empty text: the least number, and what the declared effect needs."""
+    purpose = ""
+    if statistics.effect is not None:
+        try:
+            needed = stats.seeds_needed(statistics.effect, statistics.power, statistics.alpha)
+        except ValueError as why:
+            return str(why)
+        if needed > least:
+            least = needed
+            purpose = f" to see an effect of {statistics.effect:g} standard deviations with power {statistics.power:.0%}"
+    if seeds >= least:
+        return ""
+    return f"{seeds} {'paired ' if paired else ''}seed{'s' * (seeds != 1)} of at least {least}{purpose}"
+
+
+def numbers_of(entry: Entry, metric: str, results: Results) -> tuple[dict[int, Number], list[str]]:
     """An entry's numbers by repetition, and why those repetitions that were run without giving one gave none."""
     numbers, absences = {}, []
     for repetition in entry.repetitions:
@@ -121,13 +137,13 @@ def _numbers(entry: Entry, metric: str, results: Results) -> tuple[dict[int, _Nu
             continue
         measured = record.metrics.get(metric)
         if record.ok and measured is not None and measured.value is not None:
-            numbers[repetition] = _Number(measured.value, measured.exact, record.key)
+            numbers[repetition] = Number(measured.value, measured.exact, record.key)
         else:
             absences.append(f"{entry.name}, repetition {repetition}: {absence(record, metric)}")
     return numbers, absences
 
 
-def _exact_sample(claim: Claim, found: Sequence[dict[int, _Number]]) -> _Sample:
+def _exact_sample(claim: Claim, found: Sequence[dict[int, Number]]) -> _Sample:
     """Seeds cannot change an exact number: one stands for all, and nothing has to be paired."""
     for name, numbers in zip(claim.entries, found, strict=True):
         if len({number.value for number in numbers.values()}) > 1:
@@ -136,23 +152,23 @@ def _exact_sample(claim: Claim, found: Sequence[dict[int, _Number]]) -> _Sample:
     return _Sample(values, exact=True, evidence=tuple(n.key for numbers in found for n in numbers.values()))
 
 
-def _value(claim: Claim, sample: _Sample) -> _Finding:
+def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     """The interval against the bound; one seed, where the claim allows it, is compared as it is."""
-    estimate = stats.interval(sample.values[0], exact=sample.exact)
+    estimate = stats.careful(sample.values[0], alpha, exact=sample.exact)
     if not sample.alone:
-        return *_against(claim.bound, estimate), estimate
-    verdict, reason = _against(claim.bound, stats.interval(sample.values[0], exact=True))
+        return *against(claim.bound, estimate), estimate
+    verdict, reason = against(claim.bound, stats.interval(sample.values[0], exact=True))
     return verdict, f"{reason}; one seed has no interval", estimate
 
 
-def _ratio(claim: Claim, sample: _Sample) -> _Finding:
-    estimate = stats.ratios(sample.values[0], sample.values[1], exact=sample.exact)
+def _ratio(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    estimate = stats.ratios(sample.values[0], sample.values[1], alpha, exact=sample.exact)
     if sample.alone:
         return "not measured", "undecided: one pair of seeds has no interval", estimate
-    return *_against(claim.bound, estimate), estimate
+    return *against(claim.bound, estimate), estimate
 
 
-def _ordering(claim: Claim, sample: _Sample) -> _Finding:
+def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     """Every step along the chain must be up: paired differences against 0.
 
     Reproduced needs all steps, each tested at alpha (intersection-union), so no correction is due. Contradicted needs only
@@ -160,8 +176,8 @@ def _ordering(claim: Claim, sample: _Sample) -> _Finding:
     """
     pairs = list(pairwise(sample.values))
     names = [f"{lower} < {upper}" for lower, upper in pairwise(claim.entries)]
-    steps = [stats.differences(upper, lower, exact=sample.exact) for lower, upper in pairs]
-    strict = [stats.differences(b, a, ALPHA / len(pairs), exact=sample.exact) for a, b in pairs]
+    steps = [stats.differences(upper, lower, alpha, exact=sample.exact) for lower, upper in pairs]
+    strict = [stats.differences(b, a, alpha / len(pairs), exact=sample.exact) for a, b in pairs]
     weakest = min(range(len(steps)), key=lambda index: steps[index].mean)
     if sample.alone:
         return "not measured", "undecided: one pair of seeds has no interval", steps[weakest]
@@ -175,7 +191,7 @@ def _ordering(claim: Claim, sample: _Sample) -> _Finding:
     return "not measured", f"undecided: {names[weakest]}, but the interval holds 0", steps[weakest]
 
 
-def _against(bound: Bound | None, estimate: Interval) -> tuple[VerdictWord, str]:
+def against(bound: Bound | None, estimate: Interval) -> tuple[VerdictWord, str]:
     """Reproduced inside the bound, contradicted outside; an interval that crosses it decides nothing."""
     low, high = _limits(bound or Bound())
     if estimate.inside(low, high):

@@ -34,6 +34,7 @@ REPORTED = Either(
 TOLERANCE = Either(
     options=(Number(minimum=0), Text(noun="a percentage such as 0.5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%"))
 )
+SHARE = Either(options=(Number(minimum=0), Text(noun="a percentage such as 5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%")))
 ARXIV = Text(
     noun='an arXiv number in quotes such as "2408.12245"',
     pattern=r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}(v[0-9]+)?",
@@ -273,6 +274,33 @@ PLOT = Record(
     },
 )
 
+STATISTICS = Record(
+    title="statistics",
+    fields={
+        "alpha": Field(SHARE, "Rate of wrong verdicts that is accepted, of each claim by itself; 5 % unless said."),
+        "power": Field(SHARE, "Chance with which `effect` must be seen; 80 % unless said."),
+        "effect": Field(
+            Number(minimum=0),
+            "The smallest effect worth seeing, in standard deviations of the paired differences between seeds; with "
+            "fewer seeds than show it there is no verdict.",
+            gaps=True,
+        ),
+    },
+)
+
+REPRODUCIBILITY = Record(
+    title="reproducibility",
+    fields={
+        "tolerance": Field(
+            TOLERANCE, "How far a frozen number may move: a number, or a percentage of it; 0.1 % unless said."
+        ),
+        "metrics": Field(
+            Named(of=TOLERANCE, key=METRIC),
+            "The same for single metrics; timings are compared only when they are named here.",
+        ),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
@@ -297,5 +325,13 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
         "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
+        "statistics": Field(STATISTICS, "Error rates of the verdicts."),
+        "reproducibility": Field(REPRODUCIBILITY, "How closely frozen numbers must come back: `bench gate --against`."),
+        "rules": Field(
+            Items(of=Text(), minimum=0),
+            "Conditions that `bench gate` holds numbers to: `METRIC [of ROW] >= NUMBER`, `... <= NUMBER`, or, against a "
+            "frozen version, `METRIC [of ROW] drops|rises by [at least|at most] NUMBER [%]`.",
+            gaps=True,
+        ),
     },
 )

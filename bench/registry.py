@@ -129,6 +129,15 @@ _TARGETS: dict[Kind, dict[str, str | type]] = {
         "crossover_length": "bench.metrics.decode:CrossoverLength",
     },
 }
+_TIMINGS = {
+    "crossover_length",
+    "decode_growth",
+    "decode_ms",
+    "decode_ratio",
+    "images_per_second",
+    "joules",
+}
+"""Metrics whose numbers the machine's clock or counters make: no two runs give the same."""
 _entry_points_read: set[Kind] = set()
 _KERNELS = "models.backends"
 
@@ -172,6 +181,17 @@ def resolve(kind: Kind, name: str) -> type:
             raise BrokenComponentError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
         return component
     return target
+
+
+def is_timing(metric: str) -> bool:
+    """Whether a metric (`decode_ms[64]`) is a clock's or a counter's; one of a user's own says so by `TIMED = True`."""
+    name = metric.partition("[")[0]
+    if name in _TIMINGS:
+        return True
+    try:
+        return bool(getattr(resolve("metric", name), "TIMED", False))
+    except BenchError:
+        return False
 
 
 def kernels() -> Any:

@@ -166,6 +166,57 @@ class Sketch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What a suite's verdicts may cost: the rate of false alarms, and the chance to see an effect that is there.
+
+    `effect` is the smallest one worth seeing, in standard deviations of the paired differences between seeds (of the
+    values, for a value claim). Where it is declared, fewer seeds than show it with `power` give no verdict.
+    """
+
+    alpha: float = 0.05
+    power: float = 0.8
+    effect: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far a number may be from a frozen one: an absolute distance, or a share of the frozen number."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def around(self, value: float) -> float:
+        return max(self.absolute, self.relative * abs(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproducibility:
+    """How closely frozen numbers come back on other machines; `metrics` has those that are not held to `tolerance`.
+
+    Timings are only compared when they are named.
+    """
+
+    tolerance: Tolerance = Tolerance(relative=0.001)
+    metrics: Mapping[str, Tolerance] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A condition that a gate holds numbers to, beyond the paper's claims.
+
+    `kind` is what is compared with `limit`: the `value`, its `change` since a frozen version, or that change as a `share`
+    of the frozen value (-0.05 is 5 % less). Empty `entry`: every row that measures the metric.
+    """
+
+    text: str
+    metric: str
+    entry: str
+    kind: Literal["value", "change", "share"]
+    side: Literal["at_least", "at_most"]
+    limit: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table of a paper, resolved for one profile; nothing about how it runs."""
 
@@ -180,6 +231,9 @@ class Suite:
     claims: tuple[Claim, ...] = ()
     layouts: tuple[Layout, ...] = ()
     sketches: tuple[Sketch, ...] = ()
+    statistics: Statistics = Statistics()
+    reproducibility: Reproducibility = Reproducibility()
+    rules: tuple[Rule, ...] = ()
     path: str = ""
 
     def entry(self, name: str) -> Entry:
