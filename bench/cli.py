@@ -85,6 +85,20 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="say what would run")
     run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")
     run.add_argument("--quiet", action="store_true", help="no progress")
+    run.add_argument(
+        "--repeat",
+        type=runs,
+        default=1,
+        metavar="N",
+        help="run every case N times in all and certify whether each bit comes back; records stay as they are",
+    )
+    run.add_argument(
+        "--vary",
+        type=variations,
+        default=(),
+        metavar="threads,batch",
+        help="certify also what other numbers of threads, or other batches on the same weights, change",
+    )
 
     listing = verbs.add_parser("list", parents=[common], help="the suites")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
@@ -127,6 +141,21 @@ def repetitions(text: str) -> tuple[int, ...]:
     if min(numbers) < 0 or numbers == (0,):
         raise argparse.ArgumentTypeError("repetitions are counted from 0, and there must be at least one")
     return tuple(range(numbers[0])) if "," not in text else numbers
+
+
+def runs(text: str) -> int:
+    """A number of runs from 1 to 99."""
+    if not text.isdigit() or not 1 <= int(text) <= 99:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs from 1 to 99")
+    return int(text)
+
+
+def variations(text: str) -> tuple[str, ...]:
+    """Settings with commas."""
+    words = tuple(text.split(","))
+    if unknown := [word for word in words if word not in ("threads", "batch")]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads and batch can")
+    return words
 
 
 def jobs(text: str) -> int:

@@ -30,6 +30,11 @@ LAYOUTS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE environments (id TEXT PRIMARY KEY, body TEXT NOT NULL)",
         "CREATE TABLE quarantine AS SELECT * FROM records WHERE 0",
     ),
+    (
+        """CREATE TABLE certificates (
+            id INTEGER PRIMARY KEY, key TEXT NOT NULL, checksum TEXT NOT NULL, body TEXT NOT NULL)""",
+        "CREATE INDEX certificates_by_key ON certificates (key)",
+    ),
 )
 """The statements that lead from layout n to layout n + 1; a new database starts at 0, an old one where it stands."""
 
@@ -95,7 +100,7 @@ class Database:
             if create:
                 self._use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
-            if version < len(LAYOUTS):
+            if version < len(LAYOUTS) and (create or "mode=rw" in uri):
                 _upgrade(connection)
         except BaseException:
             connection.close()

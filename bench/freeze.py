@@ -18,7 +18,7 @@ from bench.errors import BenchError, StoreError
 from bench.record import SCHEMA, Record, canonical
 from bench.results import collect, unmeasured
 from bench.suite import Suite
-from bench.versions import FORMAT, MANIFEST, UNFINISHED, Name, folder_of, is_file_name, numbers, read_manifest
+from bench.versions import FORMAT, MANIFEST, UNFINISHED, Name, damage, folder_of, is_file_name, numbers, read_manifest
 from bench.versions import render_manifest as render
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def contents(suite: Suite, store: Store) -> dict[str, bytes]:
 
     results = {place: record for place, record in collect(suite, store).items() if record.ok}
     tables, judgements = build_tables(suite, results), judge(suite, results)
-    records = _with_needs(list(results.values()), store)
+    records = with_needs(list(results.values()), store)
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
     plain = {"columns": 0, "colour": False}
@@ -145,11 +145,11 @@ def _same(root: Path, suite: str, files: Mapping[str, Any]) -> Name | None:
         return None
     name = Name(suite, known[-1])
     with suppress(StoreError):
-        return name if read_manifest(root, name)["files"] == files else None
+        return name if read_manifest(root, name)["files"] == files and not damage(root, name) else None
     return None
 
 
-def _with_needs(evaluations: list[Record], store: Store) -> list[Record]:
+def with_needs(evaluations: list[Record], store: Store) -> list[Record]:
     """The records and all that they build on, in an order that does not depend on the store."""
     records = {record.key: record for record in evaluations}
     waiting = [key for record in evaluations for key in record.needs]

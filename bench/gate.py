@@ -122,7 +122,9 @@ def too_few(seeds: int, least: int, statistics: Statistics, *, paired: bool) -> 
             return str(why)
         if needed > least:
             least = needed
-            purpose = f" to see an effect of {statistics.effect:g} standard deviations with power {statistics.power:.0%}"
+            purpose = (
+                f" to see an effect of {statistics.effect:g} standard deviations with power {statistics.power:.0%}"
+            )
     if seeds >= least:
         return ""
     return f"{seeds} {'paired ' if paired else ''}seed{'s' * (seeds != 1)} of at least {least}{purpose}"

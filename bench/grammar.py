@@ -34,7 +34,9 @@ REPORTED = Either(
 TOLERANCE = Either(
     options=(Number(minimum=0), Text(noun="a percentage such as 0.5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%"))
 )
-SHARE = Either(options=(Number(minimum=0), Text(noun="a percentage such as 5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%")))
+SHARE = Either(
+    options=(Number(minimum=0), Text(noun="a percentage such as 5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%"))
+)
 ARXIV = Text(
     noun='an arXiv number in quotes such as "2408.12245"',
     pattern=r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}(v[0-9]+)?",

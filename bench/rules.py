@@ -62,4 +62,6 @@ def _check_measured(rule: str, metric: str, entry: str, entries: Sequence[Entry]
         raise RuleError(f"{rule!r}: no row {entry!r} is measured here{nearest(entry, list(measured))}")
     known = measured[entry] if entry else tuple({name for metrics in measured.values() for name in metrics})
     if metric not in known:
-        raise RuleError(f"{rule!r}: {entry or 'no row'} {'does not measure' if entry else 'measures'} {metric!r}{nearest(metric, known)}")
+        raise RuleError(
+            f"{rule!r}: {entry or 'no row'} {'does not measure' if entry else 'measures'} {metric!r}{nearest(metric, known)}"
+        )

@@ -85,6 +85,21 @@ class Store:
         """Every intact record whose key starts with `prefix`, oldest first."""
         return list(self._records("WHERE key >= ? AND key < ? ORDER BY id", prefix, prefix + "\U0010ffff"))
 
+    def certify(self, certificate: Mapping[str, Any]) -> None:
+        """Keep what repeating the case of `certificate["key"]` showed; records stay as they are."""
+        body = canonical(certificate)
+        values = (certificate["key"], sha256(body.encode()).hexdigest(), body)
+        self._database.write("INSERT INTO certificates (key, checksum, body) VALUES (?, ?, ?)", values=values)
+
+    def certificates(self, key: str) -> list[dict[str, Any]]:
+        """The intact certificates of a key, oldest first."""
+        there = list(self._database.rows("SELECT 1 FROM sqlite_master WHERE name = 'certificates'"))
+        if not there:  # an old store that cannot be written has no such table
+            return []
+        query = "SELECT checksum, CAST(body AS BLOB) FROM certificates WHERE key = ? ORDER BY id"
+        rows = self._database.rows(query, key)
+        return [json.loads(body) for checksum, body in rows if sha256(body).hexdigest() == checksum]
+
     def save_environment(self, environment: Mapping[str, Any]) -> str:
         """Keep what is known of the machine; its id is the digest of its content."""
         body = canonical(environment)

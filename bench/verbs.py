@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.plan import Plan
     from bench.record import Record
     from bench.store import Store
-    from bench.suite import Suite
+    from bench.suite import Case, Suite
     from bench.table import Table
 
 
@@ -41,8 +43,33 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run:
         return OK
     records, interrupted = _execute(plan, store, arguments)
+    told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
     _print_results(suite, store, as_json=arguments.json)
+    for name, line in told:
+        print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
     return _summary(plan, records, interrupted)
+
+
+def _repeat(
+    cases: list[Case], plan: Plan, store: Store, environment: str, arguments: Namespace
+) -> list[tuple[str, str]]:
+    """What `--repeat` and `--vary` showed, a line a case; records of the store stay as they are."""
+    if arguments.repeat == 1 and not arguments.vary:
+        return []
+    from bench.certificate import describe
+    from bench.plan import make_plan
+    from bench.repeat import certify_cases, repeats, varied_batch, varied_threads
+
+    def run_again(varied: Sequence[Case], scratch: Store) -> tuple[dict[str, Record], bool]:
+        again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
+        records, interrupted = _execute(again, scratch, arguments)
+        return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
+
+    variations = repeats(cases, arguments.repeat)
+    variations += varied_threads(cases) if "threads" in arguments.vary else []
+    variations += varied_batch(cases) if "batch" in arguments.vary else []
+    found = certify_cases(variations, plan.cases, store, run_again)
+    return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
 
 def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
@@ -184,8 +211,25 @@ def show(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
     else:
-        print(render(records, store))
+        print("\n\n".join([render(records, store), *_reliability(records, store)]))
     return OK
+
+
+def _reliability(records: list[Record], store: Store) -> list[str]:
+    """How far the numbers of `records` are known: the three spreads, and the certificates, where there is any."""
+    from bench.certificate import certificates_of, describe, read
+    from bench.spread import describe as describe_spread
+    from bench.spread import of_records
+
+    evaluations = [record for record in records if record.stage == "evaluate" and record.ok]
+    raw = certificates_of(store, [record.key for record in evaluations])
+    parts = []
+    if lines := [f"  {describe_spread(name, one)}" for name, one in of_records(evaluations, raw).items()]:
+        parts.append("\n".join(["spread (standard deviation, standard error, largest difference)", *lines]))
+    names = {record.key: f"{record.entry}/{record.profile}/{record.repetition}" for record in evaluations}
+    if lines := [f"  {names[one['key']]}: {describe(read(one))}" for one in raw]:
+        parts.append("\n".join(["determinism", *lines]))
+    return parts
 
 
 def table(arguments: Namespace) -> int:

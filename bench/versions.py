@@ -142,11 +142,15 @@ def read_manifest(root: Path, name: Name) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StoreError(f"{path.parent}: the version is damaged: its manifest cannot be read ({error.strerror})") from None
+        raise StoreError(
+            f"{path.parent}: the version is damaged: its manifest cannot be read ({error.strerror})"
+        ) from None
     try:
         manifest = json.loads(content)
         newer = manifest["format"] > FORMAT or manifest["record_schema"] > SCHEMA
-        intact = newer or render_manifest({key: value for key, value in manifest.items() if key != "checksum"}) == content
+        intact = (
+            newer or render_manifest({key: value for key, value in manifest.items() if key != "checksum"}) == content
+        )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         newer, intact = False, False
     if newer:
@@ -154,7 +158,9 @@ def read_manifest(root: Path, name: Name) -> dict[str, Any]:
     if not intact:
         raise StoreError(f"{path.parent}: the version is damaged: its manifest is not what was written")
     if (manifest["suite"], manifest["version"]) != (name.suite, name.number):
-        raise StoreError(f"{path.parent}: was published as {manifest['suite']}/v{manifest['version']}, not under this name")
+        raise StoreError(
+            f"{path.parent}: was published as {manifest['suite']}/v{manifest['version']}, not under this name"
+        )
     return dict(manifest)
 
 
