@@ -1,4 +1,4 @@
-"""The command line: `bench run | list | check | show | table | gate | report | doctor`.
+"""The command line: `bench run | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
@@ -16,9 +16,11 @@ from bench.errors import INTERRUPTED, OK, USAGE, BenchError
 from bench.report import STYLES
 
 DEFAULT_STORE = "results/work"
+DEFAULT_RESULTS = "results"
+GATE_FORMATS = ("terminal", "junit", "markdown", "json")
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
 EPILOG = """exit statuses:
-  0 all as expected   1 a measured verdict differs   2 usage or declaration error
+  0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
   3 something that had to be measured was not        130 interrupted"""
 
 
@@ -67,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get("BENCH_STORE", DEFAULT_STORE),
         metavar="DIR",
         help=f"folder of the record store (default: $BENCH_STORE or {DEFAULT_STORE})",
+    )
+    frozen = argparse.ArgumentParser(add_help=False)
+    frozen.add_argument(
+        "--results",
+        default=os.environ.get("BENCH_RESULTS", DEFAULT_RESULTS),
+        metavar="DIR",
+        help=f"folder of the published versions (default: $BENCH_RESULTS or {DEFAULT_RESULTS})",
     )
     of_suite = argparse.ArgumentParser(add_help=False)
     of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
@@ -127,7 +136,38 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
     report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
 
-    verbs.add_parser("gate", parents=[common, stored, of_suite], help="the verdicts, and an exit status for CI")
+    gate = verbs.add_parser(
+        "gate", parents=[common, stored, of_suite, frozen], help="the verdicts, and an exit status for CI"
+    )
+    gate.add_argument(
+        "--against", metavar="VERSION", help="also hold numbers to a frozen version: v1, SUITE/v1, its path, or newest"
+    )
+    gate.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="what must hold: 'fid <= 3', 'decode_ratio of decode >= 3', 'fid drops by 5 %%', 'nll rises by at most 1 %%'",
+    )
+    gate.add_argument("--only", default="*", metavar="GLOB", help="only what concerns entries whose names match")
+    gate.add_argument(
+        "--format", choices=GATE_FORMATS, default="terminal", help="what is printed, or written with --out"
+    )
+    gate.add_argument("--out", metavar="FILE", help="write the format there; stdout has the text")
+
+    freeze = verbs.add_parser(
+        "freeze", parents=[common, stored, of_suite, frozen], help="publish results as an immutable version"
+    )
+    freeze.add_argument("--partial", action="store_true", help="also when some cases have no result")
+
+    verify = verbs.add_parser("verify", parents=[common, frozen], help="published versions against their manifests")
+    verify.add_argument(
+        "version", nargs="?", metavar="SUITE[/vN]", help="one version, or those of a suite (default: all)"
+    )
+
+    diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
+    diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
+    diff.add_argument("new", metavar="B", help="what to compare it with; v2 is that of the same suite")
     verbs.add_parser("doctor", parents=[common, stored], help="this machine, the data at hand, the store's health")
     return top
 

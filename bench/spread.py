@@ -115,4 +115,5 @@ def describe(name: str, one: Spread) -> str:
     seeds = told(one.seeds, "unknown (one seed)")
     sampling = told(one.sampling, "unknown (the metric is no mean over samples)")
     repeats = "unknown (see `bench run --repeat 2`)" if one.repeats is None else f"{one.repeats:.2g} of the number"
+    repeats = "none" if one.repeats == 0 else repeats
     return f"{name}: between seeds {seeds}; sampling {sampling}; between runs of one seed {repeats}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
+from bench.version_verbs import diff, freeze, gate, verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def run(arguments: Namespace) -> int:
     from bench.probes import environment
     from bench.store import Store
 
-    suite = _load(arguments)
+    suite = load(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
         raise BenchError(
@@ -183,7 +184,7 @@ def check(arguments: Namespace) -> int:
     """Check suite files at every profile; the first sentence of each broken one goes to stderr."""
     from bench.declare import check_suite
 
-    paths = [_find(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
+    paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
     if not paths:
         raise BenchError("no suite files in suites/")
     errors = []
@@ -223,11 +224,17 @@ def _reliability(records: list[Record], store: Store) -> list[str]:
 
     evaluations = [record for record in records if record.stage == "evaluate" and record.ok]
     raw = certificates_of(store, [record.key for record in evaluations])
+    rows: dict[str, list[Record]] = {}
+    for record in evaluations:
+        rows.setdefault(f"{record.entry} at profile {record.profile}", []).append(record)
     parts = []
-    if lines := [f"  {describe_spread(name, one)}" for name, one in of_records(evaluations, raw).items()]:
-        parts.append("\n".join(["spread (standard deviation, standard error, largest difference)", *lines]))
+    for row, repetitions in rows.items():
+        if lines := [f"  {describe_spread(name, one)}" for name, one in of_records(repetitions, raw).items()]:
+            parts.append(
+                "\n".join([f"spread of {row} (standard deviation; standard error; largest difference)", *lines])
+            )
     names = {record.key: f"{record.entry}/{record.profile}/{record.repetition}" for record in evaluations}
-    if lines := [f"  {names[one['key']]}: {describe(read(one))}" for one in raw]:
+    if lines := sorted(f"  {names[one['key']]}: {describe(read(one))}" for one in raw):
         parts.append("\n".join(["determinism", *lines]))
     return parts
 
@@ -238,7 +245,7 @@ def table(arguments: Namespace) -> int:
     from bench.store import Store
     from bench.table import build_tables
 
-    suite = _load(arguments)
+    suite = load(arguments)
     tables = build_tables(suite, collect(suite, Store(arguments.store, create=False)))
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
@@ -269,28 +276,6 @@ def _rendered(tables: list[Table], form: str, arguments: Namespace) -> str | byt
     return {"terminal": terminal, "markdown": markdown, "csv": as_csv, "latex": latex}[form].render(tables)
 
 
-def gate(arguments: Namespace) -> int:
-    """Every claim's verdict against the expected one; runs nothing."""
-    from bench.gate import exit_status, judge
-    from bench.report import terminal
-    from bench.report.as_json import judgements_to_json
-    from bench.results import collect, unmeasured
-    from bench.store import Store
-
-    suite = _load(arguments)
-    results = collect(suite, Store(arguments.store, create=False))
-    judgements, missing = judge(suite, results), unmeasured(suite, results)
-    status = exit_status(judgements, missing)
-    if arguments.json:
-        verdicts = judgements_to_json(judgements)
-        print(json.dumps({"status": status, "verdicts": verdicts, "unmeasured_cases": missing}, indent=2))
-    else:
-        print(terminal.render_judgements(judgements))
-        for line in missing:
-            print(f"not measured: {line}")
-    return status
-
-
 def report(arguments: Namespace) -> int:
     """A site of the suites, with their tables for papers and spreadsheets; runs nothing."""
     from bench.declare import load_suite
@@ -298,7 +283,7 @@ def report(arguments: Namespace) -> int:
     from bench.report.site.write import write_site
     from bench.store import Store
 
-    paths = [_find(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
+    paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
     if not paths:
         raise BenchError("no suite files in suites/")
     store = Store(arguments.store, create=False)
@@ -328,18 +313,22 @@ VERBS = {
     "show": show,
     "table": table,
     "gate": gate,
+    "freeze": freeze,
+    "verify": verify,
+    "diff": diff,
     "report": report,
     "doctor": doctor,
 }
 
 
-def _load(arguments: Namespace) -> Suite:
+def load(arguments: Namespace) -> Suite:
+    """The suite and profile that a command names."""
     from bench.declare import load_suite
 
-    return load_suite(_find(arguments.suite), arguments.profile)
+    return load_suite(find_suite(arguments.suite), arguments.profile)
 
 
-def _find(name: str) -> Path:
+def find_suite(name: str) -> Path:
     """A suite file by path, or by its bare name in suites/."""
     path = Path(name)
     if path.suffix != ".yaml" and (Path("suites") / f"{name}.yaml").is_file():
