@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup reproduce bench-kernels clean
+.PHONY: run test lint setup reproduce reproducible bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -39,6 +39,11 @@ $(VENV)/.dev: $(VENV)/.run
 # Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
 reproduce: setup
 	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
+
+# Rows of two suites again from nothing, in a store of their own, against the newest frozen versions: about a minute.
+REPRODUCIBLE ?= table2_aim:mini-aim-small table_spikeyolo_coco:mini-plain
+reproducible: setup
+	PATH="$(abspath $(BIN)):$$PATH" .ci/reproducible $(REPRODUCIBLE)
 
 # Under three minutes: an asv result of the present commit (asv_bench/results), then the gate over every kernel.
 ASV := $(BIN)/asv

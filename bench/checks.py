@@ -78,19 +78,18 @@ def junit(suite: str, profile: str, checks: Sequence[Check]) -> str:
     from xml.etree import ElementTree as Xml
 
     words = {"failed": "failure", "unmeasured": "error", "skipped": "skipped"}
-    root = Xml.Element("testsuites", name=f"bench gate {suite}", **_totals(checks))
+    root = Xml.Element("testsuites", {"name": f"bench gate {suite}", **_totals(checks)})
     for kind in NOUNS:
         chosen = [check for check in checks if check.kind == kind]
         if not chosen:
             continue
-        group = Xml.SubElement(root, "testsuite", name=f"{suite}.{kind}", **_totals(chosen), time="0")
+        group = Xml.SubElement(root, "testsuite", {"name": f"{suite}.{kind}", **_totals(chosen), "time": "0"})
         properties = Xml.SubElement(group, "properties")
         Xml.SubElement(properties, "property", name="profile", value=profile)
         for check in chosen:
             place = {} if not check.where else dict(zip(("file", "line"), check.where.rsplit(":", 1), strict=False))
-            case = Xml.SubElement(
-                group, "testcase", classname=f"{suite}.{kind}", name=clean(check.name), time="0", **place
-            )
+            names = {"classname": f"{suite}.{kind}", "name": _xml(clean(check.name)), "time": "0"}
+            case = Xml.SubElement(group, "testcase", {**names, **place})
             text = _xml(f"{check.text}\n{check.detail}")
             if check.outcome in words:
                 sign = Xml.SubElement(case, words[check.outcome], message=_xml(clean(check.detail)))

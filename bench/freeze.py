@@ -51,7 +51,7 @@ def freeze(suite: Suite, store: Store, root: Path, *, partial: bool = False) -> 
     if not any(record.ok for record in results.values()):
         raise IncompleteError(f"the store holds no result of {suite.name} at profile {suite.profile.name}")
     files = contents(suite, store)
-    facts = {
+    facts: dict[str, Any] = {
         "format": FORMAT,
         "record_schema": SCHEMA,
         "suite": suite.name,
@@ -84,9 +84,10 @@ def contents(suite: Suite, store: Store) -> dict[str, bytes]:
     records = with_needs(list(results.values()), store)
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
-    plain = {"columns": 0, "colour": False}
+    text = terminal.render(tables, columns=0, colour=False)
+    verdicts = terminal.render_judgements(judgements, columns=0, colour=False)
     texts = {
-        "table.txt": f"{terminal.render(tables, **plain)}\n\n{terminal.render_judgements(judgements, **plain)}\n",
+        "table.txt": f"{text}\n\n{verdicts}\n",
         "table.md": f"{markdown.render(tables)}\n\n{markdown.render_judgements(judgements)}\n",
         "table.csv": as_csv.render(tables),
         "spread.csv": spreads_csv(suite, results, certificates),
@@ -96,7 +97,7 @@ def contents(suite: Suite, store: Store) -> dict[str, bytes]:
         "environments.json": _json({identity: store.environment(identity) or {} for identity in identities}),
         f"{suite.name}.yaml": Path(suite.path).read_text(encoding="utf-8") if suite.path else "",
     }
-    return {name: text.encode() for name, text in texts.items()}
+    return {name: content.encode() for name, content in texts.items()}
 
 
 def publish(root: Path, suite: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Name:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from bench.errors import BenchError, nearest
 from bench.strict_yaml import shorten
-from bench.suite import Entry, Rule
+from bench.suite import Entry, Rule, Side
 
 FORMS = "`METRIC [of ROW] >= NUMBER`, `... <= NUMBER` or `... drops|rises by [at least|at most] NUMBER [%]`"
 _NUMBER = r"(?P<{}>[-+]?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?(?:[eE][-+]?[0-9]{{1,2}})?)"
@@ -37,6 +37,7 @@ def read_rule(text: str, entries: Sequence[Entry]) -> Rule:
         raise RuleError(f"{shorten(repr(words))} is not a rule; rules are {FORMS}")
     metric, entry = found["metric"], found["entry"] or ""
     _check_measured(words, metric, entry, entries)
+    side: Side
     if found["operator"]:
         side = "at_least" if found["operator"] == ">=" else "at_most"
         return Rule(text=words, metric=metric, entry=entry, kind="value", side=side, limit=float(found["limit"]))
@@ -46,12 +47,13 @@ def read_rule(text: str, entries: Sequence[Entry]) -> Rule:
     if found["percent"]:
         amount /= 100
     falls, least = found["verb"] == "drops", found["side"] != "most"
+    side = "at_most" if falls == least else "at_least"
     return Rule(
         text=words,
         metric=metric,
         entry=entry,
         kind="share" if found["percent"] else "change",
-        side="at_most" if falls == least else "at_least",
+        side=side,
         limit=-amount if falls else amount,
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 VerdictWord = Literal["reproduced", "contradicted", "not measured"]
 ClaimKind = Literal["value", "ordering", "ratio"]
+Side = Literal["at_least", "at_most"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,7 @@ class Rule:
     metric: str
     entry: str
     kind: Literal["value", "change", "share"]
-    side: Literal["at_least", "at_most"]
+    side: Side
     limit: float
 
 
