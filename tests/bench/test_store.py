@@ -509,7 +509,7 @@ def test_an_older_layout_is_upgraded_with_its_records(store: Store, monkeypatch:
     monkeypatch.setattr(database, "LAYOUTS", (*database.LAYOUTS, step))
     upgraded = Store(store.folder)
     assert upgraded.get(measured().key) == measured()
-    assert list(upgraded._database.rows("PRAGMA user_version")) == [(2,)]
+    assert list(upgraded._database.rows("PRAGMA user_version")) == [(len(database.LAYOUTS),)]
     assert list(upgraded._database.rows("SELECT note FROM records")) == [(None,)]
 
 
