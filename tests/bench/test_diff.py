@@ -31,7 +31,12 @@ def test_a_version_does_not_differ_from_itself_or_from_its_store(published: Benc
     ("old", "new", "entries", "reason"),
     [
         ("level: 2.0", "level: 2.5", {"high"}, "fit of tiny: method.params.level: 2.0 -> 2.5"),
-        ("{use: read-weight}", "{use: read-weight, with: {scale: 2.0}}", {"low", "high"}, "task.params.scale: 1.0 -> 2.0"),
+        (
+            "{use: read-weight}",
+            "{use: read-weight, with: {scale: 2.0}}",
+            {"low", "high"},
+            "task.params.scale: 1.0 -> 2.0",
+        ),
     ],
 )
 def test_a_moved_cell_names_the_ingredient(
@@ -56,7 +61,9 @@ def test_verdicts_that_change_are_told(published: Bench) -> None:
     assert published("diff", "store", "tiny/v1").returncode == 1
 
 
-@pytest.mark.parametrize("arguments", [("store", "store"), ("tiny/v1", "tiny/v4"), ("tiny/v1", "nobody"), ("x", "store")])
+@pytest.mark.parametrize(
+    "arguments", [("store", "store"), ("tiny/v1", "tiny/v4"), ("tiny/v1", "nobody"), ("x", "store")]
+)
 def test_what_cannot_be_compared_is_one_sentence(published: Bench, arguments: tuple[str, str]) -> None:
     done = published("diff", *arguments)
     assert done.returncode == 2
@@ -87,7 +94,9 @@ def test_each_ingredient_is_named() -> None:
 
 def test_a_changed_fit_is_followed_to_its_own_needs() -> None:
     def chain(level: int) -> tuple[Record, dict[str, Record]]:
-        base = one(key=f"base{level}", stage="fit", ingredients={"method": {"use": "tokenizer", "params": {"ch": level}}})
+        base = one(
+            key=f"base{level}", stage="fit", ingredients={"method": {"use": "tokenizer", "params": {"ch": level}}}
+        )
         top = one(key=f"top{level}", stage="fit", ingredients={"method": {"use": "aim"}}, needs=(base.key,))
         return one(float(level), ingredients={"fit": top.key}, needs=(top.key,)), {base.key: base, top.key: top}
 
@@ -102,7 +111,10 @@ def test_equal_keys_point_to_the_machine_or_to_chance() -> None:
         "x": {"software": {"packages": {"torch": "2.13"}, "commit": {"id": "1"}}},
         "y": {"software": {"packages": {"torch": "2.14"}, "commit": {"id": "2"}}},
     }
-    old, new = side(one(1.0, environment="x"), environments=machines), side(one(2.0, environment="y"), environments=machines)
+    old, new = (
+        side(one(1.0, environment="x"), environments=machines),
+        side(one(2.0, environment="y"), environments=machines),
+    )
     assert why(old, new) == ("environment.software.packages.torch: 2.13 -> 2.14",)
     assert "not deterministic" in why(old, side(one(2.0, environment="x"), environments=machines))[0]
 

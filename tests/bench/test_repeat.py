@@ -96,8 +96,13 @@ def test_what_cannot_be_repeated_is_refused(bench: Bench, arguments: tuple[str, 
 
 def outcome(value: float | None = 1.0, *, samples: tuple[float, ...] | None = None, file: str = "x") -> Record:
     reason = None if value is not None else "no counter"
-    metrics = {"score": Measurement(value=value, reason=reason, samples=samples), "decode_ms[4]": Measurement(value=3.0)}
-    return replace(record("a", 0, 1.0), metrics=metrics, artefacts={"images": Artefact(path=file, sha256=file, bytes=1)})
+    metrics = {
+        "score": Measurement(value=value, reason=reason, samples=samples),
+        "decode_ms[4]": Measurement(value=3.0),
+    }
+    return replace(
+        record("a", 0, 1.0), metrics=metrics, artefacts={"images": Artefact(path=file, sha256=file, bytes=1)}
+    )
 
 
 def certificate(*again: Record, weights: list[list[str]] | None = None, first: Record | None = None) -> Any:
@@ -141,7 +146,9 @@ def test_certificates_are_durable_and_damaged_ones_are_not_read(tmp_path: Path) 
     assert Store(tmp_path, create=False).certificates(made.key) == []
 
 
-def test_an_old_store_that_cannot_be_written_has_no_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_store_that_cannot_be_written_has_no_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(Path(__file__).with_name("stores") / "v1", tmp_path / "store")
     monkeypatch.setattr("bench.database._reading_mode", lambda path: "mode=ro&immutable=1")
     store = Store(tmp_path / "store", create=False)

@@ -48,6 +48,9 @@ NEEDS_THE_WHOLE_FILE = {
     "profile-unknown",
     "profile-without-entries",
     "reported-metric-unknown",
+    "reproducibility-metric-unmeasured",
+    "rule-of-a-metric-unmeasured",
+    "rule-of-a-row-only-reported",
     "table-column-of-nothing",
     "table-row-unmatched",
     "task-needs-missing",
@@ -60,6 +63,9 @@ NEEDS_THE_WHOLE_FILE = {
     # the value itself
     "claim-expects-unreasoned",
     "claim-tolerance-alone",
+    "rule-of-another-grammar",
+    "statistics-alpha-too-large",
+    "statistics-effect-of-nothing",
     "timeout-zero",
     "name-newline",  # the validator's `$` matches before a last newline; an editor's does not
 }

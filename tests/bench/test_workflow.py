@@ -38,7 +38,12 @@ def machine(bench: Bench) -> Bench:
 
 def shell(machine: Bench, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=machine.folder, env={**os.environ, **machine.environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=machine.folder,
+        env={**os.environ, **machine.environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
