@@ -41,7 +41,7 @@ reproduce: setup
 	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
 
 # Rows of two suites again from nothing, in a store of their own, against the newest frozen versions: about a minute.
-REPRODUCIBLE ?= table2_aim:mini-aim-small table_survey:events-sew-resnet
+REPRODUCIBLE ?= table_survey:mini-ms-resnet-t1 table_spikelm:mini-t1
 reproducible: setup
 	PATH="$(abspath $(BIN)):$$PATH" .ci/reproducible $(REPRODUCIBLE)
 
