@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from statistics import fmean
+from typing import Any
 
 from bench import stats
 from bench.checks import Check, Outcome
+from bench.diff import machine
 from bench.errors import BenchError
 from bench.gate import Number, against, numbers_of, too_few
+from bench.keys import differences as changes
 from bench.registry import is_timing
 from bench.stats import Interval
 from bench.suite import Bound, Entry, Rule, Suite, Tolerance, VerdictWord
@@ -22,6 +25,8 @@ OUTCOMES: Mapping[VerdictWord, Outcome] = {
     "contradicted": "failed",
     "not measured": "unmeasured",
 }
+MOST_FACTS = 3
+"""How many differences between machines a message names."""
 LEAST_SEEDS = 3
 """Seeds without which a rule has no outcome, exact numbers and smaller plans apart."""
 
@@ -36,19 +41,44 @@ class _Held:
     version: str
 
 
-def frozen_checks(suite: Suite, results: Results, version: Version, only: str = "*") -> list[Check]:
+def frozen_checks(
+    suite: Suite,
+    results: Results,
+    version: Version,
+    only: str = "*",
+    environment: Callable[[str], Mapping[str, Any] | None] = lambda identity: None,
+) -> list[Check]:
     """A check for every frozen number: the mean over the frozen seeds is within the suite's tolerance of what it was.
 
     Timings that the suite does not name are skipped; so that nothing is passed over in silence, each is listed.
+    `environment` knows the machines of `results` by id: a number that has moved says how its machine differs.
     """
     if version.profile != suite.profile.name:
         raise BenchError(f"{version.name} was frozen at profile {version.profile}, not {suite.profile.name}")
     if version.name.suite != suite.name:
         raise BenchError(f"{version.name} is a version of another suite than {suite.name}")
     entries = {entry.name: entry for entry in suite.entries}
-    return [
-        _frozen(held, entries.get(held.entry), suite, results) for held in _held(version) if fnmatch(held.entry, only)
-    ]
+    checks = []
+    for held in _held(version):
+        if fnmatch(held.entry, only):
+            check = _frozen(held, entries.get(held.entry), suite, results)
+            moved = _elsewhere(held, version, results, environment) if check.outcome == "failed" else ""
+            checks.append(replace(check, detail=check.detail + moved))
+    return checks
+
+
+def _elsewhere(
+    held: _Held, version: Version, results: Results, environment: Callable[[str], Mapping[str, Any] | None]
+) -> str:
+    """How the machine of the present numbers differs from that of the frozen ones, where both are known."""
+    place = held.entry, next(iter(held.numbers))
+    old = version.environments.get(version.results[place].environment)
+    new = environment(results[place].environment)
+    if not old or not new:
+        return ""
+    lines = changes(machine(old), machine(new))
+    more = f" and {len(lines) - MOST_FACTS} more" if len(lines) > MOST_FACTS else ""
+    return f"; on another machine: {'; '.join(lines[:MOST_FACTS])}{more}" if lines else ""
 
 
 def _held(version: Version) -> list[_Held]:

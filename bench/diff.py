@@ -165,12 +165,12 @@ def _reasons(
     for repetition in moved:
         one, two = old.results[entry, repetition], new.results[entry, repetition]
         found = list(_ingredients(one, two, metric, old, new))
-        machine = (
-            changes(_machine(one, old), _machine(two, new), "environment") if one.environment != two.environment else []
-        )
+        before_it = machine(old.environments.get(one.environment, {}))
+        after_it = machine(new.environments.get(two.environment, {}))
+        moved_to = changes(before_it, after_it, "environment")
         yield from found
-        yield from machine
-        if not found and not machine:
+        yield from moved_to
+        if not found and not moved_to:
             yield "no ingredient of the key and nothing of the environment changed: it is not deterministic"
 
 
@@ -198,8 +198,7 @@ def _paired_fits(one: Record, two: Record, old: Side, new: Side) -> Iterator[tup
             yield old.fits[a], new.fits[b]
 
 
-def _machine(record: Record, side: Side) -> dict[str, Any]:
-    """Of the environment, what can change a number: not the commit, whose effect the digests of the sources tell."""
-    facts = dict(side.environments.get(record.environment, {}))
+def machine(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an environment, what can change a number: not the commit, whose effect the digests of the sources tell."""
     software = {name: value for name, value in facts.get("software", {}).items() if name != "commit"}
-    return {**facts, "software": software} if software else facts
+    return {**facts, "software": software} if software else dict(facts)

@@ -69,13 +69,14 @@ class SuiteFile(pytest.File):
         for plugin in option("bench_plugin"):
             load_plugin(plugin)
         suite = load_suite(self.path, option("bench_profile"))
-        results = collect(suite, Store(option("bench_store"), create=False))
+        store = Store(option("bench_store"), create=False)
+        results = collect(suite, store)
         root, version = Path(option("bench_results")), None
         if (against := option("bench_against")) is not None:
             version = versions.load(root, versions.find(root, against, suite.name))
         found = [checks.of_judgement(judged) for judged in judge(suite, results)]
         found += rule_checks(suite, results, suite.rules, version)
-        return found + (frozen_checks(suite, results, version) if version else [])
+        return found + (frozen_checks(suite, results, version, environment=store.environment) if version else [])
 
 
 class CheckItem(pytest.Item):

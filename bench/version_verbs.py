@@ -34,12 +34,13 @@ def gate(arguments: Namespace) -> int:
     if not any(entry.method is not None and fnmatch(entry.name, arguments.only) for entry in suite.entries):
         raise BenchError(f"no measured entry of {suite.name} matches {arguments.only!r}")
     version = _baseline(suite, arguments)
-    results = collect(suite, Store(arguments.store, create=False))
+    store = Store(arguments.store, create=False)
+    results = collect(suite, store)
     judgements = [one for one in judge(suite, results) if _concerns(one, arguments.only)]
     missing = [line for line in unmeasured(suite, results) if fnmatch(line.split("/")[1], arguments.only)]
     found = [checks.of_judgement(one) for one in judgements]
     found += _rules(suite, results, version, arguments)
-    found += frozen_checks(suite, results, version, arguments.only) if version else []
+    found += frozen_checks(suite, results, version, arguments.only, store.environment) if version else []
     found += [checks.of_case(line) for line in missing]
     form = "json" if arguments.json else arguments.format
     texts = {

@@ -99,6 +99,21 @@ def test_a_version_of_another_profile_or_suite_is_refused() -> None:
         frozen_checks(suite(), {}, replace(frozen({}), name=Name("other", 1)))
 
 
+def test_a_number_that_moved_says_how_its_machine_differs() -> None:
+    def on(machine: str, found: Found) -> Found:
+        return {place: replace(one, environment=machine) for place, one in found.items()}
+
+    machines = {"x": {"hardware": {"cpu": "old"}}, "y": {"hardware": {"cpu": "new"}}}
+    version = replace(frozen(on("x", measured(a=[2.0] * 3))), environments=machines)
+
+    def detail(machine: str, value: float) -> str:
+        (check,) = frozen_checks(suite(), on(machine, measured(a=[value] * 3)), version, environment=machines.get)
+        return check.detail
+
+    assert detail("y", 3.0).endswith("; on another machine: hardware.cpu: old -> new")
+    assert "machine" not in detail("x", 3.0) + detail("y", 2.0) + detail("unknown", 3.0)
+
+
 values = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=3)
 
 
