@@ -75,6 +75,12 @@ def test_threads_and_batches_have_figures_of_their_own(shaky: Bench) -> None:
     assert "repeat" not in found
 
 
+def test_batches_are_varied_on_the_stored_weights(shaky: Bench) -> None:
+    """Weights fitted anew would differ by far more, since no seed decides them."""
+    lines = run(shaky, "--vary", "batch", "--only", "high").stdout.splitlines()
+    assert sum("weight differs first; numbers within 4e-06" in line for line in lines) == 3
+
+
 def test_a_repetition_that_fails_is_told_and_certifies_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.edit("level: 2.0", "level: 2.0, behaviour: raises")
     monkeypatch.setenv("TINY_FIXED", "1")
