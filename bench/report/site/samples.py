@@ -13,7 +13,7 @@ from bench.suite import Suite
 if TYPE_CHECKING:
     from bench.store import Store
 
-BUDGET = 800_000
+BUDGET = 400_000
 """Bytes of samples on one page; a site of ten suites stays below 15 MB."""
 
 SIGNATURES: dict[str, tuple[Literal["image", "audio"], bytes, bytes]] = {
