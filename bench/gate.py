@@ -1,4 +1,4 @@
-"""Gate: claims against stored records, and the exit status that follows. Runs nothing."""
+"""Gate: claims against stored records, a verdict each. Runs nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench import stats
-from bench.errors import CONTRADICTED, OK, UNMEASURED
 from bench.stats import Interval
 from bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
 from bench.table import Results, absence
@@ -65,15 +64,6 @@ _Finding = tuple[VerdictWord, str, Interval]
 def judge(suite: Suite, results: Results) -> list[Judgement]:
     """A verdict for every claim of the suite, in its order."""
     return [_judge(claim, suite, results) for claim in suite.claims]
-
-
-def exit_status(judgements: Sequence[Judgement], unmeasured: Sequence[str]) -> int:
-    """0 as expected; 1 a measured verdict differs from the expected one; 3 something had to be measured and was not."""
-    if any(not judged.as_expected and judged.verdict != "not measured" for judged in judgements):
-        return CONTRADICTED
-    if unmeasured or any(not judged.as_expected for judged in judgements):
-        return UNMEASURED
-    return OK
 
 
 def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:

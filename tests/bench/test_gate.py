@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gate import Judgement, exit_status, explain, judge
+from bench.checks import of_case, of_judgement, status
+from bench.gate import Judgement, explain, judge
 from bench.record import Failure, Measurement, Record, Status
 from bench.report.as_json import judgements_to_json
 from bench.suite import Bound, Claim, ClaimKind, Component, Entry, Expectation, Limits, Profile, Suite
@@ -300,6 +301,10 @@ def test_numbers_of_a_case_that_failed_do_not_count() -> None:
 def test_a_claim_of_another_profile_says_which() -> None:
     judged = judge(suite(ordering("a", "b"), profile="paper"), {})[0]
     assert judged.reason == "needs profile mini"
+
+
+def exit_status(judgements: list[Judgement], unmeasured: list[str]) -> int:
+    return status([*map(of_judgement, judgements), *map(of_case, unmeasured)])
 
 
 def test_exit_statuses_tell_contradiction_from_absence() -> None:
