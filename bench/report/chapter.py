@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.certificate import certificates_of, describe, read
 from bench.gate import Judgement, judge
 from bench.plot import Plot, build_plots
 from bench.record import Record
@@ -28,6 +29,8 @@ class Chapter:
     records: Mapping[str, Record]
     environments: Mapping[str, Mapping[str, Any]]
     unmeasured: tuple[str, ...] = ()
+    certificates: tuple[tuple[str, str], ...] = ()
+    """A case, and what running it again showed."""
 
 
 def gather(suite: Suite, store: Store) -> Chapter:
@@ -47,6 +50,10 @@ def gather(suite: Suite, store: Store) -> Chapter:
         records=records,
         environments=environments,
         unmeasured=tuple(unmeasured(suite, results)),
+        certificates=tuple(
+            (f"{records[one['key']].entry}, repetition {records[one['key']].repetition}", describe(read(one)))
+            for one in certificates_of(store, [record.key for record in results.values()])
+        ),
     )
 
 

@@ -222,6 +222,14 @@ class TestFiles:
         assert not [path for path in contents[0] if path.name.startswith(".")]
 
 
+def test_certificates_of_repeated_cases_stand_on_the_page(tmp_path: Path) -> None:
+    made = chapter(hostile_suite(), hostile_store(tmp_path))
+    assert "No case was run again" in suite_page(made, [], [], [])
+    page = suite_page(replace(made, certificates=((HOSTILE, "repeat, 2 runs: bit-exact"),)), [], [], [])
+    assert "2 runs: bit-exact" in page
+    assert any(clean(HOSTILE) in text for tag, text in Page(page).texts if tag == "strong")
+
+
 class TestSamples:
     def found(self, store: Store, files: dict[str, Artefact]) -> tuple[list[Any], list[str]]:
         made = chapter(hostile_suite(), store)

@@ -66,6 +66,7 @@ def suite_page(chapter: Chapter, samples: Sequence[Sample], problems: Sequence[s
         cases=len(chapter.suite.cases()),
         records=len(chapter.records),
         environments=chapter.environments,
+        certificates=chapter.certificates,
         data=provenance(chapter, cells),
     )
 
