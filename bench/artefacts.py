@@ -46,7 +46,7 @@ class Artefacts:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             path = f"{digest}{Path(name).suffix}"
             temporary.replace(self.folder / path)
-            _sync(self.folder)
+            sync(self.folder)
         except OSError as error:
             raise StoreError(f"{self.folder}: {name!r} cannot be stored: {error.strerror or error}") from error
         finally:
@@ -117,7 +117,7 @@ class Artefacts:
                     os.unlink(entry)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Make a rename durable; file systems that cannot open folders keep their own promise."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -63,12 +63,11 @@ def side_of_version(version: Version) -> Side:
 
 def side_of_store(suite: Suite, store: Store) -> Side:
     """What the store holds of a suite as it is declared now."""
-    from bench.freeze import with_needs
     from bench.gate import judge
-    from bench.results import collect
+    from bench.results import collect, with_needs
 
     results = {place: record for place, record in collect(suite, store).items() if record.ok}
-    records = with_needs(list(results.values()), store)
+    records = list(with_needs(results.values(), store).values())
     identities = {record.environment for record in records if record.environment}
     return Side(
         name=f"{suite.name} in {store.folder}",

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import __version__
+from bench.artefacts import sync
 from bench.errors import BenchError, StoreError
-from bench.record import SCHEMA, Record, canonical
-from bench.results import collect, unmeasured
+from bench.record import SCHEMA, canonical
+from bench.results import collect, unmeasured, with_needs
 from bench.suite import Suite
 from bench.versions import FORMAT, MANIFEST, UNFINISHED, Name, damage, folder_of, is_file_name, numbers, read_manifest
 from bench.versions import render_manifest as render
@@ -81,7 +82,9 @@ def contents(suite: Suite, store: Store) -> dict[str, bytes]:
 
     results = {place: record for place, record in collect(suite, store).items() if record.ok}
     tables, judgements = build_tables(suite, results), judge(suite, results)
-    records = with_needs(list(results.values()), store)
+    records = sorted(
+        with_needs(results.values(), store).values(), key=lambda r: (r.stage, r.entry, r.repetition, r.key)
+    )
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
     text = terminal.render(tables, columns=0, colour=False)
@@ -128,14 +131,14 @@ def _into_place(root: Path, suite: str, unfinished: Path, facts: Mapping[str, An
         with suppress(FileNotFoundError):
             (unfinished / MANIFEST).unlink()
         _write(unfinished / MANIFEST, render({**facts, "version": number, "published": created}))
-        _sync(unfinished)
+        sync(unfinished)
         try:
             unfinished.rename(folder / f"v{number}")
         except OSError:
             if not (folder / f"v{number}").exists():
                 raise
             continue
-        _sync(folder)
+        sync(folder)
         return Name(suite, number)
     raise StoreError(f"{folder}: {ATTEMPTS} others were faster")
 
@@ -150,33 +153,12 @@ def _same(root: Path, suite: str, files: Mapping[str, Any]) -> Name | None:
     return None
 
 
-def with_needs(evaluations: list[Record], store: Store) -> list[Record]:
-    """The records and all that they build on, in an order that does not depend on the store."""
-    records = {record.key: record for record in evaluations}
-    waiting = [key for record in evaluations for key in record.needs]
-    while waiting:
-        key = waiting.pop()
-        if key not in records and (record := store.get(key)) is not None:
-            records[key] = record
-            waiting += record.needs
-    return sorted(records.values(), key=lambda r: (r.stage, r.entry, r.repetition, r.key))
-
-
 def _write(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     path.chmod(0o444)
-
-
-def _sync(folder: Path) -> None:
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sweep(folder: Path) -> None:

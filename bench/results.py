@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from bench.plan import case_key
@@ -25,6 +26,18 @@ def collect(suite: Suite, store: Store) -> Results:
         if record is not None:
             found[case.entry.name, case.repetition] = record
     return found
+
+
+def with_needs(evaluations: Iterable[Record], store: Store) -> dict[str, Record]:
+    """The records by key, in their order, then all that they build on and the store still holds."""
+    records = {record.key: record for record in evaluations}
+    waiting = deque(key for record in records.values() for key in record.needs)
+    while waiting:
+        key = waiting.popleft()
+        if key not in records and (record := store.get(key)) is not None:
+            records[key] = record
+            waiting += record.needs
+    return records
 
 
 def unmeasured(suite: Suite, results: Results) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from bench.certificate import certificates_of, describe, read
 from bench.gate import Judgement, judge
 from bench.plot import Plot, build_plots
 from bench.record import Record
-from bench.results import collect, unmeasured
+from bench.results import collect, unmeasured, with_needs
 from bench.suite import Suite
 from bench.table import Table, build_tables
 
@@ -36,7 +36,7 @@ class Chapter:
 def gather(suite: Suite, store: Store) -> Chapter:
     """Read what the store holds of a suite's cases; runs nothing."""
     results = collect(suite, store)
-    records = _with_needs(results.values(), store)
+    records = with_needs(results.values(), store)
     environments = {
         identity: store.environment(identity) or {}
         for identity in dict.fromkeys(record.environment for record in records.values())
@@ -55,14 +55,3 @@ def gather(suite: Suite, store: Store) -> Chapter:
             for one in certificates_of(store, [record.key for record in results.values()])
         ),
     )
-
-
-def _with_needs(evaluations: Iterable[Record], store: Store) -> dict[str, Record]:
-    records = {record.key: record for record in evaluations}
-    waiting = [key for record in records.values() for key in record.needs]
-    while waiting:
-        key = waiting.pop(0)
-        if key not in records and (record := store.get(key)) is not None:
-            records[key] = record
-            waiting += record.needs
-    return records

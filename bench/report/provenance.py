@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.record import Measurement, Record
+from bench.results import with_needs
 
 if TYPE_CHECKING:
     from bench.store import Store
@@ -31,15 +32,8 @@ def find_records(store: Store, case: str) -> list[Record]:
         ]
     if not records:
         raise BenchError(f"the store holds no record of {case!r}")
-    latest = {record.key: record for record in records}
-    waiting = [key for record in records for key in record.needs]
-    while waiting:
-        key = waiting.pop()
-        if key not in latest and (record := store.get(key)) is not None:
-            latest[key] = record
-            waiting += record.needs
     newest: dict[tuple[Any, ...], Record] = {}
-    for record in latest.values():
+    for record in with_needs(records, store).values():
         method = record.ingredients.get("method", {}).get("use", "")
         newest[record.stage, record.entry, record.profile, record.repetition, method] = record
     return sorted(newest.values(), key=lambda record: (record.repetition, record.stage == "evaluate"))

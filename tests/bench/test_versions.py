@@ -108,7 +108,7 @@ def test_a_disk_that_is_full_leaves_no_version_and_no_rubbish(measured: Bench, s
         if calls == step + 1:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    for name in ("_write", "_sync"):
+    for name in ("_write", "sync"):
         real = getattr(freezing, name)
         with pytest.MonkeyPatch.context() as patch:
             calls = 0
@@ -138,7 +138,7 @@ def dying(real):
         calls += 1
         if calls == step: os._exit(9)
     return call
-freeze._write, freeze._sync = dying(freeze._write), dying(freeze._sync)
+freeze._write, freeze.sync = dying(freeze._write), dying(freeze.sync)
 freeze.Path.rename = dying(freeze.Path.rename)
 from bench.cli import main
 sys.exit(main(["freeze", "tiny", "--plugin", sys.argv[2]]))
