@@ -149,6 +149,18 @@ def test_a_certificate_depends_on_its_image_and_the_seed_alone() -> None:
     assert not np.array_equal(many, other)
 
 
+def test_the_guess_and_the_bound_come_from_draws_of_their_own_and_so_does_every_image() -> None:
+    """Draws used twice would void the guarantee; with equal counts of both stages they would give equal counts of classes."""
+    model = Linear(weights(), -float((weights() / 2).sum()), 0.5, 1)  # undecided on the grey image
+    grey = ArraySplit(pixels=np.full((40, 1, 4, 4), 127, np.uint8), labels=np.zeros(40, np.int64))
+    data = ImageData(name="grey", train=grey, held_out=grey, num_classes=2, image_shape=(1, 4, 4))
+    evidence = Certify(n0=250, n=250, images=40).evidence(model, data, seed=1, device="cpu")
+    selection, estimation = evidence.selection_NK[:, 0], evidence.estimation_NK[:, 0]
+    assert 0 < estimation.min() <= estimation.max() < 250
+    assert (selection != estimation).mean() > 0.5
+    assert len(set(estimation.tolist())) > 5
+
+
 def test_metrics_of_certificates() -> None:
     evidence = Certify(n0=20, n=200, images=50).evidence(
         Linear(weights(), -0.3, 0.5, 2), images(50), seed=0, device="cpu"

@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("transformers")
 
 from models.errors import MissingWeights
-from models.spikellm import method, pipeline, tiny_llama
+from models.spikellm import method, pipeline, tiny_llama, transform
 from models.spikellm.language_model import LanguageModel
 from models.spikellm.layers import NotLlamaError
 from models.spikellm.recipe import Recipe
@@ -144,6 +144,12 @@ def test_the_peak_of_quantising_grows_with_a_layer_and_not_with_the_depth(recipe
     shallow, deep, wide = peak(2, 64), peak(8, 64), peak(2, 128)
     assert deep < 1.1 * shallow
     assert wide > 2 * shallow  # so a layer's own size is what the peak shows
+
+
+def test_small_scales_are_kept_from_zero_in_place_and_with_their_sign() -> None:
+    scale = torch.nn.Parameter(torch.tensor([-1e-3, 9e-3, 0.02, -3.0]))
+    transform.keep_from_zero(torch.nn.ParameterDict({"qkv": scale}))
+    assert scale.tolist() == pytest.approx([-0.01, 0.01, 0.02, -3.0])
 
 
 def test_what_is_not_a_llama_is_refused_with_what_it_lacks() -> None:

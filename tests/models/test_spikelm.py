@@ -11,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.accountant import Accountant
 from bench.datasets.texts.labelled import LabelledTextData, Sentences
 from models.errors import MissingWeights
+from models.spikelm.bert import SpikingLinear
 from models.spikelm.method import SpikingBert
 from models.spikelm.neurons import Elastic, Neurons, forget_amplitudes, measured_rate, measuring
 from models.spikelm.tokenizer import SPECIAL, Tokenizer
@@ -117,6 +119,40 @@ class TestMethod:
                 method.weights_digest()
             with pytest.raises(MissingWeights):
                 method.fit(data, {}, seed=0, device="cpu")
+
+    @pytest.mark.parametrize("pretrain_steps", [0, 2])
+    def test_amplitudes_are_those_of_the_first_batch_before_any_update(
+        self, data: LabelledTextData, pretrain_steps: int
+    ) -> None:
+        method = SpikingBert(**SMALL | {"dropout": 0.0, "epochs": 1, "pretrain_steps": pretrain_steps})
+        fitted, _ = method.fit(data, {}, seed=5, device="cpu")
+        torch.manual_seed(5)
+        model, generator = method.build(data), torch.Generator().manual_seed(5)
+        ids, mask, types = model.prepare(data.train.first)
+        if pretrain_steps:
+            ids, _ = masked(ids, model.tokenizer, generator)
+        chosen = torch.randperm(len(ids), generator=generator)[:8]
+        with torch.no_grad(), measuring(model):
+            model(ids[chosen], mask[chosen], types[chosen])
+        measured, kept = (
+            {name: buffer for name, buffer in one.named_buffers() if name.endswith("alpha_T")}
+            for one in (model, fitted)
+        )
+        assert len(measured) == 6 + 2 * method.T  # linear layers, and keys and values step by step
+        for name, alpha_T in measured.items():
+            assert (alpha_T != 1).all()
+            torch.testing.assert_close(kept[name], alpha_T)
+
+    def test_a_ternary_spike_costs_additions_and_its_amplitude_nothing(self) -> None:
+        layer = SpikingLinear(12, 5, Neurons("elastic", 2))
+        x_TBNC = torch.randn(2, 1, 3, 12, generator=torch.Generator().manual_seed(0))
+        with measuring(layer):
+            layer(x_TBNC)
+        with torch.no_grad(), Accountant(layer, rules=("full",)) as accountant:
+            layer(x_TBNC)
+        account = accountant.result(samples=1)
+        assert account.figure("full", "mac").value == 0
+        assert account.figure("full", "ac").value == int(layer.neuron(x_TBNC).count_nonzero()) * 5
 
 
 class TestTokenizer:
