@@ -14,3 +14,11 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 def pytest_addoption(parser: pytest.Parser) -> None:
     goldens = Path(__file__).parent / "parity" / "goldens"
     parser.addoption("--goldens", default=str(goldens), help="folder of parity fixtures")
+
+
+@pytest.fixture(autouse=True)
+def _numbers_do_not_depend_on_the_tests_before() -> None:
+    """Networks that a test builds without a seed of its own have the same random weights in any order of tests."""
+    import torch
+
+    torch.manual_seed(0)

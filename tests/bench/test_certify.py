@@ -138,6 +138,12 @@ def test_no_certificate_at_a_bound_of_one_half_or_less(count: int) -> None:
     assert (radius[0] > 0) == (bound[0] > 0.5)
 
 
+def test_a_bound_of_exactly_one_half_names_a_class_that_reaches_nowhere() -> None:
+    one = np.array([[1, 0]])  # one draw of one: the bound is alpha itself
+    prediction, radius, bound = certificates.certify(one, one, alpha=0.5, law="gaussian", sigma=1, copies=1)
+    assert (bound[0], prediction[0], radius[0]) == (0.5, 0, 0)
+
+
 def test_a_certificate_depends_on_its_image_and_the_seed_alone() -> None:
     model = Linear(weights(), -0.3, 0.5, 2)
     many, few = (

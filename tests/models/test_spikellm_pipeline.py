@@ -16,6 +16,7 @@ from models.errors import MissingWeights
 from models.spikellm import method, pipeline, tiny_llama, transform
 from models.spikellm.language_model import LanguageModel
 from models.spikellm.layers import NotLlamaError
+from models.spikellm.quantizer import Quantizer
 from models.spikellm.recipe import Recipe
 
 TEXT = "A tale told by an honest clerk, of ships and of the sea; every evening he would add a page to it. " * 30
@@ -90,6 +91,17 @@ def test_more_steps_and_salient_channels_lower_the_error_of_a_layer() -> None:
     one = error(steps=1, low_p=1.0)
     assert error(steps=2, low_p=0.5) < one
     assert error(steps=4, low_p=0.5) < error(steps=2, low_p=0.5)
+
+
+def test_rounding_to_nearest_clips_nothing() -> None:
+    """Learned clipping begins at sigmoid(4), which takes 1.8 % off either end even where nothing is learned."""
+    model = small()
+    before = {name: weight.clone() for name, weight in model.lm.model.layers[0].named_parameters()}
+    pipeline.quantise(model.lm, tokens(0, 1, 24), method.RoundToNearest(wbits=4, abits=16, window=24).recipe())
+    weights = {n: w for n, w in model.lm.model.layers[0].named_parameters() if n.endswith("_proj.weight")}
+    assert len(weights) == 7
+    for name, weight in weights.items():
+        assert torch.equal(weight, Quantizer(bits=4)(before[name]))
 
 
 def test_only_the_first_layers_change_when_asked() -> None:
