@@ -15,9 +15,9 @@ from bench.errors import BenchError
 from bench.gate import Number, against, numbers_of, too_few
 from bench.keys import differences as changes
 from bench.registry import is_timing
+from bench.results import Results
 from bench.stats import Interval
 from bench.suite import Bound, Entry, Rule, Suite, Tolerance, VerdictWord
-from bench.table import Results
 from bench.versions import Version
 
 OUTCOMES: Mapping[VerdictWord, Outcome] = {

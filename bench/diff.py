@@ -10,8 +10,8 @@ from bench import stats
 from bench.keys import differences as changes
 from bench.record import Record
 from bench.registry import is_timing
+from bench.results import Results
 from bench.stats import Interval
-from bench.table import Results
 from bench.versions import Version
 
 if TYPE_CHECKING:

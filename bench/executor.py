@@ -9,55 +9,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any
 
+from bench.job import Event, Executor, Job, Reply
 from bench.locks import Locks
-from bench.pool import Pool, Reply
+from bench.pool import Pool
 from bench.record import Failure, Record, Status
 from bench.store import Store
-from bench.suite import Limits
 from bench.worker import attempt
 
 TICK = 0.2
 """Seconds between two looks at jobs that another process is working on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One call of the run function: `payload` is its argument, `template` the record that a failure fills in.
-
-    It starts when the jobs whose keys are in `needs` have ended `ok`.
-    """
-
-    key: str
-    name: str
-    limits: Limits
-    template: Record
-    payload: Any
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """What a progress display is told; a job that could not start because of its needs only ends."""
-
-    kind: Literal["started", "ended"]
-    job: Job
-    record: Record | None = None
-
-
-class Executor(Protocol):
-    """Where jobs run: started one by one while there is a free place, waited for together."""
-
-    @property
-    def running(self) -> list[Job]: ...
-    @property
-    def free(self) -> bool: ...
-    def start(self, job: Job) -> None: ...
-    def wait(self, seconds: float, wake: Any) -> list[Reply]: ...
-    def close(self) -> None: ...
 
 
 def execute(

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from bench import __version__
 from bench.artefacts import sync
 from bench.errors import BenchError, StoreError
 from bench.record import SCHEMA, canonical
-from bench.results import collect, unmeasured, with_needs
+from bench.results import Results, collect, unmeasured, with_needs
 from bench.suite import Suite
 from bench.versions import FORMAT, MANIFEST, UNFINISHED, Name, damage, folder_of, is_file_name, numbers, read_manifest
 from bench.versions import render_manifest as render
@@ -25,6 +25,7 @@ from bench.versions import render_manifest as render
 if TYPE_CHECKING:
     from bench.store import Store
 
+Render = Callable[[Suite, Results], Mapping[str, str]]
 ABANDONED = 24 * 3600.0
 """Seconds after which an unfinished version is taken for a killed process's."""
 ATTEMPTS = 100
@@ -36,9 +37,10 @@ class IncompleteError(BenchError):
     exit_status = 3
 
 
-def freeze(suite: Suite, store: Store, root: Path, *, partial: bool = False) -> tuple[Name, bool]:
+def freeze(suite: Suite, store: Store, root: Path, render: Render, *, partial: bool = False) -> tuple[Name, bool]:
     """Publish what the store holds of a suite; the version's name, and whether it is new.
 
+    `render` gives the tables and verdicts as files by name (`bench.report.frozen`).
     A version with the same content is not published twice. Raises IncompleteError unless every case has a result or
     `partial` is said, StoreError where it cannot be written.
     """
@@ -51,7 +53,7 @@ def freeze(suite: Suite, store: Store, root: Path, *, partial: bool = False) -> 
         )
     if not any(record.ok for record in results.values()):
         raise IncompleteError(f"the store holds no result of {suite.name} at profile {suite.profile.name}")
-    files = contents(suite, store)
+    files = contents(suite, store, render)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "record_schema": SCHEMA,
@@ -71,33 +73,23 @@ def freeze(suite: Suite, store: Store, root: Path, *, partial: bool = False) -> 
     return publish(root, suite.name, files, facts), True
 
 
-def contents(suite: Suite, store: Store) -> dict[str, bytes]:
-    """The files of a version by name."""
+def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
+    """The files of a version by name: what `render` makes of the results, and what it was made from."""
     from bench.certificate import certificates_of
-    from bench.gate import judge
-    from bench.report import as_csv, markdown, terminal
-    from bench.report.as_json import judgements_to_json
     from bench.spread import spreads_csv
-    from bench.table import build_tables
 
     results = {place: record for place, record in collect(suite, store).items() if record.ok}
-    tables, judgements = build_tables(suite, results), judge(suite, results)
     records = sorted(
         with_needs(results.values(), store).values(), key=lambda r: (r.stage, r.entry, r.repetition, r.key)
     )
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
-    text = terminal.render(tables, columns=0, colour=False)
-    verdicts = terminal.render_judgements(judgements, columns=0, colour=False)
     texts = {
-        "table.txt": f"{text}\n\n{verdicts}\n",
-        "table.md": f"{markdown.render(tables)}\n\n{markdown.render_judgements(judgements)}\n",
-        "table.csv": as_csv.render(tables),
+        **render(suite, results),
         "spread.csv": spreads_csv(suite, results, certificates),
-        "verdicts.json": _json(judgements_to_json(judgements)),
         "records.jsonl": "".join(f"{record.to_json()}\n" for record in records),
         "certificates.jsonl": "".join(f"{canonical(certificate)}\n" for certificate in certificates),
-        "environments.json": _json({identity: store.environment(identity) or {} for identity in identities}),
+        "environments.json": pretty({identity: store.environment(identity) or {} for identity in identities}),
         f"{suite.name}.yaml": Path(suite.path).read_text(encoding="utf-8") if suite.path else "",
     }
     return {name: content.encode() for name, content in texts.items()}
@@ -169,5 +161,6 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _json(value: Any) -> str:
+def pretty(value: Any) -> str:
+    """JSON as the files of a version hold it."""
     return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)}\n"

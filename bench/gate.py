@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench import stats
+from bench.results import Results, absence
 from bench.stats import Interval
 from bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
-from bench.table import Results, absence
 
 
 @dataclass(frozen=True, kw_only=True)

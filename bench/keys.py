@@ -89,6 +89,11 @@ def case_ingredients(case: Case) -> Ingredients:
     }
 
 
+def case_key(case: Case) -> str:
+    """The key under which the numbers of a case are stored."""
+    return digest(case_ingredients(case))
+
+
 def metric_ingredients(name: str) -> Ingredients:
     """A metric's declared version and the digest of its sources."""
     metric = build_metric(name)

@@ -83,11 +83,6 @@ def make_plan(cases: list[Case], store: Store, *, environment: str = "", offline
     return Plan(stages=stages, cases=keys, cached=frozenset(store.ok_keys(list(stages))))
 
 
-def case_key(case: Case) -> str:
-    """The key under which the numbers of a case are stored."""
-    return digest(case_ingredients(case))
-
-
 def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool) -> str:
     entry, profile = case.entry, case.suite.profile
     assert entry.method is not None

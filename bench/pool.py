@@ -14,16 +14,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, Signals
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bench.job import Job, Reply
 from bench.record import Status
 from bench.worker import TRACEBACK_LIMIT, describe, kill_session, storable
-
-if TYPE_CHECKING:
-    from bench.executor import Job
 
 GLANCE = 0.1
 """Seconds between two looks at the memory of a worker's own process."""
@@ -38,30 +35,6 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """How a job ended: its record as JSON, or a status with a failure; seconds, and the bytes it was last seen with."""
-
-    job: Job
-    record: str | None = None
-    status: Status = Status.FAILED
-    failure: dict[str, str] | None = None
-    seconds: float = 0.0
-    resident: int | None = None
-
-    @classmethod
-    def of(cls, job: Job, outcome: dict[str, Any], seconds: float, resident: int = 0) -> Reply:
-        """What `attempt` returned, typed; `seconds` where it does not say."""
-        return cls(
-            job=job,
-            record=outcome.get("record"),
-            status=Status(outcome.get("status", Status.FAILED)),
-            failure=outcome.get("failure"),
-            seconds=outcome.get("seconds", seconds),
-            resident=resident or None,
-        )
 
 
 class Worker:

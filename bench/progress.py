@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from bench.executor import Event
+    from bench.job import Event
     from bench.record import Record
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from bench.plan import case_key
+from bench.keys import case_key
 from bench.record import Record
 from bench.suite import Suite
 
@@ -51,3 +51,12 @@ def unmeasured(suite: Suite, results: Results) -> list[str]:
             detail = record.failure.message if record.failure else ""
             missing.append(f"{case.name}: {record.status}{f': {detail}' if detail else ''}")
     return missing
+
+
+def absence(record: Record, metric: str) -> str:
+    """Why a record holds no number for a metric, in one line."""
+    if not record.ok:
+        message = record.failure.message.strip().splitlines() if record.failure else []
+        return f"{record.status}: {message[0]}" if message else str(record.status)
+    measured = record.metrics.get(metric)
+    return "not measured by this row" if measured is None else measured.reason or ""

@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import Literal
 
 from bench import stats
-from bench.record import Direction, Measurement, Record
+from bench.record import Direction, Measurement
+from bench.results import Results, absence
 from bench.suite import Column, Component, Entry, Layout, Reported, Suite
 
-Results = Mapping[tuple[str, int], Record]
 Mark = Literal["", "best", "second"]
 
 
@@ -78,15 +78,6 @@ def legend(table: Table, best: str, second: str) -> list[str]:
         share = 100 - round(200 * stats.ALPHA)
         lines.append(f"±: half-width of the {share} % interval of the mean over {counts} seeds (Student's t)")
     return lines
-
-
-def absence(record: Record, metric: str) -> str:
-    """Why a record holds no number for a metric, in one line."""
-    if not record.ok:
-        message = record.failure.message.strip().splitlines() if record.failure else []
-        return f"{record.status}: {message[0]}" if message else str(record.status)
-    measured = record.metrics.get(metric)
-    return "not measured by this row" if measured is None else measured.reason or ""
 
 
 def _build(layout: Layout, suite: Suite, results: Results) -> Table:

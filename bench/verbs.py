@@ -74,7 +74,8 @@ def _repeat(
 
 
 def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
-    from bench.executor import Job, execute
+    from bench.executor import execute
+    from bench.job import Job
     from bench.progress import Progress
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs

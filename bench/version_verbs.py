@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bench.checks import Check
     from bench.diff import Move, Side
     from bench.gate import Judgement
+    from bench.results import Results
     from bench.suite import Suite
-    from bench.table import Results
     from bench.versions import Name, Version
 
 
@@ -26,6 +26,7 @@ def gate(arguments: Namespace) -> int:
     from bench import checks
     from bench.against import frozen_checks
     from bench.gate import judge
+    from bench.report import checks as files
     from bench.results import collect, unmeasured
     from bench.store import Store
     from bench.verbs import load
@@ -45,8 +46,8 @@ def gate(arguments: Namespace) -> int:
     form = "json" if arguments.json else arguments.format
     texts = {
         "terminal": lambda: _terminal(judgements, found, version),
-        "junit": lambda: checks.junit(suite.name, suite.profile.name, found),
-        "markdown": lambda: checks.markdown(suite.name, suite.profile.name, found),
+        "junit": lambda: files.junit(suite.name, suite.profile.name, found),
+        "markdown": lambda: files.markdown(suite.name, suite.profile.name, found),
         "json": lambda: _json(judgements, found, missing),
     }
     if arguments.out:
@@ -98,8 +99,9 @@ def _terminal(judgements: list[Judgement], found: list[Check], version: Version 
 
 
 def _json(judgements: list[Judgement], found: list[Check], missing: list[str]) -> str:
-    from bench.checks import status, to_json
+    from bench.checks import status
     from bench.report.as_json import judgements_to_json
+    from bench.report.checks import to_json
 
     facts = {
         "status": status(found),
@@ -114,12 +116,13 @@ def _json(judgements: list[Judgement], found: list[Check], missing: list[str]) -
 def freeze(arguments: Namespace) -> int:
     """Publish a suite's results as its next version."""
     from bench.freeze import freeze as publish
+    from bench.report.frozen import render
     from bench.store import Store
     from bench.verbs import load
     from bench.versions import path_of
 
     suite, root = load(arguments), Path(arguments.results)
-    name, new = publish(suite, Store(arguments.store, create=False), root, partial=arguments.partial)
+    name, new = publish(suite, Store(arguments.store, create=False), root, render, partial=arguments.partial)
     path = path_of(root, name)
     if arguments.json:
         print(json.dumps({"version": str(name), "path": str(path), "new": new}, indent=2))

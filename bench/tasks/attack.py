@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.errors import BenchError
+from bench.tasks.budgets import WHOLE, at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from bench.datasets.images import ImageData
 
 Extra = Literal["autoattack", "cw", "pgd-l2", "expected", "rate"]
-WHOLE = 1.0
-"""The budget at which an attacker may paint any image at all."""
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
 STEP = 0.25
@@ -116,11 +115,6 @@ class Attack:
             losses_AN=np.concatenate([batch.losses_AN for batch in batches], axis=1),
             surface=batches[0].surface,
         )
-
-
-def at(eps: float) -> str:
-    """The name of PGD at another budget."""
-    return f"pgd@{eps:g}"
 
 
 @dataclass(kw_only=True)

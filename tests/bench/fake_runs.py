@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import MissingDataError
-from bench.executor import Event, Job, execute
+from bench.executor import execute
+from bench.job import Event, Job
 from bench.record import Failure, Measurement, Record, Status, digest
 from bench.store import Store
 from bench.suite import Limits

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.executor import Event, Job, execute
+from bench.executor import execute
+from bench.job import Event, Job
 from bench.locks import Locks
 from bench.record import Record, Status, digest
 from bench.store import Store

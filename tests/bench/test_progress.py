@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bench.executor import Event
+from bench.job import Event
 from bench.progress import Progress
 from bench.record import Failure, Record, Status
 from tests.bench.fake_runs import job, template
