@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import checks
 from bench.against import frozen_checks, rule_checks
 from bench.checks import Check
 from bench.declare import load_suite
 from bench.errors import BenchError
 from bench.record import Measurement, Record
+from bench.report import checks
 from bench.rules import RuleError, read_rule
 from bench.suite import Reproducibility, Rule, Suite, Tolerance
 from bench.versions import Name, Version
