@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
-from bench.tasks.budgets import WHOLE, at
+from retable.bench.metrics.budgets import WHOLE, at
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.checks import NOUNS, Check, counted, status
-from bench.errors import CONTRADICTED, OK, UNMEASURED
-from bench.report.escape import clean
-from bench.report.escape import markdown as escape
+from retable.bench.errors import CONTRADICTED, OK, UNMEASURED
+from retable.bench.judge.checks import NOUNS, Check, counted, status
+from retable.bench.report.escape import clean
+from retable.bench.report.escape import markdown as escape
 
 
 def to_json(checks: Sequence[Check]) -> list[dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bench.freeze import pretty
-from bench.gate import judge
-from bench.report import as_csv, markdown, terminal
-from bench.report.as_json import judgements_to_json
-from bench.results import Results
-from bench.suite import Suite
-from bench.table import build_tables
+from retable.bench.judge.claims import judge
+from retable.bench.judge.results import Results
+from retable.bench.report import as_csv, markdown, terminal
+from retable.bench.report.as_json import judgements_to_json
+from retable.bench.report.table import build_tables
+from retable.bench.suite import Suite
+from retable.bench.versions.freeze import pretty
 
 
 def render(suite: Suite, results: Results) -> dict[str, str]:
