@@ -285,8 +285,6 @@ def explain(judged: Judgement) -> str:
         else:
             text = f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
         parts.insert(0, f"{what} {text}{seeds}")
-    if judged.as_expected and judged.verdict != judged.expected:
-        parts.append("which would not come again often enough to count")
     if not judged.as_expected and judged.verdict != judged.expected:
         parts.append(f"EXPECTED: {judged.expected}")
     elif judged.expected != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
@@ -307,7 +305,8 @@ def comes_again(judged: Judgement) -> str:
         why = "one seed" if judged.estimate.n == 1 else "no spread between seeds"
         return f"how probably it comes again is not known ({why})"
     share = math.floor(1000 * judged.again) / 10
-    return f"comes again with {share:.3g} %"
+    enough = "" if judged.settled or judged.verdict == "not measured" else ", too seldom to count"
+    return f"comes again with {share:.3g} %{enough}"
 
 
 def lacking(judged: Judgement) -> str:
