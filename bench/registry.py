@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -61,10 +62,12 @@ def register(kind: Kind, name: str, *, replace: bool = False) -> Callable[[type]
 def _same(kind: Kind, name: str, component: type) -> bool:
     """Whether the class was registered before under this name by the same file, which has been read again."""
     before = _registered[kind].get(name)
-    return before is not None and (before.__module__, before.__qualname__) == (
-        component.__module__,
-        component.__qualname__,
-    )
+    return before is not None and _place(before) == _place(component)
+
+
+def _place(component: type) -> tuple[str, str]:
+    module = component.__module__
+    return getattr(sys.modules.get(module), "__file__", None) or module, component.__qualname__
 
 
 def _owner(kind: Kind, name: str) -> str:
