@@ -113,6 +113,25 @@ def test_plug_ins_with_helpers_of_one_name_are_refused(world: World) -> None:
     assert "are both importable as 'helper'; rename one" in done.stderr
 
 
+def test_a_project_lists_its_plug_ins(world: World) -> None:
+    listed = world.folder / "pyproject.toml"
+    listed.write_text('[tool.retable]\nplugins = ["mine.py"]\n')
+    below = world.folder / "deep"
+    below.mkdir()
+    (world.folder / "tiny.yaml").rename(below / "tiny.yaml")
+    assert world("check", "deep/tiny.yaml", plugin=str(TINY)).returncode == 0
+    for text, sentence in (
+        ("[tool.retable]\nplugin = []\n", "has no 'plugin'; it has plugins"),
+        ('[tool.retable]\nplugins = "mine.py"\n', "is a list of files and modules"),
+        ('[tool.retable]\nplugins = ["none.py"]\n', "none.py cannot be loaded"),
+        ("[tool.retable\n", "is not TOML"),
+    ):
+        listed.write_text(text)
+        done = world("list", plugin=str(TINY))
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert sentence in done.stderr
+
+
 def test_a_plug_in_that_exits_is_an_error(world: World) -> None:
     (world.folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     done = world("check", "tiny.yaml", plugin="leaves.py")
