@@ -118,7 +118,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     from retable.bench.report.table import build_tables
 
     results = collect(suite, store)
-    tables, judgements = build_tables(suite, results), judge(suite, results)
+    tables, judgements = build_tables(suite, results, store.environment), judge(suite, results)
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:
@@ -262,7 +262,8 @@ def table(arguments: Namespace) -> int:
     from retable.bench.store.store import Store
 
     suite = load(arguments)
-    tables = build_tables(suite, collect(suite, Store(arguments.store, create=False)))
+    store = Store(arguments.store, create=False)
+    tables = build_tables(suite, collect(suite, store), store.environment)
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
         if not arguments.output:
