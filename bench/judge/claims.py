@@ -299,7 +299,7 @@ def evidence(judged: Judgement) -> str:
 
 def comes_again(judged: Judgement) -> str:
     """`comes again with 98 %`; empty where there is nothing to come again, or where it is certain."""
-    if judged.estimate is None or judged.again == 1.0:
+    if judged.estimate is None or (judged.outlook and judged.outlook.exact):
         return ""
     if judged.again is None:
         why = "one seed" if judged.estimate.n == 1 else "no spread between seeds"

@@ -198,7 +198,7 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
 
 
 def _repetition(judged: Judgement) -> str:
-    return "exact: the same verdict" if judged.again == 1.0 else comes_again(judged)
+    return "exact: the same verdict" if judged.outlook and judged.outlook.exact else comes_again(judged)
 
 
 WIDTH, HEIGHT, MARGIN = 150, 18, 6
