@@ -25,7 +25,6 @@ def check(build: Build, golden: Golden) -> None:
     config, arrays = golden.config, golden.tensors("")
     state = golden.tensors("sd/")
     module = build(config, arrays["x"])
-    parameters = dict(module.named_parameters())
 
     module.load_state_dict(state, strict=True)
     with torch.no_grad():
