@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.lock import LOCK, PROJECT, TITLE, dependencies_digest
+from retable.bench.probes.lock import LOCK, PROJECT, TITLE, dependencies_digest
 
 PYTHONS = ("3.11", "3.13")
 GROUPS = {

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spikeyolo.boxes import from_centre
-from models.spikeyolo.nms import nms
+from retable.models.spikeyolo.boxes import from_centre
+from retable.models.spikeyolo.nms import nms
 
 MOST_CANDIDATES = 30_000
 APART = 7680

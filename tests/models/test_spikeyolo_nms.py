@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.spikeyolo.nms import nms
+from retable.models.spikeyolo.nms import nms
 
 operator = pytest.importorskip("torchvision.ops").nms
 
@@ -29,5 +29,8 @@ def test_many_boxes_of_several_classes() -> None:
     generator = torch.Generator().manual_seed(0)
     corner_N2, size_N2 = 640 * torch.rand(2, 2000, 2, generator=generator)
     apart_N1 = 7680 * torch.randint(0, 3, (2000, 1), generator=generator)
-    boxes_N4, scores_N = torch.cat([corner_N2, corner_N2 + size_N2], 1) + apart_N1, torch.rand(2000, generator=generator)
+    boxes_N4, scores_N = (
+        torch.cat([corner_N2, corner_N2 + size_N2], 1) + apart_N1,
+        torch.rand(2000, generator=generator),
+    )
     assert torch.equal(nms(boxes_N4, scores_N, 0.6, 300), operator(boxes_N4, scores_N, 0.6)[:300])
