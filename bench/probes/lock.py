@@ -1,6 +1,6 @@
 """The lock beside a checkout: the exact versions that `make setup` installs and that numbers were measured with.
 
-`python -m bench.lock` ends with 2 and one sentence where the lock does not fit this Python or is older than pyproject.toml;
+`python -m retable.bench.probes.lock` ends with 2 and one sentence where the lock does not fit this Python or is older than pyproject.toml;
 it needs nothing but Python, because it runs before anything is installed.
 """
 
@@ -84,7 +84,7 @@ class Lock:
 @cache
 def beside(start: Path = Path(__file__)) -> Lock | None:
     """The lock of the checkout that holds the file `start`; None for an installation, which has none beside it."""
-    for folder in start.resolve().parents[1:4]:
+    for folder in start.resolve().parents[1:5]:
         path = folder / LOCK
         if path.is_file() and (text := path.read_text()).startswith(TITLE):
             return Lock(folder, text)
@@ -150,7 +150,7 @@ def _sha256(text: str) -> str:
 
 def main() -> int:
     """Check the lock of the checkout in the working folder."""
-    lock = beside(Path.cwd() / PROJECT.name / "_")
+    lock = beside(Path.cwd() / "x" / "x")
     problem = lock.problem() if lock else f"there is no {LOCK}: `make lock` writes it"
     if problem:
         print(problem, file=sys.stderr)
