@@ -30,8 +30,7 @@ LOCK := requirements/lock.txt
 INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
 
 $(VENV)/.run: pyproject.toml requirements-nodeps.txt $(LOCK)
-	$(PYTHON) -m retable.bench.probes.lock
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || { $(PYTHON) -m retable.bench.probes.lock && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m retable.bench.probes.lock
 	$(INSTALL) --editable ".[inception]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-nodeps.txt
