@@ -18,7 +18,8 @@ PREAMBLE = r"""
 \usepackage[margin=2cm]{geometry}
 \usepackage{array,booktabs,graphicx,longtable,textcomp}
 \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
-\IfFileExists{multirow.sty}{\usepackage{multirow}}{\newcommand{\multirow}[3]{#3}}
+\IfFileExists{multirow.sty}{\usepackage{multirow}}{}
+\providecommand{\multirow}[3]{#3}
 \begin{document}
 """.strip()
 
