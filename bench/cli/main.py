@@ -105,8 +105,8 @@ def parser() -> argparse.ArgumentParser:
         "--vary",
         type=variations,
         default=(),
-        metavar="threads,batch",
-        help="certify also what other numbers of threads, or other batches on the same weights, change",
+        metavar="threads,batch,numerics",
+        help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
     )
 
     listing = verbs.add_parser("list", parents=[common], help="the suites")
@@ -193,8 +193,8 @@ def runs(text: str) -> int:
 def variations(text: str) -> tuple[str, ...]:
     """Settings with commas."""
     words = tuple(text.split(","))
-    if unknown := [word for word in words if word not in ("threads", "batch")]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads and batch can")
+    if unknown := [word for word in words if word not in ("threads", "batch", "numerics")]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch and numerics can")
     return words
 
 

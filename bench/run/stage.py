@@ -11,6 +11,7 @@ from retable.bench import registry
 from retable.bench.declare.params import build, build_metric
 from retable.bench.probes.memory import PeakMemory
 from retable.bench.record import Artefact, Record, Status, canonical
+from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
 from retable.bench.store.store import Store
@@ -42,6 +43,7 @@ def run_stage(spec: StageSpec) -> Record:
 
 
 def _prepare_process(spec: StageSpec) -> None:
+    establish(spec.numerics)
     import torch
 
     torch.set_num_threads(spec.limits.threads)

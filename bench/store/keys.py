@@ -8,9 +8,10 @@ from typing import Any
 
 from retable.bench import registry
 from retable.bench.declare.params import build, build_metric
+from retable.bench.probes.hardware import not_portable
 from retable.bench.record import canonical, digest
 from retable.bench.store.sources import source_digest
-from retable.bench.suite import Case, Component
+from retable.bench.suite import Case, Component, Numerics, Profile
 
 Ingredients = dict[str, Any]
 
@@ -56,6 +57,7 @@ def fit_ingredients(case: Case, method: Component) -> Ingredients:
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
+        "numerics": numerics(profile),
         "device": profile.device.partition(":")[0],
     }
 
@@ -85,6 +87,7 @@ def case_ingredients(case: Case) -> Ingredients:
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
+        "numerics": numerics(profile),
         "device": profile.device.partition(":")[0],
     }
 
@@ -113,6 +116,11 @@ def weights_digest(method: Component) -> str | None:
     except FileNotFoundError as error:
         return f"missing: {error}"
     return found
+
+
+def numerics(profile: Profile) -> Numerics:
+    """How a profile's numbers are computed on this machine: native where it cannot be portable."""
+    return "native" if not_portable() else profile.numerics
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
