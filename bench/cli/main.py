@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from retable.bench.cli import verbs
 
         for plugin in arguments.plugin:
-            from retable.bench.registry import load_plugin
+            from retable.bench.plugins import load_plugin
 
             load_plugin(plugin)
         status: int = verbs.VERBS[arguments.verb](arguments)

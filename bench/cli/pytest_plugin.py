@@ -61,7 +61,7 @@ class SuiteFile(pytest.File):
         from retable.bench.judge import checks
         from retable.bench.judge.claims import judge
         from retable.bench.judge.results import collect
-        from retable.bench.registry import load_plugin
+        from retable.bench.plugins import load_plugin
         from retable.bench.store.store import Store
         from retable.bench.versions import versions
         from retable.bench.versions.against import frozen_checks, rule_checks

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from retable.bench import registry
+from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
 from retable.bench.probes.memory import PeakMemory
-from retable.bench.record import Artefact, Record, Status, canonical
+from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
 from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
+from retable.bench.run.worker import describe
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
 
@@ -33,12 +35,11 @@ def run_stage(spec: StageSpec) -> Record:
     timings.update(outcome.pop("timings", {}))
     return replace(
         spec.template,
-        status=Status.OK,
         timings=timings,
         kernels={operator: sorted(names) for operator, names in sorted(ran.items())},
         memory={} if memory.bytes is None else {"peak_resident": memory.bytes},
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **outcome,
+        **{"status": Status.OK, **outcome},
     )
 
 
@@ -63,7 +64,8 @@ def _fit(spec: StageSpec) -> dict[str, Any]:
     data = _data(spec.dataset)
     method: Any = build("method", spec.model.component)
     needs = {name: _restore(need, data, store, spec.device) for name, need in spec.model.needs.items()}
-    model, log = method.fit(data, needs, seed=spec.template.seed, device=spec.device)
+    who = f"method {spec.model.component.use!r}"
+    model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
     return {"log": log, "artefacts": {"weights": _save_weights(store, spec.model.key, model)}}
 
 
@@ -78,14 +80,33 @@ def _evaluate(spec: StageSpec) -> dict[str, Any]:
     else:
         rivals = {name: build("method", need) for name, need in spec.task.needs.items()}
         evidence = task.evidence(build("method", spec.model.component), rivals, seed=seed, device=spec.device)
-    metrics = {name: build_metric(name).measure(evidence) for name in spec.metrics}
+    metrics, failures = _measure(spec.metrics, evidence)
     files = evidence.artefacts() if hasattr(evidence, "artefacts") else {}
     return {
+        **failures,
         "metrics": metrics,
         "artefacts": {
             name: store.put_artefact(f"{spec.template.key}.{name}", content) for name, content in files.items()
         },
     }
+
+
+def _measure(names: Sequence[str], evidence: Any) -> tuple[dict[str, Measurement], dict[str, Any]]:
+    """Every metric's number; one that fails is its own cell's reason, and leaves the stage failed but the others there."""
+    metrics: dict[str, Measurement] = {}
+    failures: dict[str, Any] = {}
+    for name in names:
+        try:
+            metrics[name] = contracts.measurement(f"metric {name!r}", build_metric(name).measure(evidence))
+        except Exception as error:
+            status, failure = describe(error)
+            if status is Status.OUT_OF_MEMORY:
+                raise
+            reason = f"{status}: {failure['message'].strip() or failure['type']}"
+            metrics[name] = Measurement(value=None, reason=reason)
+            message = f"metric {name!r}: {failure['message'] or failure['type']}"
+            failures = failures or {"status": status, "failure": Failure(**{**failure, "message": message})}
+    return metrics, failures
 
 
 def _data(component: Component | None) -> Any:
@@ -119,5 +140,4 @@ def _restore(fitted: Fitted, data: Any, store: Store, device: str) -> nn.Module:
     state: dict[str, Tensor] = load(store.read_artefact(record.artefacts["weights"]))
     needs = {name: _restore(need, data, store, device) for name, need in fitted.needs.items()}
     method: Any = build("method", fitted.component)
-    model: nn.Module = method.load(state, data, needs, device=device)
-    return model
+    return contracts.loaded(f"method {fitted.component.use!r}", method.load(state, data, needs, device=device))

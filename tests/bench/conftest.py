@@ -80,7 +80,7 @@ class Bench:
         self.suite.write_text(text.replace(old, new))
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "bench", *arguments, "--plugin", str(TINY)]
+        return [sys.executable, "-m", "retable", *arguments, "--plugin", str(TINY)]
 
     def __call__(self, *arguments: str, plugin: bool = True) -> Done:
         """Call the command in this process (torch is imported once, not for every call), in its own folder."""
@@ -118,7 +118,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A working folder of its own; what `--plugin` registers is forgotten after the test."""
-    monkeypatch.setattr(registry, "_TARGETS", {kind: dict(known) for kind, known in registry._TARGETS.items()})
+    monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
     (tmp_path / "suites").mkdir()
     world = Bench(tmp_path)
     world.suite.write_text(SUITE)

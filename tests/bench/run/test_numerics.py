@@ -135,7 +135,7 @@ def test_a_library_loaded_before_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("loaded", "setting", "sentence"),
     [
-        ("torch", "ATEN_CPU_CAPABILITY", "torch computes with AVX512"),
+        ("torch; torch.ones(9).exp()", "ATEN_CPU_CAPABILITY", "torch computes with AVX512"),
         ("numpy", "NPY_DISABLE_CPU_FEATURES", "NumPy computes with X86_V4"),
         ("numba", "NUMBA_CPU_NAME", "Numba compiles for this processor"),
         ("numpy", "OPENBLAS_CORETYPE", "OpenBLAS computes for"),
