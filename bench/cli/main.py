@@ -168,7 +168,13 @@ def parser() -> argparse.ArgumentParser:
     diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
     diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
     diff.add_argument("new", metavar="B", help="what to compare it with; v2 is that of the same suite")
-    verbs.add_parser("doctor", parents=[common, stored], help="this machine, the data at hand, the store's health")
+    doctor = verbs.add_parser(
+        "doctor", parents=[common, stored], help="this machine, the data at hand, the store's health"
+    )
+    doctor.add_argument(
+        "--numerics", action="store_true", help="whether this machine computes the bits that others do: minutes"
+    )
+    doctor.add_argument("--record", action="store_true", help="with --numerics: what is computed here becomes the rule")
     return top
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.cli.version_verbs import diff, freeze, gate, verify
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
+from retable.bench.errors import CONTRADICTED, INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -316,8 +316,20 @@ def report(arguments: Namespace) -> int:
     return OK
 
 
+def _compare_numerics(arguments: Namespace) -> int:
+    from retable.bench.run import agreement
+
+    found = agreement.record() if arguments.record else agreement.compare()
+    print(json.dumps(found.plain(), indent=2) if arguments.json else agreement.render(found))
+    return OK if found.whole else CONTRADICTED
+
+
 def doctor(arguments: Namespace) -> int:
     """What this machine has, which data are at hand, whether the store is sound."""
+    if arguments.numerics:
+        return _compare_numerics(arguments)
+    if arguments.record:
+        raise BenchError("--record goes with --numerics")
     from retable.bench.cli.doctor import examine, render
 
     report = examine(arguments.store)

@@ -80,12 +80,17 @@ def establish(numerics: Numerics) -> None:
     """Make this process compute so, and check that it does. Raises BenchError as `settle`, or where a library disobeys."""
     settle(numerics)
     if numerics == "portable":
-        import torch
-
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.nnpack.set_flags(False)  # its blocks follow the sizes of the caches
         _verify()
-        _replace_approximate()
+        adjust()
+
+
+def adjust() -> None:
+    """What portable numerics need of torch beyond variables."""
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.nnpack.set_flags(False)  # its blocks follow the sizes of the caches
+    _replace_approximate()
 
 
 def facts(numerics: Numerics) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from retable.bench.registry import trials
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -24,7 +26,7 @@ def operators() -> dict[str, Calculation]:
     found: dict[str, Calculation] = {}
     for group in (*torch_groups, _numpy, _scipy):
         found |= group()
-    return found
+    return found | trials().trials(tensor, with_gradients)
 
 
 def values(*shape: int, salt: int = 0) -> np.ndarray[Any, Any]:
@@ -213,7 +215,15 @@ def _draws() -> dict[str, Calculation]:
         "uniform draws": drawn(lambda g: torch.rand(1003, generator=g)),
         "normal draws": drawn(lambda g: [torch.randn(1003, generator=g), torch.randn(7, generator=g)]),
         "permutation": drawn(lambda g: torch.randperm(1003, generator=g)),
-        "multinomial draws": drawn(lambda g: torch.multinomial(tensor(8, 50).abs(), 20, True, generator=g)),
+        "multinomial draws": drawn(
+            lambda g: [torch.multinomial(tensor(8, 50).abs(), n, n > 1, generator=g) for n in (1, 20)]
+        ),
+        "exponential draws": drawn(
+            lambda g: [
+                torch.empty(5003, dtype=kind).exponential_(generator=g) for kind in (torch.float32, torch.float64)
+            ]
+        ),
+        "dropout": lambda: [torch.manual_seed(20), torch.dropout(tensor(5003), 0.3, True)][1],
         "bernoulli draws": drawn(lambda g: torch.bernoulli(tensor(1003).abs(), generator=g)),
         "truncated normal draws": drawn(lambda g: torch.nn.init.trunc_normal_(torch.empty(1003), generator=g)),
     }
@@ -287,60 +297,3 @@ def _scipy() -> dict[str, Calculation]:
         "scipy binomial tails": lambda: stats.binom.sf(np.arange(60), 100, share[0]),
         "scipy rank correlation": lambda: np.array(stats.spearmanr(share, values(300, salt=1))),
     }
-
-
-def _scans() -> dict[str, Calculation]:
-    from torch.nn import functional as F
-
-    from retable.models.ssm.conv import causal_conv1d
-    from retable.models.ssm.norm import rms_norm
-    from retable.models.ssm.selective_scan import selective_scan
-    from retable.models.ssm.ssd import ssd_scan, ssd_step
-    from retable.models.ssm.state_update import selective_state_update
-
-    u, delta, A = tensor(2, 40, 70), tensor(2, 40, 70, salt=1), -tensor(40, 8, salt=2).abs() - 0.1
-    B, C = tensor(2, 8, 70, salt=3), tensor(2, 8, 70, salt=4)
-    x, dt, A_H = tensor(2, 70, 4, 16), F.softplus(tensor(2, 70, 4, salt=1)), -tensor(4, salt=2).abs() - 0.1
-    B_, C_ = tensor(2, 70, 1, 8, salt=3), tensor(2, 70, 1, 8, salt=4)
-    weight, state = tensor(40, 4, salt=5), tensor(2, 40, 8, salt=6)
-    heads = (x[:, 0], dt[:, 0], A_H, B_[:, 0], C_[:, 0])
-    found: dict[str, Calculation] = {
-        "ssd scan": lambda: with_gradients(partial(ssd_scan, chunk_size=32), x, dt, A_H, B_, C_),
-        "rms norm of the mixers": lambda: with_gradients(rms_norm, u, tensor(70, salt=5)),
-    }
-
-    def moved(function: Callable[..., Tensor], state: Tensor, *arguments: Tensor, backend: Any) -> list[Tensor]:
-        after = state.clone()
-        return [function(after, *arguments, backend=backend), after]
-
-    for backend in ("numba", "reference"):
-        scan = partial(selective_scan, delta_softplus=True, backend=backend)
-        conv = partial(causal_conv1d, backend=backend)
-        step = (u[..., 0], delta[..., 0].abs(), A, B[..., 0], C[..., 0])
-        found |= {
-            f"selective scan, {backend}": partial(with_gradients, scan, u, delta, A, B, C),
-            f"causal convolution, {backend}": partial(with_gradients, conv, u.mT, weight),
-            f"step of the scan, {backend}": partial(moved, selective_state_update, state, *step, backend=backend),
-            f"step of ssd, {backend}": partial(moved, ssd_step, tensor(2, 4, 16, 8, salt=6), *heads, backend=backend),
-        }
-    return found
-
-
-def _neurons() -> dict[str, Calculation]:
-    from retable.models.spiking.operators import elastic, integrate_and_fire
-    from retable.models.spiking.surrogates import NAMES, Surrogate
-
-    x, alpha, k = tensor(4, 16, 300) * 3, tensor(4, salt=1).abs() + 0.5, tensor(1, salt=2).abs()
-    found: dict[str, Calculation] = {}
-    for backend in ("numba", "reference"):
-        kinds = {
-            "leaky neuron": lambda x, k, **rest: integrate_and_fire(x, k=k, **rest)[0],
-            "integer neuron": lambda x, k, **rest: integrate_and_fire(x, k=k, v_reset=None, levels=4, **rest)[0],
-        }
-        for name, neuron in kinds.items():
-            found[f"{name}, {backend}"] = partial(with_gradients, partial(neuron, backend=backend), x, k)
-        for surrogate in NAMES:
-            slope = partial(kinds["leaky neuron"], surrogate=Surrogate(surrogate, 2.0), backend=backend)
-            found[f"slope {surrogate}, {backend}"] = partial(with_gradients, slope, x, k)
-        found[f"elastic neuron, {backend}"] = partial(with_gradients, partial(elastic, backend=backend), x, alpha)
-    return found
