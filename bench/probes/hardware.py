@@ -31,6 +31,16 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """The type of this processor: maker, name, family and model, and the vector units that matter."""
+    facts = _cpuinfo(Path("/proc/cpuinfo"))
+    units, name = _vector_units(facts), facts.get("model name") or platform.processor() or "a processor without a name"
+    details = [f"{word} {facts[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in facts]
+    return ", ".join(
+        [f"{facts.get('vendor_id', '')} {name}".strip(), *details, *(units if isinstance(units, list) else [])]
+    )
+
+
 @cache
 def not_portable() -> str:
     """Why numbers are not computed here as on every x86-64-v3 processor; empty where they are.

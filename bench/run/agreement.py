@@ -1,7 +1,8 @@
 """Agreement: whether this machine computes the bits that others do: digests of operators and short fits, and known ones.
 
-`digests.json` holds the digest of every calculation, and the types of processors that were seen to agree with all of
-them. A fresh process computes, since portable numerics have to be settled before a library is loaded.
+`digests.json` holds the digest of every calculation, the versions of the packages that computed them, and the types of
+processors that were seen to agree with all of them. A fresh process computes, since portable numerics have to be settled
+before a library is loaded.
 """
 
 from __future__ import annotations
@@ -13,26 +14,32 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from retable.bench.errors import BenchError
-from retable.bench.probes.hardware import hardware, not_portable
+from retable.bench.probes.hardware import not_portable, processor
 from retable.bench.run.numerics import adjust, environment, establish
 
+PACKAGES = ("torch", "numpy", "scipy", "numba")
 KNOWN = Path(__file__).with_name("digests.json")
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What differs from the known digests, what has none, what could not be computed (with the reason), and where."""
+    """What differs from the known digests, what has none, what could not be computed (with the reason), and where.
+
+    `versions` are packages of another version than that of the digests, which promise nothing then.
+    """
 
     processor: str
     compared: int
     differ: tuple[str, ...]
     unknown: tuple[str, ...]
     failed: Mapping[str, str]
+    versions: tuple[str, ...]
     agreed: tuple[str, ...]
 
     @property
@@ -49,14 +56,18 @@ def compare(names: Iterable[str] = (), without: Iterable[str] = ()) -> Agreement
     `without` leaves variables of portable numerics out, to show that the comparison sees it. Raises BenchError on a machine
     that has no portable numerics, or when the process dies.
     """
+    return _agreement(*_computed(names, without))
+
+
+def _agreement(found: Mapping[str, str], failed: Mapping[str, str]) -> Agreement:
     known = json.loads(KNOWN.read_text())
-    found, failed = _computed(names, without)
     return Agreement(
         processor=processor(),
         compared=len(found),
         differ=tuple(name for name, digest in found.items() if known["digests"].get(name, digest) != digest),
         unknown=tuple(name for name in found if name not in known["digests"]),
         failed=failed,
+        versions=versions(),
         agreed=tuple(known["processors"]),
     )
 
@@ -70,10 +81,9 @@ def record() -> Agreement:
         raise BenchError(f"nothing is recorded, since {name} cannot be computed: {reason}")
     kept = known["processors"] if found == known["digests"] else []
     processors = sorted({*kept, processor()})
-    KNOWN.write_text(json.dumps({"processors": processors, "digests": dict(sorted(found.items()))}, indent=1) + "\n")
-    return Agreement(
-        processor=processor(), compared=len(found), differ=(), unknown=(), failed={}, agreed=tuple(processors)
-    )
+    content = {"packages": installed(), "processors": processors, "digests": dict(sorted(found.items()))}
+    KNOWN.write_text(json.dumps(content, indent=1) + "\n")
+    return _agreement(found, failed)
 
 
 def render(found: Agreement) -> str:
@@ -81,17 +91,22 @@ def render(found: Agreement) -> str:
     lines = [f"{name}: differs" for name in found.differ]
     lines += [f"{name}: no digest is known" for name in found.unknown]
     lines += [f"{name}: cannot be computed: {reason}" for name, reason in found.failed.items()]
+    lines += [f"the digests are of other versions: {one}" for one in found.versions]
     state = "all agree" if found.whole else f"{len(found.differ)} differ"
     lines.append(f"{found.compared} calculations on {found.processor}: {state}")
     lines += ["types of processors that agreed", *(f"  {name}" for name in found.agreed)]
     return "\n".join(lines)
 
 
-def processor() -> str:
-    """What this one is called, with the vector units that matter."""
-    facts = hardware()
-    units = facts["vector_units"]
-    return f"{facts['cpu']} ({', '.join(units) if isinstance(units, list) else 'vector units unknown'})"
+def versions() -> tuple[str, ...]:
+    """The packages that are not of the digests' versions."""
+    known = json.loads(KNOWN.read_text())["packages"]
+    return tuple(f"{name} {here} instead of {known[name]}" for name, here in installed().items() if here != known[name])
+
+
+def installed() -> dict[str, str]:
+    """Versions of the packages that compute."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def _computed(names: Iterable[str] = (), without: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
