@@ -156,13 +156,11 @@ def _pointwise() -> dict[str, Calculation]:
     functions: Mapping[str, Callable[[Tensor], Tensor]] = {
         **{name: getattr(torch, name) for name in ("exp", "expm1", "erf", "sin", "cos", "tanh", "sigmoid", "atan")},
         **{name: getattr(F, name) for name in ("gelu", "silu", "softplus", "leaky_relu", "mish")},
-        **{
-            name: lambda x, name=name: getattr(torch, name)(x.abs() + 0.01)
-            for name in ("log", "log1p", "sqrt", "rsqrt")
-        },
+        **{name: partial(_of_positive, getattr(torch, name)) for name in ("log", "log10", "log1p", "sqrt", "rsqrt")},
         "gelu by tanh": partial(F.gelu, approximate="tanh"),
         "power": lambda x: (x.abs() + 0.01) ** 1.7,
-        "inverse error function": lambda x: torch.erfinv(x / 8.1),
+        **{name: partial(_of_small, getattr(torch, name)) for name in ("asin", "acos", "tan")},
+        "inverse error function": lambda x: torch.erfinv(x / 16),
     }
     found: dict[str, Calculation] = {name: partial(with_gradients, function, x) for name, function in functions.items()}
     return found | {
@@ -171,6 +169,14 @@ def _pointwise() -> dict[str, Calculation]:
         "addcmul": lambda: torch.addcmul(x, x.flip(0), x.roll(7), value=0.3),
         "polar": lambda: torch.view_as_real(torch.polar(torch.ones_like(x), x)),
     }
+
+
+def _of_positive(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return function(x.abs() + 1 / 64)
+
+
+def _of_small(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return function(x / 16)
 
 
 def _orders() -> dict[str, Calculation]:

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(NUMERICS == "native", reason=f"no portable numerics: {hardware.not_portable()}"),
     pytest.mark.skipif(bool(agreement.versions()), reason=f"digests are of other packages: {agreement.versions()}"),
 ]
-FEW = ("matmul 96x160x80", "conv 3x3 of odd sizes", "sqrt", "numpy functions", "leaky neuron, reference")
+FEW = ("matmul 96x160x80", "conv 3x3 of odd sizes", "sqrt", "numpy functions", "integer neuron, reference")
 
 
 def test_this_machine_computes_what_others_do() -> None:
