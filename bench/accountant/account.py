@@ -23,7 +23,8 @@ from bench.accountant.layers import Layers
 from bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
 from bench.accountant.neurobench import NeuroBenchCounter
 from bench.accountant.neurons import NeuronLedger
-from bench.accountant.rules import Full, Literature, Rule, resolve
+from bench.accountant.observer import Observer
+from bench.accountant.rules import Full, KerasSpiking, Literature, Model, Rule, SpikeSimEvent, resolve
 from bench.accountant.syops import SyopsCounter
 from bench.accountant.tally import tally
 from bench.accountant.travel import REORDERING, SAME_ORDER, travel
@@ -53,6 +54,7 @@ class Accountant:
             self._counters["syops"] = SyopsCounter(model)
         if "neurobench" in self._rules:
             self._counters["neurobench"] = NeuroBenchCounter(model)
+        self._observer = _observer(self._rules)
         self._layers = Layers(model, self._finished if self._counters else None)
         self._mode: _Mode | None = None
         self._paused = False
@@ -102,11 +104,15 @@ class Accountant:
         calls, elements = (sum(value[i] for value in self._uncounted.values()) for i in (0, 1))
         first = None if self._first is None else report.First(*self._first, self._first_rows, self._steps)
         figures: dict[str, dict[str, report.Figure]] = {}
+        census = None if self._observer is None else self._observer.census(samples, self._layers.model_calls)
         for name, rule in self._rules.items():
             if isinstance(rule, Full):
                 figures[name] = report.full_figures(rule, total, sum(row.spikes for row in neurons), samples)
             elif isinstance(rule, Literature):
                 figures[name] = report.literature_figures(rule, total, first, rows, samples)
+            elif isinstance(rule, Model):
+                assert census is not None
+                figures[name] = rule.figures(census)
             else:
                 figures[name] = self._counters[name].figures(rule, samples)
         return report.Account(
@@ -117,6 +123,7 @@ class Accountant:
             uncounted_share={"calls": calls / max(1, self._calls), "elements": elements / max(1, self._elements)},
             lost_marks=tuple(report.LostMark(name, at, n) for (name, at), n in self._lost.items()),
             figures=figures,
+            census=census,
             details={name: counter.details(samples) for name, counter in self._counters.items()},
         )
 
@@ -148,6 +155,8 @@ class Accountant:
         if spiking:
             self._set(call, self._marks(call))
         if call.name in FREE:
+            if self._observer is not None:
+                self._observer.pass_on(call)
             return call.out
         if call.namespace == "retable" and call.name in NEURONS:
             self._spikes(call)
@@ -203,6 +212,8 @@ class Accountant:
             return
         ledger = self._neurons.setdefault(self._layers.path, NeuronLedger(self._layers.path, mark))
         ledger.add(spikes, self._book)
+        if self._observer is not None:
+            self._observer.fired(self._layers.path, call, tally(spikes, self._book).total())
 
     def _is_weight(self, value: Any) -> bool:
         return isinstance(value, Tensor) and value.untyped_storage()._cdata in self._weights
@@ -213,6 +224,8 @@ class Accountant:
     def _enter(self, call: Call, work: Work | None) -> None:
         if call.name in FREE:
             return
+        if self._observer is not None:
+            self._observer.see(self._layers.path, call)
         outputs = list(call.outputs())
         elements = sum(out.numel() for out in outputs)
         self._calls += 1
@@ -230,6 +243,15 @@ class Accountant:
         if work.flop_mac and self._first in (None, key):
             self._first = key
             self._first_rows += outputs[0].shape[0]
+
+
+def _observer(rules: dict[str, Rule]) -> Observer | None:
+    """What the energy models among the rules need to see; None where there is none."""
+    models = [rule for rule in rules.values() if isinstance(rule, Model)]
+    if not models:
+        return None
+    tiles = {rule.crossbar for rule in models if isinstance(rule, SpikeSimEvent)}
+    return Observer(any(isinstance(rule, KerasSpiking) for rule in models), max(tiles, default=None))
 
 
 @cache

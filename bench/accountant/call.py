@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from bench.accountant.marks import Book, Mark
 from bench.accountant.tally import Tally, tally
+from bench.accountant.work import Work
 
 
 @cache
@@ -26,6 +28,22 @@ def _signature(func: Any) -> tuple[str, str, tuple[tuple[str, Any, bool], ...], 
     return namespace, name[:-1] if in_place else name, arguments, any(written for _, _, written in arguments)
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """One product inside an operator: activations `left` with `weight`, or with other activations `right`.
+
+    `sides` are the products that one element of the left and one of the right operand is in; `on_left` False says that the
+    activations stand on the right of their weights.
+    """
+
+    left: Tensor
+    work: Work
+    weight: Tensor | None = None
+    right: Tensor | None = None
+    sides: tuple[int, int] = (1, 1)
+    on_left: bool = True
+
+
 class Call:
     """`call["dim"]` is an argument by its name in the schema; `call.out` is there once the operator has run."""
 
@@ -36,6 +54,9 @@ class Call:
         self.inputs = tuple(_tensors(self._values.values()))
         """The tensors among the arguments, those in lists too."""
         self.out: Any = None
+        self.meetings: list[Meeting] = []
+        self.seen: Tally | None = None
+        """What was counted last on an operand."""
 
     @property
     def title(self) -> str:

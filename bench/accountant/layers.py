@@ -23,6 +23,7 @@ class Layers:
         self._stack: list[str] = []
         self._fired: list[bool] = []
         self._handles: list[Any] = []
+        self.model_calls = 0
 
     @property
     def path(self) -> str:
@@ -45,6 +46,7 @@ class Layers:
         self._fired.clear()
 
     def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.model_calls += module is self._model and not self._stack
         self._stack.append(self._paths[module])
         self._fired.append(False)
 

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.accountant.report import BYTES, OPERATIONS, other_figures
+from bench.accountant.report import other_figures
 from bench.accountant.rules import Figure, Rule
+from bench.accountant.rules.figure import BYTES, OPERATIONS
 from bench.accountant.synapses import taps
 from bench.accountant.tally import EXACT
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from bench.accountant import costs
 from bench.accountant.neurons import NeuronRow
+from bench.accountant.census import Census
 from bench.accountant.rules import Figure, Full, Literature, Rule
+from bench.accountant.rules.figure import BYTES, ENERGY, OPERATIONS
 from bench.accountant.work import Work
 from bench.errors import BenchError
-
-OPERATIONS, BYTES, ENERGY = "operations/sample", "bytes/sample", "mJ/sample"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Account:
     figures: Mapping[str, Mapping[str, Figure]]
     details: Mapping[str, Any]
     """What a rule reports beside its figures, e.g. the modules that it saw."""
+    census: Census | None = None
+    """What the energy models among the rules were priced on."""
 
     def figure(self, rule: str, name: str) -> Figure:
         """Raises BenchError with what there is."""
