@@ -83,6 +83,8 @@ class Neurons:
     spikes: int = 0
     source: Synapses | None = None
     """The layer whose currents they integrate, where one is known."""
+    direct: bool = False
+    """Whether they do so without a normalisation or a sum in between."""
 
 
 @dataclass

@@ -25,9 +25,11 @@ from bench.accountant.census import (
     Patches,
     Synapses,
 )
+from bench.accountant.formulas import FREE
 from bench.accountant.marks import Mark, neuron_spec
 from bench.accountant.tally import Tally
 
+_MOVES = FREE | frozenset(("clone", "_to_copy", "copy", "contiguous", "cat", "stack", "repeat"))
 _NORMS = (
     "native_batch_norm cudnn_batch_norm miopen_batch_norm _native_batch_norm_legit "
     "_native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update"
@@ -57,7 +59,8 @@ class Observer:
     def __init__(self, magnitudes: bool = False, tile: int | None = None) -> None:
         self._magnitudes, self._tile = magnitudes, tile
         self._layers: dict[tuple[Any, ...], Layer] = {}
-        self._origins: dict[int, tuple[weakref.ref[Tensor], Synapses]] = {}
+        self._origins: dict[int, tuple[weakref.ref[Tensor], Synapses, bool]] = {}
+        """By id, which the weak reference keeps honest: the layer, and whether nothing was computed since."""
         self._order: dict[int, int] = {}
 
     def census(self, samples: int, batches: int) -> Census:
@@ -69,9 +72,9 @@ class Observer:
             return
         found = [origin for tensor in call.inputs if (origin := self._origin(tensor)) is not None]
         if found:
-            latest = found[0] if len(found) == 1 else max(found, key=lambda layer: self._order[id(layer)])
+            layer, direct = max(found, key=lambda origin: self._order[id(origin[0])])
             for out in call.outputs():
-                self._follow(out, latest)
+                self._follow(out, layer, direct and call.name in _MOVES)
 
     def see(self, path: str, call: Call) -> None:
         if call.meetings:
@@ -90,24 +93,25 @@ class Observer:
     def fired(self, path: str, call: Call, found: Tally) -> None:
         """Neurons that ran: `found` tallies their spikes, the first output."""
         spikes = next(call.outputs())
-        neurons = self._layers.setdefault((path, call.title), _neurons(path, call))
+        source, direct = self._origin(call["x"]) or (None, False)
+        key = path, call.title, id(source), *spikes.shape[2:]  # one module may run several neurons
+        neurons = self._layers.setdefault(key, _neurons(path, call))
         assert isinstance(neurons, Neurons)
         neurons.calls += 1
         neurons.steps = max(neurons.steps, len(spikes))
         neurons.updates += spikes.numel()
         neurons.events += round(float(found.events.sum()))
         neurons.spikes += round(float(found.accumulates.sum()))
-        source = self._origin(call["x"])
         if source is not None:
-            neurons.source, source.neurons = source, neurons
+            neurons.source, neurons.direct, source.neurons = source, direct, neurons
 
-    def _origin(self, tensor: Tensor) -> Synapses | None:
+    def _origin(self, tensor: Tensor) -> tuple[Synapses, bool] | None:
         found = self._origins.get(id(tensor))
-        return found[1] if found is not None and found[0]() is tensor else None
+        return found[1:] if found is not None and found[0]() is tensor else None
 
-    def _follow(self, tensor: Tensor, layer: Synapses) -> None:
+    def _follow(self, tensor: Tensor, layer: Synapses, direct: bool = True) -> None:
         key, origins = id(tensor), self._origins
-        origins[key] = weakref.ref(tensor, lambda _: origins.pop(key, None)), layer
+        origins[key] = weakref.ref(tensor, lambda _: origins.pop(key, None)), layer, direct
 
     def _meet(self, path: str, call: Call, meeting: Meeting, place: int) -> Synapses:
         shape = _geometry(call, meeting)

@@ -100,7 +100,7 @@ class Lemaire(Model):
         """Of one sample."""
         g, e, (add, mul) = layer.geometry, self.word, self.prices
         steps, m, samples = census.steps(layer), census.outputs(layer), census.samples
-        x, neurons = layer.input, layer.neurons
+        x, neurons = layer.input, self._neurons(layer)
         real = not layer.spiking
         theta = x.events / samples / steps if real else x.spikes / samples
         fired = neurons.spikes / samples if neurons is not None else 0.0
@@ -123,6 +123,10 @@ class Lemaire(Model):
             "addressing": self._addressing(layer, theta, census),
         }
 
+    def _neurons(self, layer: Synapses) -> Neurons | None:
+        """Those that are part of the layer; batch norm in between is taken as folded."""
+        return layer.neurons
+
     def _fan_out(self, layer: Synapses) -> int:
         return layer.geometry.fan_out
 
@@ -141,10 +145,13 @@ class LemaireAuthors(Lemaire):
     """The authors' code to the letter (qualia-plugin-snn 2.6.0), where it differs from the equations.
 
     Convolution addressing without C_out; linear addressing by the spike rate, theta / N N_out; the formal one N N_out;
-    groups ignored.
+    groups ignored; neurons behind a batch norm or a sum cost nothing.
     """
 
     NAME: ClassVar[str] = "lemaire-authors"
+
+    def _neurons(self, layer: Synapses) -> Neurons | None:
+        return layer.neurons if layer.neurons is not None and layer.neurons.direct else None
 
     def _fan_out(self, layer: Synapses) -> int:
         return layer.geometry.channels_out * layer.geometry.taps
@@ -176,7 +183,7 @@ class LemairePiecewise(Model):
     fifo: int = 1000
 
     def word(self, capacity: float) -> float:
-        """pJ of an access to a memory of so many bytes."""
+        """pJ of an access of 32 bits to a memory of so many bytes."""
         pJ = self.pJ
         points = [(0, 0.0), (8 * KIB, pJ["sram_8_KiB"]), (32 * KIB, pJ["sram_32_KiB"]), (KIB * KIB, pJ["sram_1_MiB"])]
         for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
