@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.accountant.marks import Book, Mark
-from bench.accountant.tally import Tally, tally
-from bench.accountant.work import Work
+from retable.bench.accountant.marks import Book, Mark
+from retable.bench.accountant.tally import Tally, tally
+from retable.bench.accountant.work import Work
 
 
 @cache

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from bench import strict_yaml
-from bench.errors import UnknownNameError, nearest
+from retable.bench.declare import strict_yaml
+from retable.bench.errors import UnknownNameError, nearest
 
 DEFAULT = "45nm-fp32"
 PICOJOULES_A_MILLIJOULE = 1e9

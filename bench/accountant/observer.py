@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.accountant.call import Call, Meeting
-from bench.accountant.carry import expand
-from bench.accountant.census import (
+from retable.bench.accountant.call import Call, Meeting
+from retable.bench.accountant.carry import expand
+from retable.bench.accountant.census import (
     Beside,
     Census,
     Form,
@@ -25,9 +25,9 @@ from bench.accountant.census import (
     Patches,
     Synapses,
 )
-from bench.accountant.formulas import FREE
-from bench.accountant.marks import Mark, neuron_spec
-from bench.accountant.tally import Tally
+from retable.bench.accountant.formulas import FREE
+from retable.bench.accountant.marks import Mark, neuron_spec
+from retable.bench.accountant.tally import Tally
 
 _MOVES = FREE | frozenset(("clone", "_to_copy", "copy", "contiguous", "cat", "stack", "repeat"))
 _NORMS = (
@@ -138,7 +138,12 @@ class Observer:
             by_step = call.tally(x).total().accumulates
             if len(by_step) > 1:
                 layer.spikes_by_step = _added(layer.spikes_by_step, by_step.tolist())
-        if self._tile is not None and shape.kind == "convolution" and shape.groups == 1 and layer.input.form == "binary":
+        if (
+            self._tile is not None
+            and shape.kind == "convolution"
+            and shape.groups == 1
+            and layer.input.form == "binary"
+        ):
             layer.patches = _patches(call, x, self._tile, layer.patches)
         return layer
 
@@ -146,9 +151,7 @@ class Observer:
         """Events of a real operand of a product are not counted: no rule asks for them."""
         mark = call.mark(x)
         found = call.tally(x).total() if mark is not None else seen
-        events, spikes = (
-            (0, 0) if found is None else (round(float(n.sum())) for n in (found.events, found.accumulates))
-        )
+        events, spikes = (0, 0) if found is None else (round(float(n.sum())) for n in (found.events, found.accumulates))
         operand.add(form_of(mark), x.numel(), events, 0 if mark is None else spikes)
         if self._magnitudes and form_of(mark) not in ("binary", "integers") and not x.is_meta:
             operand.magnitude += float(x.detach().abs().sum(dtype=torch.float64))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.accountant.rules import (
+from retable.bench.accountant.rules import (
     Bill,
     KerasSpiking,
     Lemaire,
@@ -21,15 +21,13 @@ from bench.accountant.rules import (
     SpikeSim,
     SpikeSimEvent,
 )
-from bench.accountant.rules import neuromc as nmc
+from retable.bench.accountant.rules import neuromc as nmc
 from tests.parity.conftest import Golden
 from tests.parity.energy_networks import account_of, network_of
 
 ENERGY = 1e-9
 AUTHOR = 1e-11
 QUADRATIC = 1e-6
-
-STATED_APART = frozenset(("input", "y", "w"))
 
 
 def values(golden: Golden, prefix: str) -> dict[str, Any]:
@@ -49,7 +47,11 @@ def check_network(golden: Golden) -> None:
 
 def _event_tiles(golden: Golden) -> list[Model]:
     """A rule that has the patches counted, of the crossbars that the fixture's events ask for."""
-    sizes = {_spikesim_options(golden, variant)["crossbar"] for variant in _variants(golden, "spikesim") if "event" in variant}
+    sizes = {
+        _spikesim_options(golden, variant)["crossbar"]
+        for variant in _variants(golden, "spikesim")
+        if "event" in variant
+    }
     return [SpikeSimEvent(crossbar=size) for size in sizes]
 
 
@@ -93,7 +95,11 @@ def check_simple(golden: Golden, model: str, census: Any) -> None:
 
 def _silent(golden: Golden) -> set[str]:
     """Layers that do nothing that the model counts, by what they are."""
-    return {layer["name"] for layer in network_of(golden)["layers"] if layer["op"] in ("relu", "flatten", "scale", "maxpool2d")} | set()
+    return {
+        layer["name"]
+        for layer in network_of(golden)["layers"]
+        if layer["op"] in ("relu", "flatten", "scale", "maxpool2d")
+    } | set()
 
 
 def check_piecewise(golden: Golden, model: str, census: Any) -> None:
@@ -167,7 +173,11 @@ def check_spikesim(golden: Golden, model: str, census: Any) -> None:
         for name, term in terms.items():
             if f"pj/{name}" in want:
                 near(bill.term(term), want[f"pj/{name}"], f"{variant}/{name}")
-        counts = {"active_patch_tile_count": "patches", "active_row_count": "rows", "active_output_tile_site_count": "sites"}
+        counts = {
+            "active_patch_tile_count": "patches",
+            "active_row_count": "rows",
+            "active_output_tile_site_count": "sites",
+        }
         for key, value in want.items():
             if not key.startswith("layers/"):
                 continue
@@ -270,6 +280,7 @@ def check_keras(golden: Golden) -> None:
     network, want = network_of(golden), values(golden, "keras")
     steps = network["timesteps_per_inference"]
     totals = dict.fromkeys(network["devices"], 0.0)
+    before = [0]
     for layer in network["layers"]:
         name, shape = layer["name"], layer["output_shape"]
         outputs, inner = _size(shape), layer["inner"]
@@ -278,7 +289,9 @@ def check_keras(golden: Golden) -> None:
             connections = outputs * _size([0, *layer["kernel_size"]]) * before[-1]
         elif inner == "Dense":
             connections = outputs * before[-1]
-        neurons = outputs if layer["keras"] == "SpikingActivation" or layer.get("activation") not in (None, "linear") else 0
+        neurons = (
+            outputs if layer["keras"] == "SpikingActivation" or layer.get("activation") not in (None, "linear") else 0
+        )
         assert (connections, neurons) == (want[f"{name}/connections"], want[f"{name}/neurons"]), name
         events = float(want[f"{name}/rate_hz"]) * network["dt"]
         for device in network["devices"]:

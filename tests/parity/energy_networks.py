@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.accountant import Account, Accountant
-from bench.accountant.rules import Rule
-from models.spiking.neurons import IF, LIF, Neuron
+from retable.bench.accountant import Account, Accountant
+from retable.bench.accountant.rules import Rule
+from retable.models.spiking.neurons import IF, LIF, Neuron
 from tests.parity.conftest import Golden
 
 

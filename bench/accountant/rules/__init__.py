@@ -22,18 +22,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from bench.accountant.rules import keras_spiking
-from bench.accountant.rules.counted import Full, Literature, LiteratureAllAC, LiteratureOnce, NeuroBench, Syops
-from bench.accountant.rules.figure import Figure, Rule, RuleMismatchError
-from bench.accountant.rules.keras_spiking import KerasSpiking
-from bench.accountant.rules.lemaire import Lemaire, LemaireAuthors, LemairePiecewise
-from bench.accountant.rules.loihi import Loihi
-from bench.accountant.rules.model import Bill, Model
-from bench.accountant.rules.neuromc import NeuroMC, NeuroMCSpikingJelly
-from bench.accountant.rules.simple_memory import SimpleMemory
-from bench.accountant.rules.spikesim import SpikeSim, SpikeSimEvent
-from bench.accountant.rules.yan import Yan
-from bench.errors import BenchError, UnknownNameError, nearest
+from retable.bench.accountant.rules import keras_spiking
+from retable.bench.accountant.rules.counted import Full, Literature, LiteratureAllAC, LiteratureOnce, NeuroBench, Syops
+from retable.bench.accountant.rules.figure import Figure, Rule, RuleMismatchError
+from retable.bench.accountant.rules.keras_spiking import KerasSpiking
+from retable.bench.accountant.rules.lemaire import Lemaire, LemaireAuthors, LemairePiecewise
+from retable.bench.accountant.rules.loihi import Loihi
+from retable.bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.rules.neuromc import NeuroMC, NeuroMCSpikingJelly
+from retable.bench.accountant.rules.simple_memory import SimpleMemory
+from retable.bench.accountant.rules.spikesim import SpikeSim, SpikeSimEvent
+from retable.bench.accountant.rules.yan import Yan
+from retable.bench.errors import BenchError, UnknownNameError, nearest
 
 __all__ = [
     "RULES",
@@ -89,14 +89,12 @@ RuleName = Literal[
 ]
 """The rules with their usual options."""
 
-RULES: dict[str, type[Rule]] = {
-    rule.NAME: rule
-    for rule in (
-        *(Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench),
-        *(SimpleMemory, Lemaire, LemaireAuthors, LemairePiecewise, NeuroMC, NeuroMCSpikingJelly),
-        *(SpikeSim, SpikeSimEvent, Loihi, *keras_spiking.ON_DEVICE, Yan),
-    )
-}
+_COUNTED: tuple[type[Rule], ...] = (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench)
+_MODELS: tuple[type[Rule], ...] = (
+    *(SimpleMemory, Lemaire, LemaireAuthors, LemairePiecewise, NeuroMC, NeuroMCSpikingJelly),
+    *(SpikeSim, SpikeSimEvent, Loihi, *keras_spiking.ON_DEVICE, Yan),
+)
+RULES: dict[str, type[Rule]] = {rule.NAME: rule for rule in (*_COUNTED, *_MODELS)}
 
 
 def resolve(rules: Sequence[str | Rule]) -> dict[str, Rule]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.accountant import costs
-from bench.accountant.rules.figure import Rule
+from retable.bench.accountant import costs
+from retable.bench.accountant.rules.figure import Rule
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from bench.accountant import costs
-from bench.errors import BenchError
+from retable.bench.accountant.costs import Scope, tables_of
+from retable.bench.errors import BenchError
 
 OPERATIONS, BYTES, ENERGY = "operations/sample", "bytes/sample", "mJ/sample"
 
@@ -48,11 +48,11 @@ class Figure:
         return bool(self.missing) or self.uncounted > 0
 
     @property
-    def scope(self) -> costs.Scope | None:
+    def scope(self) -> Scope | None:
         """Whether its prices are of single events or stand for all that comes with them; None without a table."""
         if self.costs is None:
             return None
-        return "all-in" if any(table.scope == "all-in" for table in costs.tables_of(self.costs)) else "per-term"
+        return "all-in" if any(table.scope == "all-in" for table in tables_of(self.costs)) else "per-term"
 
     def as_dict(self) -> dict[str, Any]:
         rest: dict[str, Any] = {} if self.costs is None else {"costs": self.costs}
@@ -74,7 +74,9 @@ class Figure:
         for kind, count in other.missing:
             missing[kind] = missing.get(kind, 0) + sign * count
         uncounted = max(self.uncounted, other.uncounted)
-        return Figure(self.value + sign * other.value, self.unit, self.rule, self.costs, tuple(missing.items()), uncounted)
+        return Figure(
+            self.value + sign * other.value, self.unit, self.rule, self.costs, tuple(missing.items()), uncounted
+        )
 
     def __add__(self, other: object) -> Figure:
         return self._plus(other, 1) if isinstance(other, Figure) else NotImplemented

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from bench.accountant.census import Census, Neurons, Synapses
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.census import Census, Neurons, Synapses
+from retable.bench.accountant.rules.model import Bill, Model
 
 Device = Literal["cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2"]
 SPIKING: frozenset[Device] = frozenset(("loihi", "spinnaker", "spinnaker2"))
@@ -43,12 +43,12 @@ class KerasSpiking(Model):
 
     def synapses(self, connections: float, events: float, steps: float) -> float:
         """pJ of `connections` over `steps`, with `events` the mean |input| of a step (its rate in Hz times dt)."""
-        price = self.pJ[f"{self.device}_synop"] * connections
+        price = self.table[f"{self.device}_synop"] * connections
         return price * events * steps if self.device in SPIKING else price
 
     def neurons(self, neurons: float, steps: float) -> float:
         """pJ of their updates."""
-        price = self.pJ[f"{self.device}_neuron"] * neurons
+        price = self.table[f"{self.device}_neuron"] * neurons
         return price * steps if self.device in SPIKING else price
 
 
@@ -92,6 +92,7 @@ class KerasSpikingSpiNNaker2(KerasSpiking):
     NAME: ClassVar[str] = "keras-spiking-spinnaker2"
 
     device: Device = "spinnaker2"
+
 
 ON_DEVICE: tuple[type[KerasSpiking], ...] = (
     KerasSpikingCPU,

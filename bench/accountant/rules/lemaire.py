@@ -16,10 +16,11 @@ s stride, F = C_out k^2 weights an input has. A word of a memory costs e(its siz
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
-from bench.accountant.census import Census, Neurons, Synapses
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.census import Census, Neurons, Synapses
+from retable.bench.accountant.rules.model import Bill, Model
 
 Width = Literal["as published", "saturation", "linear", "quadratic"]
 WORD, KIB = 4, 1024
@@ -47,8 +48,8 @@ class Lemaire(Model):
     def word(self, words: float) -> float:
         """e: pJ of an access to a memory of that many words."""
         if self.sram == "packed":
-            return self.pJ["sram_packed"] / (64 // self.bits)
-        return self.pJ["sram_bit"] * words * self.bits + self.pJ["sram_any"]
+            return self.table["sram_packed"] / (64 // self.bits)
+        return self.table["sram_bit"] * words * self.bits + self.table["sram_any"]
 
     @property
     def prices(self) -> tuple[float, float]:
@@ -56,7 +57,7 @@ class Lemaire(Model):
         return self._operation("add", self.add), self._operation("mul", self.mul)
 
     def _operation(self, kind: str, width: Width | None) -> float:
-        at_8, at_32 = self.pJ[f"{kind}_8"], self.pJ[kind]
+        at_8, at_32 = self.table[f"{kind}_8"], self.table[kind]
         if width is None:
             return at_8 if self.bits == 8 else at_32
         if width == "saturation":
@@ -112,7 +113,9 @@ class Lemaire(Model):
             share = x.events / max(1, x.elements)
             operations = d * share * (add + mul) + (m + fired) * add + (m * mul if leak else 0.0)
         else:
-            operations = (theta * self._reach(layer) + steps * m + fired) * add + (steps * m * (add + mul) if leak else 0)
+            operations = (theta * self._reach(layer) + steps * m + fired) * add + (
+                steps * m * (add + mul) if leak else 0
+            )
         return {
             "inputs": theta * e(self.fifo),
             "outputs": fired * e(self.fifo),
@@ -184,9 +187,14 @@ class LemairePiecewise(Model):
 
     def word(self, capacity: float) -> float:
         """pJ of an access of 32 bits to a memory of so many bytes."""
-        pJ = self.pJ
-        points = [(0, 0.0), (8 * KIB, pJ["sram_8_KiB"]), (32 * KIB, pJ["sram_32_KiB"]), (KIB * KIB, pJ["sram_1_MiB"])]
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        table = self.table
+        points = [
+            (0, 0.0),
+            (8 * KIB, table["sram_8_KiB"]),
+            (32 * KIB, table["sram_32_KiB"]),
+            (KIB * KIB, table["sram_1_MiB"]),
+        ]
+        for (x0, y0), (x1, y1) in pairwise(points):
             if capacity <= x1:
                 return y0 + (y1 - y0) * (capacity - x0) / (x1 - x0)
         return points[-1][1]
@@ -201,7 +209,7 @@ class LemairePiecewise(Model):
             elif isinstance(layer, Synapses):
                 spiking = layer.input.form == "binary"
                 (self._spiking if spiking else self._real)(layer, census, bill)
-        add, mul = self.pJ["add"], self.pJ["mul"]
+        add, mul = self.table["add"], self.table["mul"]
         for name, counts in bill.counts.items():
             got = lambda kind, counts=counts: counts.get(kind, 0)  # noqa: E731
             bill.charge(name, operations=add * got("ac") + (add + mul) * got("mac"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.accountant.census import Census, Neurons, Synapses
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.census import Census, Neurons, Synapses
+from retable.bench.accountant.rules.model import Bill, Model
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,19 @@ class Loihi(Model):
     hops_y: float = 0.0
 
     def bill(self, census: Census) -> Bill:
-        bill, pJ = Bill(), self.pJ
-        way = pJ["spike_in_tile"] + self.hops_x * pJ["hop_east_west"] + self.hops_y * pJ["hop_north_south"]
+        bill, table = Bill(), self.table
+        way = table["spike_in_tile"] + self.hops_x * table["hop_east_west"] + self.hops_y * table["hop_north_south"]
         for layer in census.layers:
             if isinstance(layer, Synapses):
                 if layer.spiking and layer.other is None:
                     bill.count(layer.layer, synops=layer.met, spikes=layer.input.spikes)
-                    bill.charge(layer.layer, synapses=pJ["synaptic_operation"] * layer.met, traffic=way * layer.input.spikes)
+                    bill.charge(
+                        layer.layer, synapses=table["synaptic_operation"] * layer.met, traffic=way * layer.input.spikes
+                    )
                 else:
                     bill.leave_out(layer)
             elif isinstance(layer, Neurons):
                 idle = layer.updates - layer.events
-                updates = pJ["neuron_active"] * layer.events + pJ["neuron_inactive"] * idle
+                updates = table["neuron_active"] * layer.events + table["neuron_inactive"] * idle
                 bill.charge(layer.layer, neurons=updates)
         return bill

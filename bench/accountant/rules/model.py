@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from bench.accountant import costs
-from bench.accountant.census import Census, Neurons, Synapses
-from bench.accountant.costs import CostTable
-from bench.accountant.rules.figure import ENERGY, Figure, Rule
+from retable.bench.accountant import costs
+from retable.bench.accountant.census import Census, Neurons, Synapses
+from retable.bench.accountant.costs import CostTable
+from retable.bench.accountant.rules.figure import ENERGY, Figure, Rule
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Model(Rule):
         return self.TABLE
 
     @property
-    def pJ(self) -> CostTable:
+    def table(self) -> CostTable:
         return costs.table(self.TABLE)
 
     @abstractmethod

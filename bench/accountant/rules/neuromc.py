@@ -14,9 +14,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from bench.accountant.census import Beside, Census, Neurons, Synapses
-from bench.accountant.costs import CostTable
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.census import Beside, Census, Neurons, Synapses
+from retable.bench.accountant.costs import CostTable
+from retable.bench.accountant.rules.model import Bill, Model
 
 LANES = 16
 """Input channels that a core sums at once."""
@@ -77,9 +77,9 @@ def backward(p: Product, price: Prices) -> dict[str, float]:
 def _product(p: Product, summed: int, price: Prices, core: tuple[float, float, float]) -> dict[str, float]:
     table, R = price.table, price.register(16)
     mac, R_in, s_in = core
-    m, O, W, c = p.macs, p.outputs, p.weights, math.ceil(summed / LANES) * p.taps
-    registers = m * (2 * R_in + 3 * R) - O * R + 2 * W * R + O * (c - 1) * R
-    sram = table["weights"] * W + O * c * s_in + table["outputs"] * O * (2 * c - 1)
+    m, out, W, c = p.macs, p.outputs, p.weights, math.ceil(summed / LANES) * p.taps
+    registers = m * (2 * R_in + 3 * R) - out * R + 2 * W * R + out * (c - 1) * R
+    sram = table["weights"] * W + out * c * s_in + table["outputs"] * out * (2 * c - 1)
     return {"mac": m * mac, "base_memory": registers + sram}
 
 
@@ -89,10 +89,10 @@ def weight_gradient(p: Product, price: Prices) -> dict[str, float]:
     mac, R_in, s_in = (
         (price.spike_mac, price.register(1), table["spikes"]) if p.spikes else (price.mac, R, table["outputs"])
     )
-    m, O = p.macs, p.outputs
+    m, out = p.macs, p.outputs
     shared = lambda lanes: -(-m // min(lanes, LANES))  # noqa: E731 - reads that a row or column of cores shares
-    registers = m * (2 * R_in + 2 * R) + O * R + (m - O) * R + m * R
-    sram = shared(p.k) * s_in + shared(p.c) * table["outputs"] + O * table["weights"]
+    registers = m * (2 * R_in + 2 * R) + out * R + (m - out) * R + m * R
+    sram = shared(p.k) * s_in + shared(p.c) * table["outputs"] + out * table["weights"]
     return {"mac": m * mac, "base_memory": registers + sram}
 
 
@@ -168,7 +168,7 @@ class NeuroMC(Model):
 
     @property
     def prices(self) -> Prices:
-        return Prices(self.pJ)
+        return Prices(self.table)
 
     def bill(self, census: Census) -> Bill:
         bill, price, first = Bill(), self.prices, True

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from bench.accountant import costs
-from bench.accountant.census import Beside, Census, Neurons, Synapses
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant import costs
+from retable.bench.accountant.census import Beside, Census, Neurons, Synapses
+from retable.bench.accountant.rules.model import Bill, Model
 
 STATE_BYTES = 4
 
@@ -43,7 +43,7 @@ class SimpleMemory(Model):
                 bill.count(layer.layer, state_read=STATE_BYTES * layer.updates, state_write=STATE_BYTES * layer.updates)
             else:
                 _beside(layer, self.uses(layer, census), bill)
-        prices, byte = costs.table(f"45nm-{self.precision}"), self.pJ["byte"]
+        prices, byte = costs.table(f"45nm-{self.precision}"), self.table["byte"]
         for name, counts in bill.counts.items():
             got = lambda *kinds, counts=counts: sum(counts.get(kind, 0) for kind in kinds)  # noqa: E731
             bill.charge(name, mac=prices["mac"] * got("mac"), ac=prices["ac"] * got("ac"))

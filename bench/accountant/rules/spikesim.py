@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from bench.accountant.census import Census, Synapses
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.census import Census, Synapses
+from retable.bench.accountant.rules.model import Bill, Model
 
 ROWS_OF_A_TILE = 8
 
@@ -31,14 +31,14 @@ class SpikeSim(Model):
     @property
     def control(self) -> float:
         """pJ of a patch beside its rows and its neuron."""
-        pJ, q = self.pJ, self.crossbar / ROWS_OF_A_TILE
-        once = pJ["htree"] + pJ["fetch"] + pJ["tile_buffer"]
-        return once + q**2 * (pJ["adc"] + pJ["mux"]) + q * (16 * pJ["subtract"] + pJ["temporary_buffer"])
+        table, q = self.table, self.crossbar / ROWS_OF_A_TILE
+        once = table["htree"] + table["fetch"] + table["tile_buffer"]
+        return once + q**2 * (table["adc"] + table["mux"]) + q * (16 * table["subtract"] + table["temporary_buffer"])
 
     def cycle(self, taps: int) -> float:
         """E_PE for a kernel of so many taps."""
         rows = self.crossbar / ROWS_OF_A_TILE * taps
-        return self.control + self.pJ["neuron"] + rows * self.pJ[f"{self.device}_crossbar"]
+        return self.control + self.table["neuron"] + rows * self.table[f"{self.device}_crossbar"]
 
     def tiles(self, channels: int) -> int:
         return -(-channels // self.crossbar)
@@ -76,8 +76,8 @@ class SpikeSimEvent(SpikeSim):
         patches = seen.active if seen else sites * into
         rows = seen.rows if seen else tuple(sites * width * g.taps for width in widths)
         met = seen.sites if seen else sites
-        row = self.pJ[f"{self.device}_crossbar"] / ROWS_OF_A_TILE
+        row = self.table[f"{self.device}_crossbar"] / ROWS_OF_A_TILE
         padded = sum(n * row * self.crossbar / width for n, width in zip(rows, widths, strict=True))
         bill.count(layer.layer, patches=patches, rows=sum(rows), sites=out * met)
         bill.charge(layer.layer, control=out * patches * self.control, crossbar=out * padded)
-        bill.charge(layer.layer, neurons=into * out * met * self.pJ["neuron"])
+        bill.charge(layer.layer, neurons=into * out * met * self.table["neuron"])

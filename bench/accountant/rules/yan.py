@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.accountant.census import Census
-from bench.accountant.rules.figure import Figure
-from bench.accountant.rules.model import Bill, Model
+from retable.bench.accountant.census import Census
+from retable.bench.accountant.rules.figure import Figure
+from retable.bench.accountant.rules.model import Bill, Model
 
 
 def twin_bits(steps: int) -> int:
@@ -37,14 +37,14 @@ class Yan(Model):
         bill = Bill()
         for layer in census.synapses():
             if layer.spiking and layer.other is None:
-                bill.charge(layer.layer, movement=self.pJ["sparse_bit_hop"] * layer.input.spikes)
+                bill.charge(layer.layer, movement=self.table["sparse_bit_hop"] * layer.input.spikes)
             else:
                 bill.leave_out(layer)
         return bill
 
     def movement_crossover(self, steps: int) -> float:
         """e_dense ceil(log2(T + 1)) / (e_sparse T)."""
-        return self.pJ["dense_bit_hop"] * twin_bits(steps) / (self.pJ["sparse_bit_hop"] * steps)
+        return self.table["dense_bit_hop"] * twin_bits(steps) / (self.table["sparse_bit_hop"] * steps)
 
     def figures(self, census: Census) -> dict[str, Figure]:
         spiking = [layer for layer in census.synapses() if layer.spiking and layer.other is None]
