@@ -1,6 +1,7 @@
 """Digest of the sources behind a component: its module and what that imports, by token stream.
 
-Comments, blank lines and formatting do not change it; one token does. Nothing is imported: files are read as text. The
+Comments, blank lines and formatting do not change it; one token does, and so does one byte of a data file that a module
+names (`"costs.yaml"`) and that lies in its folder or below. Nothing is imported: files are read as text. The
 closure stays within reference code (`models`, or the user's own package) and the component folders of `bench`, so that a
 change in the harness does not invalidate results.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ COMPONENT_FOLDERS = (
     "retable.bench.datasets",
     "retable.bench.accountant",
 )
+_FILE_NAME = re.compile(r"[\w-][\w.-]*\.(?!py$)\w+")
 _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER, tokenize.TYPE_COMMENT}
 
 
@@ -32,12 +35,24 @@ def source_digest(module: str) -> str:
     total = sha256()
     for name, path in sorted(_closure(module).items()):
         total.update(f"{name}={token_digest(path.read_text(encoding='utf-8'))}\n".encode())
+        for file in data_files(path):
+            total.update(f"{name}:{file.name}={sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
 
 def source_files(module: str) -> list[Path]:
     """The files that `source_digest` reads."""
     return sorted(_closure(module).values())
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files in the folder of a source or below that one of its texts names."""
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value)
+    }
+    return sorted(file for text in texts for file in path.parent.rglob(text) if file.is_file())
 
 
 def token_digest(source: str) -> str:

@@ -91,3 +91,22 @@ def test_the_harness_is_not_part_of_a_metric() -> None:
     files = {path.name for path in source_files("retable.bench.metrics.frechet")}
     assert "frechet.py" in files
     assert not files & {"store.py", "record.py", "registry.py"}
+
+
+def test_a_data_file_that_code_names_counts(package: Path) -> None:
+    (package / "method.py").write_text('PRICES = "prices.yaml"\nOTHER = "absent.yaml"\n')
+    (package / "prices.yaml").write_text("mac: 4.6")
+    (package / "unnamed.yaml").write_text("mac: 4.6")
+    sources.source_digest.cache_clear()
+    before = source_digest("mypackage.method")
+    (package / "unnamed.yaml").write_text("mac: 9.2")
+    sources.source_digest.cache_clear()
+    assert source_digest("mypackage.method") == before
+    (package / "prices.yaml").write_text("mac: 9.2")
+    sources.source_digest.cache_clear()
+    assert source_digest("mypackage.method") != before
+
+
+def test_the_cost_tables_are_part_of_what_a_task_is() -> None:
+    files = {file.name for path in source_files("retable.bench.tasks.classify") for file in sources.data_files(path)}
+    assert "costs.yaml" in files
