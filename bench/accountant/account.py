@@ -20,7 +20,7 @@ from retable.bench.accountant.call import Call, stored_elements
 from retable.bench.accountant.carry import Lost
 from retable.bench.accountant.formulas import FORMULAS, FREE, work_of
 from retable.bench.accountant.layers import Layers
-from retable.bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
+from retable.bench.accountant.marks import NEURONS, Book, Mark, check_values, neuron_mark
 from retable.bench.accountant.neurobench import NeuroBenchCounter
 from retable.bench.accountant.neurons import NeuronLedger
 from retable.bench.accountant.observer import Observer
@@ -28,6 +28,7 @@ from retable.bench.accountant.rules import Full, KerasSpiking, Literature, Model
 from retable.bench.accountant.syops import SyopsCounter
 from retable.bench.accountant.tally import tally
 from retable.bench.accountant.travel import REORDERING, SAME_ORDER, travel
+from retable.bench.accountant.unmarked import Suspects
 from retable.bench.accountant.work import Work
 from retable.bench.errors import BenchError
 
@@ -54,6 +55,7 @@ class Accountant:
             self._counters["syops"] = SyopsCounter(model)
         if "neurobench" in self._rules:
             self._counters["neurobench"] = NeuroBenchCounter(model)
+        self._suspects = Suspects()
         self._observer = _observer(self._rules)
         self._layers = Layers(model, self._finished if self._counters else None)
         self._mode: _Mode | None = None
@@ -83,8 +85,7 @@ class Accountant:
         Returns the tensor. Raises ValueError where its values or its first axis say otherwise.
         """
         with self._pause():
-            if bool(((tensor < low) | (tensor > high) | (tensor != tensor.round())).any()):
-                raise ValueError(f"tensor must hold integers from {low} to {high} to be marked as spikes")
+            check_values(tensor, Mark(low, high))
         if steps < 1 or (steps > 1 and (not tensor.dim() or tensor.shape[0] % steps)):
             raise ValueError(f"steps must divide the first axis of the tensor {tuple(tensor.shape)}, not be {steps}")
         self._book.mark(tensor, Mark(low, high, steps=steps))
@@ -121,6 +122,9 @@ class Accountant:
             neurons=neurons,
             uncounted=tuple(report.Uncounted(name, at, *value) for (name, at), value in self._uncounted.items()),
             uncounted_share={"calls": calls / max(1, self._calls), "elements": elements / max(1, self._elements)},
+            unmarked=tuple(
+                report.Unmarked(*key, n / max(1, total.dense)) for key, n in self._suspects.products.items()
+            ),
             lost_marks=tuple(report.LostMark(name, at, n) for (name, at), n in self._lost.items()),
             figures=figures,
             census=census,
@@ -198,12 +202,15 @@ class Accountant:
         """A neuron: mark its output and take its statistics. Output that is not finite is no spikes."""
         self._layers.fire()
         spikes = next(call.outputs())
+        steps = int(call["steps"]) if call.name == "spikes" else len(spikes)
         if self._steps == 1:
-            self._steps = len(spikes)
+            self._steps = steps
         mark = neuron_mark(call.name, call.__getitem__)
         if mark is None:
             return
-        self._book.mark(spikes, Mark(mark.low, mark.high, mark.scale, len(spikes)))
+        if call.name == "spikes":
+            check_values(spikes, mark)
+        self._book.mark(spikes, Mark(mark.low, mark.high, mark.scale, steps))
         sums = spikes.sum() if mark.low < 0 or mark.high > 1 else tally(spikes, self._book).accumulates
         if not bool(sums.isfinite().all()):
             self._book.unmark(spikes)
@@ -224,6 +231,8 @@ class Accountant:
     def _enter(self, call: Call, work: Work | None) -> None:
         if call.name in FREE:
             return
+        if call.meetings:
+            self._suspects.look(self._layers.path, call)
         if self._observer is not None:
             self._observer.see(self._layers.path, call)
         outputs = list(call.outputs())

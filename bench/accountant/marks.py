@@ -82,7 +82,7 @@ def neuron_mark(name: str, argument: Any) -> Mark | None:
     """The mark of the first output of a neuron operator, without its time; None for one that never fires.
 
     `argument(name)` gives an argument of the call. Operators: `integrate_and_fire`, `elastic`, and `spikes`, by which a
-    coding says of its output that it is integers low ... high.
+    neuron of one's own, or a coding, says of its output that it is integers low ... high.
     """
     if name == "integrate_and_fire":
         neuron = neuron_spec(argument("neuron"))
@@ -90,6 +90,12 @@ def neuron_mark(name: str, argument: Any) -> Mark | None:
     if name == "elastic":
         return Mark(-1, 1, None)
     return Mark(int(argument("low")), int(argument("high")))
+
+
+def check_values(tensor: Tensor, mark: Mark) -> None:
+    """Raises ValueError where a tensor that is said to be spikes holds anything but integers within the mark's bounds."""
+    if bool(((tensor < mark.low) | (tensor > mark.high) | (tensor != tensor.round())).any()):
+        raise ValueError(f"tensor must hold integers from {mark.low} to {mark.high} to be marked as spikes")
 
 
 NEURONS = ("integrate_and_fire", "elastic", "spikes")

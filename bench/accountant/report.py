@@ -44,6 +44,18 @@ class LostMark:
 
 
 @dataclass(frozen=True)
+class Unmarked:
+    """A product that few whole values entered without a mark: real values here, and spikes if somebody forgot to say so.
+
+    `share` is that of all products.
+    """
+
+    layer: str
+    operator: str
+    share: float
+
+
+@dataclass(frozen=True)
 class First:
     """The first real-valued operator with synapses: how many rows (batch entries) it ran on, and the steps of the model."""
 
@@ -67,6 +79,7 @@ class Account:
     figures: Mapping[str, Mapping[str, Figure]]
     details: Mapping[str, Any]
     """What a rule reports beside its figures, e.g. the modules that it saw."""
+    unmarked: tuple[Unmarked, ...] = ()
     census: Census | None = None
     """What the energy models among the rules were priced on."""
 
@@ -101,6 +114,7 @@ class Account:
             "uncounted": [asdict(row) for row in self.uncounted],
             "uncounted_share": dict(self.uncounted_share),
             "lost_marks": [asdict(row) for row in self.lost_marks],
+            "unmarked": [asdict(row) for row in self.unmarked],
             "details": dict(self.details),
         }
 
