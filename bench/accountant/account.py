@@ -104,24 +104,28 @@ class Accountant:
         neurons = tuple(seen for ledger in self._neurons.values() if (seen := ledger.row()) is not None)
         calls, elements = (sum(value[i] for value in self._uncounted.values()) for i in (0, 1))
         first = None if self._first is None else report.First(*self._first, self._first_rows, self._steps)
+        shares = {"calls": calls / max(1, self._calls), "elements": elements / max(1, self._elements)}
         figures: dict[str, dict[str, report.Figure]] = {}
         census = None if self._observer is None else self._observer.census(samples, self._layers.model_calls)
         for name, rule in self._rules.items():
-            if isinstance(rule, Full):
-                figures[name] = report.full_figures(rule, total, sum(row.spikes for row in neurons), samples)
-            elif isinstance(rule, Literature):
-                figures[name] = report.literature_figures(rule, total, first, rows, samples)
-            elif isinstance(rule, Model):
-                assert census is not None
-                figures[name] = rule.figures(census)
-            else:
+            if name in self._counters:
                 figures[name] = self._counters[name].figures(rule, samples)
+                continue
+            if isinstance(rule, Full):
+                found = report.full_figures(rule, total, sum(row.spikes for row in neurons), samples)
+            elif isinstance(rule, Literature):
+                found = report.literature_figures(rule, total, first, rows, samples)
+            else:
+                assert isinstance(rule, Model)
+                assert census is not None
+                found = rule.figures(census)
+            figures[name] = report.bounded(found, shares["elements"])
         return report.Account(
             samples=samples,
             rows=rows,
             neurons=neurons,
             uncounted=tuple(report.Uncounted(name, at, *value) for (name, at), value in self._uncounted.items()),
-            uncounted_share={"calls": calls / max(1, self._calls), "elements": elements / max(1, self._elements)},
+            uncounted_share=shares,
             unmarked=tuple(
                 report.Unmarked(*key, n / max(1, total.dense)) for key, n in self._suspects.products.items()
             ),

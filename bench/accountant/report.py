@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from retable.bench.accountant import costs
@@ -123,6 +123,13 @@ def _nonzero(work: Work) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(work).items() if v}
 
 
+def bounded(figures: dict[str, Figure], share: float) -> dict[str, Figure]:
+    """The figures, as lower bounds where a share of what was done is not counted."""
+    if not share:
+        return figures
+    return {name: replace(figure, uncounted=max(share, figure.uncounted)) for name, figure in figures.items()}
+
+
 def full_figures(rule: Full, total: Work, spikes: int, samples: int) -> dict[str, Figure]:
     kinds = full_kinds(rule, total)
     counts: dict[str, float] = {"dense": total.dense, "effective": total.effective, "mac": total.mac, "ac": total.ac}
@@ -153,8 +160,11 @@ def full_kinds(rule: Full, work: Work) -> dict[str, float]:
 
 
 def full_energy(rule: Full, work: Work, samples: int) -> Figure:
-    value, missing = costs.table(rule.costs).price(full_kinds(rule, work))
-    return Figure(value / samples, ENERGY, rule, rule.costs, tuple((kind, n / samples) for kind, n in missing.items()))
+    kinds = full_kinds(rule, work)
+    value, missing = costs.table(rule.costs).price(kinds)
+    share = sum(missing.values()) / max(1, sum(kinds.values()))
+    named = tuple((kind, n / samples) for kind, n in missing.items())
+    return Figure(value / samples, ENERGY, rule, rule.costs, named, share)
 
 
 def literature_figures(

@@ -30,8 +30,8 @@ class Rule:
 class Figure:
     """A number that knows its unit, its rule and, for an energy, its cost table.
 
-    `missing` says which operations in it have no price (kind -> count), `uncounted` which share of all products or elements
-    is in no count: such a figure is a lower bound. Figures of one unit, rule and table add, subtract, compare, and divide to
+    `missing` says which operations in it have no price (kind -> count), `uncounted` which share of all operations, products or
+    elements is in no count or has no price: such a figure is a lower bound. Figures of one unit, rule and table add, subtract, compare, and divide to
     a plain ratio; any other pair raises RuleMismatchError.
     """
 
@@ -46,6 +46,10 @@ class Figure:
     def at_least(self) -> bool:
         """Whether the value is only a lower bound."""
         return bool(self.missing) or self.uncounted > 0
+
+    def __str__(self) -> str:
+        bound = f"at least {self.value:.4g} {self.unit}, {self.uncounted:.2g} of it not counted"
+        return bound if self.at_least else f"{self.value:.4g} {self.unit}"
 
     @property
     def scope(self) -> Scope | None:
