@@ -94,6 +94,8 @@ class Observer:
         """Neurons that ran: `found` tallies their spikes, the first output."""
         spikes = next(call.outputs())
         source, direct = self._origin(call["x"]) or (None, False)
+        if source is None and call.name == "spikes":  # a coding of inputs, no neurons
+            return
         key = path, call.title, id(source), *spikes.shape[2:]  # one module may run several neurons
         neurons = self._layers.setdefault(key, _neurons(path, call))
         assert isinstance(neurons, Neurons)
@@ -216,10 +218,11 @@ def _geometry(call: Call, meeting: Meeting) -> Geometry:
 
 
 def _neurons(path: str, call: Call) -> Neurons:
+    """Of a neuron of one's own nothing is known but its spikes: it is taken to leak and to reset."""
     if call.name == "integrate_and_fire":
         neuron = neuron_spec(call["neuron"])
         return Neurons(path, leaky=float(call["k"]) != 0, hard=neuron.v_reset is not None)
-    return Neurons(path, leaky=call.name == "elastic", hard=call.name == "elastic")
+    return Neurons(path, leaky=True, hard=True)
 
 
 def _patches(call: Call, x: Tensor, tile: int, before: Patches | None) -> Patches:
