@@ -52,12 +52,14 @@ class Accountant:
         self._first_rows, self._steps = 0, 1
         self._counters: dict[str, SyopsCounter | NeuroBenchCounter] = {}
         if "syops" in self._rules:
-            self._counters["syops"] = SyopsCounter(model)
+            self._counters["syops"] = SyopsCounter(model, self._book)
         if "neurobench" in self._rules:
-            self._counters["neurobench"] = NeuroBenchCounter(model)
+            self._counters["neurobench"] = NeuroBenchCounter(model, self._book)
         self._suspects = Suspects()
         self._observer = _observer(self._rules)
         self._layers = Layers(model, self._finished if self._counters else None)
+        self._met: dict[str, int] = {}
+        """Products of the call that runs, by module, whose input is not zero."""
         self._mode: _Mode | None = None
         self._paused = False
 
@@ -136,9 +138,10 @@ class Accountant:
         )
 
     def _finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
+        met = self._met.pop(self._layers.path_of(module), 0)
         with self._pause(), torch.no_grad():
             for counter in self._counters.values():
-                counter.finished(module, inputs, output, fired)
+                counter.finished(module, inputs, output, fired, met)
 
     @contextmanager
     def _pause(self) -> Iterator[None]:
@@ -253,6 +256,8 @@ class Accountant:
         work.read = sum(stored_elements(tensor) * tensor.element_size() for tensor in call.inputs)
         work.written = sum(tensor.numel() * tensor.element_size() for tensor in outputs)
         self._rows.setdefault(key, Work()).__iadd__(work)
+        if self._counters and work.effective:
+            self._met[key[0]] = self._met.get(key[0], 0) + work.effective
         if work.flop_mac and self._first in (None, key):
             self._first = key
             self._first_rows += outputs[0].shape[0]

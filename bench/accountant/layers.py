@@ -29,6 +29,9 @@ class Layers:
     def path(self) -> str:
         return self._stack[-1] if self._stack else ""
 
+    def path_of(self, module: nn.Module) -> str:
+        return self._paths[module]
+
     def fire(self) -> None:
         if self._fired:
             self._fired[-1] = True

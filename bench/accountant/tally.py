@@ -62,6 +62,11 @@ def count(tensor: Tensor, mark: Mark | None, keep: tuple[int, ...] = ()) -> Tall
     return Tally(events, accumulates)
 
 
+def glance(tensor: Tensor) -> Tensor:
+    """A view of a few elements an axis: what most tensors show at a glance need not be looked for in all of them."""
+    return tensor[tuple(slice(None, None, max(1, size // 4)) for size in tensor.shape)]
+
+
 def indicator(tensor: Tensor, signed: bool = True) -> Tensor:
     """1 where an element is not zero (NaN included), else 0."""
     if not tensor.is_floating_point():

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from retable.bench.accountant.call import Call
+from retable.bench.accountant.tally import glance
 
-LARGEST, A_LOOK = 8, 4
-"""|values| that spikes may have; elements an axis, about, of the first look."""
+LARGEST = 8
+"""The largest |value| that spikes may have here."""
 
 
 class Suspects:
@@ -38,11 +39,10 @@ class Suspects:
 
 
 def _whole(x: Tensor) -> bool:
-    """Whether all values are whole, small and not all zero; most tensors fail at the first look."""
+    """Whether all values are whole, small and not all zero."""
     if not x.is_floating_point() or not x.numel():
         return False
-    look = x[tuple(slice(None, None, max(1, size // A_LOOK)) for size in x.shape)]
-    return _few(look) and _few(x) and bool(x.any())
+    return _few(glance(x)) and _few(x) and bool(x.any())
 
 
 def _few(x: Tensor) -> bool:
