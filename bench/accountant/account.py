@@ -20,7 +20,7 @@ from retable.bench.accountant.call import Call, stored_elements
 from retable.bench.accountant.carry import Lost
 from retable.bench.accountant.formulas import FORMULAS, FREE, work_of
 from retable.bench.accountant.layers import Layers
-from retable.bench.accountant.marks import NEURONS, Book, Mark, check_values, neuron_mark
+from retable.bench.accountant.marks import NEURONS, Book, Mark, check_values, neuron_mark, storage_of
 from retable.bench.accountant.neurobench import NeuroBenchCounter
 from retable.bench.accountant.neurons import NeuronLedger
 from retable.bench.accountant.observer import Observer
@@ -66,7 +66,7 @@ class Accountant:
     def __enter__(self) -> Accountant:
         if self._mode is not None:
             raise BenchError("this accountant is in use already; a block ends before the next one begins")
-        self._weights = {tensor.untyped_storage()._cdata for tensor in self._model.parameters()}
+        self._weights = {storage_of(tensor) for tensor in self._model.parameters()}
         self._layers.attach()
         self._fast_attention = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operator would hide its products
@@ -230,7 +230,7 @@ class Accountant:
             self._observer.fired(self._layers.path, call, tally(spikes, self._book).total())
 
     def _is_weight(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and value.untyped_storage()._cdata in self._weights
+        return isinstance(value, Tensor) and storage_of(value) in self._weights
 
     def _work(self, call: Call) -> Work | None:
         return None if call.name in FREE else work_of(call, self._is_weight)
@@ -241,7 +241,7 @@ class Accountant:
         if call.meetings:
             self._suspects.look(self._layers.path, call)
         if self._observer is not None:
-            self._observer.see(self._layers.path, call)
+            self._observer.see(self._layers.path, call, work or Work())
         outputs = list(call.outputs())
         elements = sum(out.numel() for out in outputs)
         self._calls += 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from retable.bench.accountant.marks import Book, Mark
@@ -42,6 +43,8 @@ class Meeting:
     right: Tensor | None = None
     sides: tuple[int, int] = (1, 1)
     on_left: bool = True
+    seen: Tally | None = None
+    """What was counted on `left`."""
 
 
 class Call:
@@ -98,5 +101,7 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def stored_elements(tensor: Tensor) -> int:
-    """Elements that have to be read: an expanded axis is one."""
+    """Elements that have to be read: an expanded axis is one; of a sparse tensor its stored values."""
+    if tensor.layout != torch.strided:
+        return tensor._nnz()
     return math.prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride or not size)

@@ -163,6 +163,8 @@ class Census:
     layers: tuple[Layer, ...]
     samples: int
     batches: int = 1
+    unseen: int = 0
+    """Products of operators that are no layers here: scans, bilinear forms, sparse and quantised products."""
 
     @property
     def batch(self) -> float:
@@ -195,4 +197,4 @@ class Census:
     @property
     def products(self) -> int:
         """All products, padding included: what the share of a rule's gaps is taken of."""
-        return sum(layer.whole for layer in self.synapses())
+        return sum(layer.whole for layer in self.synapses()) + self.unseen

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -130,7 +131,7 @@ class Book:
 
     def mark(self, tensor: Tensor, mark: Mark, same_as: Tensor | None = None, ordered: bool = False) -> None:
         """`same_as` is a marked tensor with the same elements, `ordered` where in the same order: its counts hold too."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         source = None if same_as is None else self.entry(same_as)
         counts = source.counts if source is not None and ordered else {}
         totals = {} if source is None else source.totals
@@ -157,9 +158,10 @@ class Book:
 
     def written(self, tensor: Tensor) -> None:
         """The tensor's storage was written to: all marks on it are void."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         self._generations[storage] = self._generations.get(storage, 0) + 1
 
 
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def storage_of(tensor: Tensor) -> int:
+    """What tells a tensor's memory from others'; a sparse tensor, which has several, stands for itself."""
+    return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else -id(tensor)

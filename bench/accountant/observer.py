@@ -28,6 +28,7 @@ from retable.bench.accountant.census import (
 from retable.bench.accountant.formulas import FREE
 from retable.bench.accountant.marks import Mark, neuron_spec
 from retable.bench.accountant.tally import Tally
+from retable.bench.accountant.work import Work
 
 _MOVES = FREE | frozenset(("clone", "_to_copy", "copy", "contiguous", "cat", "stack", "repeat"))
 _NORMS = (
@@ -62,9 +63,10 @@ class Observer:
         self._origins: dict[int, tuple[weakref.ref[Tensor], Synapses, bool]] = {}
         """By id, which the weak reference keeps honest: the layer, and whether nothing was computed since."""
         self._order: dict[int, int] = {}
+        self._unseen = 0
 
     def census(self, samples: int, batches: int) -> Census:
-        return Census(tuple(self._layers.values()), samples, max(1, batches))
+        return Census(tuple(self._layers.values()), samples, max(1, batches), self._unseen)
 
     def pass_on(self, call: Call) -> None:
         """Outputs are made of the currents that the inputs are made of, the latest of them."""
@@ -76,7 +78,7 @@ class Observer:
             for out in call.outputs():
                 self._follow(out, layer, direct and call.name in _MOVES)
 
-    def see(self, path: str, call: Call) -> None:
+    def see(self, path: str, call: Call, work: Work) -> None:
         if call.meetings:
             layer = None
             for place, meeting in enumerate(call.meetings):
@@ -86,6 +88,7 @@ class Observer:
                     self._follow(out, layer)
             return
         self.pass_on(call)
+        self._unseen += work.dense
         kind = _BESIDE.get(call.name)
         if kind is not None:
             self._beside(path, call, kind)
@@ -124,13 +127,14 @@ class Observer:
         assert isinstance(layer, Synapses)
         work, x = meeting.work, meeting.left
         layer.calls += 1
-        layer.outputs += call.out.numel() if meeting.right is None else work.dense // max(1, shape.channels_in)
+        conv = shape.kind == "convolution"
+        layer.outputs += call.out.numel() if conv else work.dense // max(1, shape.channels_in)
         layer.whole += work.flop_mac + work.flop_spike
         layer.dense += work.dense
         layer.met_events += work.effective
         layer.met += work.ac
         layer.sides = meeting.sides
-        self._enter(layer.input, call, x, None if meeting.right is not None else call.seen)
+        self._enter(layer.input, call, x, meeting.seen)
         if meeting.right is not None:
             layer.other = layer.other or Operand()
             self._enter(layer.other, call, meeting.right, None)

@@ -53,7 +53,7 @@ def convolution(call: Call) -> Work:
     whole = x.numel() * fan_out * math.prod(kernel) if transposed else call.out.numel() * fan_in
     dense = math.prod(x.shape[:2]) * fan_out * math.prod(sum(axis) for axis in seen)
     work = driven(call, x, weighted(call, x, seen, fan_out), dense, whole)
-    call.meetings.append(Meeting(x, work, weight))
+    call.meetings.append(Meeting(x, work, weight, seen=call.seen))
     if call["bias"] is not None:
         work.add += call.out.numel()
     return work
@@ -109,9 +109,9 @@ def matrix_product(call: Call, is_weight: Any) -> Work:
     weights = is_weight(call[names[0]]), is_weight(call[names[1]])
     work = product(call, left, right, *weights)
     if weights[0]:
-        call.meetings.append(Meeting(right, work, left, on_left=False))
+        call.meetings.append(Meeting(right, work, left, on_left=False, seen=call.seen))
     elif weights[1] or call.name in ("mm", "addmm", "mv", "addmv"):  # weights that were computed are weights
-        call.meetings.append(Meeting(left, work, right))
+        call.meetings.append(Meeting(left, work, right, seen=call.seen))
     else:
         call.meetings.append(Meeting(left, work, right=right, sides=(right.shape[-1], left.shape[-2])))
     if call.name.startswith(("add", "badd")) and (not call.has("beta") or call["beta"] != 0):
@@ -183,7 +183,8 @@ def _meeting_steps(first: Mark, left: Tensor, second: Mark, right: Tensor, meeti
 
 def attention(call: Call) -> Work:
     """softmax(q k^T scale) v as one operator; q, k, v (..., L, E). A mask saves nothing: hidden pairs are counted."""
-    q, k, v = call["query"], call["key"], call["value"]
+    q = call["query"]
+    k, v = (_for_heads(call, call[name], q) for name in ("key", "value"))
     rows, columns = q.shape[-2], k.shape[-2]
     work = Work()
     scores = product(call, q, _turned(call, k))
@@ -199,6 +200,19 @@ def attention(call: Call) -> Work:
     work.mul += pairs
     work += softmax(pairs, math.prod(q.shape[:-1]))
     return work
+
+
+def _for_heads(call: Call, x: Tensor, q: Tensor) -> Tensor:
+    """Keys or values (..., heads, L, E) once for each head of the queries: fewer of them serve a group of heads each."""
+    groups = q.shape[-3] // x.shape[-3] if x.dim() > 2 else 1
+    if groups == 1:
+        return x
+    many, mark = x.repeat_interleave(groups, -3), call.mark(x)
+    if mark is not None:
+        place = mark.place(x.shape)
+        timed = place is not None and place[0] != x.dim() - 3
+        call.book.mark(many, mark.at(place[0], place[1], many.shape) if place and timed else mark.timeless())
+    return many
 
 
 def _turned(call: Call, k: Tensor) -> Tensor:

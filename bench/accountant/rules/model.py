@@ -78,7 +78,7 @@ class Model(Rule):
     def figures(self, census: Census) -> dict[str, Figure]:
         """`energy`, its terms as `TERM_energy`, and the totals of what was counted, a sample."""
         bill, samples = self.bill(census), census.samples
-        share = sum(bill.left_out.values()) / max(1, census.products)
+        share = (sum(bill.left_out.values()) + census.unseen) / max(1, census.products)
         names = dict.fromkeys(name for terms in bill.pJ.values() for name in terms)
 
         def energy(*terms: str) -> Figure:
