@@ -1,7 +1,7 @@
 """What each layer did, in the words that energy models share: one set of counts for all of them.
 
 A census lists layers in the order of their first call: synapses (convolutions, linear layers, products of two activations),
-neurons, and what stands beside them. Counts are sums over all calls, samples and steps. What a tensor is follows from its
+neurons, and what stands beside them. Counts are sums over all calls, samples and steps: whole numbers, but for a census that was scaled. What a tensor is follows from its
 mark, never from its values: `binary` spikes, `integers` (sums of spikes, integer spikes), `signed` spikes, `graded` (spikes
 times a number, as an average leaves them), `real`.
 """
@@ -55,13 +55,13 @@ class Operand:
     """The activations that enter a layer: `events` are not zero, `spikes` are the sum of |integers|."""
 
     form: Form = "binary"
-    elements: int = 0
-    events: int = 0
-    spikes: int = 0
+    elements: float = 0
+    events: float = 0
+    spikes: float = 0
     magnitude: float = 0.0
     """The sum of |values|, where a rule asked for it."""
 
-    def add(self, form: Form, elements: int, events: int, spikes: int) -> None:
+    def add(self, form: Form, elements: float, events: float, spikes: float) -> None:
         self.form = FORMS[max(FORMS.index(self.form), FORMS.index(form))]
         self.elements += elements
         self.events += events
@@ -77,10 +77,10 @@ class Neurons:
     hard: bool
     fires: bool = True
     steps: int = 1
-    calls: int = 0
-    updates: int = 0
-    events: int = 0
-    spikes: int = 0
+    calls: float = 0
+    updates: float = 0
+    events: float = 0
+    spikes: float = 0
     source: Synapses | None = None
     """The layer whose currents they integrate, where one is known."""
     direct: bool = False
@@ -103,12 +103,12 @@ class Synapses:
     """The second operand of a product."""
     sides: tuple[int, int] = (1, 1)
     """How many products an element of the first operand of a product is in, and one of the second."""
-    calls: int = 0
-    outputs: int = 0
-    whole: int = 0
-    dense: int = 0
-    met_events: int = 0
-    met: int = 0
+    calls: float = 0
+    outputs: float = 0
+    whole: float = 0
+    dense: float = 0
+    met_events: float = 0
+    met: float = 0
     spikes_by_step: tuple[int, ...] = ()
     steps_marked: int = 1
     neurons: Neurons | None = None
@@ -143,13 +143,13 @@ class Beside:
 
     layer: str
     kind: Literal["average pool", "max pool", "batch norm", "add", "reduce"]
-    calls: int = 0
-    rows: int = 0
-    elements: int = 0
-    outputs: int = 0
+    calls: float = 0
+    rows: float = 0
+    elements: float = 0
+    outputs: float = 0
     channels: int = 0
     window: int = 1
-    spikes: int | None = 0
+    spikes: float | None = 0
     affine: bool = False
 
 
@@ -195,6 +195,6 @@ class Census:
         return total / (self.samples * self.steps(layer))
 
     @property
-    def products(self) -> int:
+    def products(self) -> float:
         """All products, padding included: what the share of a rule's gaps is taken of."""
         return sum(layer.whole for layer in self.synapses()) + self.unseen

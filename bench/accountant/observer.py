@@ -6,6 +6,7 @@ It also follows currents: which layer's outputs a tensor was made of, so that ne
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,6 +51,15 @@ def form_of(mark: Mark | None) -> Form:
     return "binary" if mark.high <= 1 else "integers"
 
 
+@dataclass(frozen=True)
+class Current:
+    """What a tensor was made of: the outputs of `layer`, nothing computed since where `direct`, over so many steps."""
+
+    layer: Synapses
+    direct: bool
+    steps: int
+
+
 class Observer:
     """`see` every operator that was counted, `fired` every neuron, `pass_on` everything else.
 
@@ -60,8 +70,8 @@ class Observer:
     def __init__(self, magnitudes: bool = False, tile: int | None = None) -> None:
         self._magnitudes, self._tile = magnitudes, tile
         self._layers: dict[tuple[Any, ...], Layer] = {}
-        self._origins: dict[int, tuple[weakref.ref[Tensor], Synapses, bool]] = {}
-        """By id, which the weak reference keeps honest: the layer, and whether nothing was computed since."""
+        self._origins: dict[int, tuple[weakref.ref[Tensor], Current]] = {}
+        """By id, which the weak reference keeps honest."""
         self._order: dict[int, int] = {}
         self._unseen = 0
 
@@ -74,9 +84,11 @@ class Observer:
             return
         found = [origin for tensor in call.inputs if (origin := self._origin(tensor)) is not None]
         if found:
-            layer, direct = max(found, key=lambda origin: self._order[id(origin[0])])
+            latest = max(found, key=lambda origin: self._order[id(origin.layer)])
+            steps = 1 if _ends_time(call, latest.steps) else latest.steps
+            current = Current(latest.layer, latest.direct and call.name in _MOVES, steps)
             for out in call.outputs():
-                self._follow(out, layer, direct and call.name in _MOVES)
+                self._follow(out, current)
 
     def see(self, path: str, call: Call, work: Work) -> None:
         if call.meetings:
@@ -85,7 +97,7 @@ class Observer:
                 layer = self._meet(path, call, meeting, place)
             if layer is not None:
                 for out in call.outputs():
-                    self._follow(out, layer)
+                    self._follow(out, Current(layer, True, layer.steps_marked))
             return
         self.pass_on(call)
         self._unseen += work.dense
@@ -96,7 +108,8 @@ class Observer:
     def fired(self, path: str, call: Call, found: Tally) -> None:
         """Neurons that ran: `found` tallies their spikes, the first output."""
         spikes = next(call.outputs())
-        source, direct = self._origin(call["x"]) or (None, False)
+        current = self._origin(call["x"])
+        source = None if current is None else current.layer
         if source is None and call.name == "spikes":  # a coding of inputs, no neurons
             return
         key = path, call.title, id(source), *spikes.shape[2:]  # one module may run several neurons
@@ -107,16 +120,16 @@ class Observer:
         neurons.updates += spikes.numel()
         neurons.events += round(float(found.events.sum()))
         neurons.spikes += round(float(found.accumulates.sum()))
-        if source is not None:
-            neurons.source, neurons.direct, source.neurons = source, direct, neurons
+        if current is not None:
+            neurons.source, neurons.direct, current.layer.neurons = source, current.direct, neurons
 
-    def _origin(self, tensor: Tensor) -> tuple[Synapses, bool] | None:
+    def _origin(self, tensor: Tensor) -> Current | None:
         found = self._origins.get(id(tensor))
-        return found[1:] if found is not None and found[0]() is tensor else None
+        return found[1] if found is not None and found[0]() is tensor else None
 
-    def _follow(self, tensor: Tensor, layer: Synapses, direct: bool = True) -> None:
+    def _follow(self, tensor: Tensor, current: Current) -> None:
         key, origins = id(tensor), self._origins
-        origins[key] = weakref.ref(tensor, lambda _: origins.pop(key, None)), layer, direct
+        origins[key] = weakref.ref(tensor, lambda _: origins.pop(key, None)), current
 
     def _meet(self, path: str, call: Call, meeting: Meeting, place: int) -> Synapses:
         shape = _geometry(call, meeting)
@@ -138,7 +151,9 @@ class Observer:
         if meeting.right is not None:
             layer.other = layer.other or Operand()
             self._enter(layer.other, call, meeting.right, None)
-        mark = call.mark(x)
+        mark, current = call.mark(x), self._origin(x)
+        if mark is None and current is not None:
+            layer.steps_marked = max(layer.steps_marked, current.steps)
         if mark is not None:
             layer.steps_marked = max(layer.steps_marked, mark.steps)
             by_step = call.tally(x).total().accumulates
@@ -182,6 +197,21 @@ class Observer:
         elif kind == "add":
             spikes = _both_binary(call)
             entry.spikes = None if spikes is None or entry.spikes is None else entry.spikes + spikes
+
+
+def _ends_time(call: Call, steps: int) -> bool:
+    """Whether an operator takes the first axis, time, away: a sum, a mean, one step of it."""
+    if steps == 1 or call.name not in ("sum", "mean", "select", "amax") or call["self"].shape[0] != steps:
+        return False
+    dims = call["dim"] if call.has("dim") else None
+    axes = (
+        range(call["self"].dim())
+        if not isinstance(dims, int) and not dims
+        else [dims]
+        if isinstance(dims, int)
+        else dims
+    )
+    return any(axis % call["self"].dim() == 0 for axis in axes)
 
 
 def _product(sizes: list[int]) -> int:

@@ -19,7 +19,7 @@ class Bill:
 
     pJ: dict[str, dict[str, float]] = field(default_factory=dict)
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, float] = field(default_factory=dict)
 
     def charge(self, layer: str, **terms: float) -> None:
         _add(self.pJ, layer, terms)

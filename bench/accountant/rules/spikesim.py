@@ -55,7 +55,7 @@ class SpikeSim(Model):
             self._charge(layer, cycles, bill)
         return bill
 
-    def _charge(self, layer: Synapses, cycles: int, bill: Bill) -> None:
+    def _charge(self, layer: Synapses, cycles: float, bill: Bill) -> None:
         bill.charge(layer.layer, cycles=cycles * self.cycle(layer.geometry.taps))
 
 
@@ -68,7 +68,7 @@ class SpikeSimEvent(SpikeSim):
 
     NAME: ClassVar[str] = "spikesim-event"
 
-    def _charge(self, layer: Synapses, cycles: int, bill: Bill) -> None:
+    def _charge(self, layer: Synapses, cycles: float, bill: Bill) -> None:
         g = layer.geometry
         sites, into, out = layer.outputs // g.channels_out, self.tiles(g.channels_in), self.tiles(g.channels_out)
         widths = [min(self.crossbar, g.channels_in - i * self.crossbar) for i in range(into)]
