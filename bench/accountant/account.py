@@ -134,6 +134,7 @@ class Accountant:
             lost_marks=tuple(report.LostMark(name, at, n) for (name, at), n in self._lost.items()),
             figures=figures,
             census=census,
+            shapes_only=any(tensor.is_meta for tensor in self._model.parameters()),
             details={name: counter.details(samples) for name, counter in self._counters.items()},
         )
 

@@ -38,11 +38,9 @@ def crossover(census: Census, rule: Rule) -> Crossover | str:
     """The crossover under a rule, or the sentence that says why there is none to speak of."""
     if not isinstance(rule, WITH_A_TWIN):
         return f"the rule {rule} has no price for an ANN"
-    spiking = [layer for layer in census.synapses() if _driven(layer)]
-    elements = sum(layer.input.elements for layer in spiking)
-    if not census.spiking or not elements:
+    measured = input_rate(census)
+    if measured is None:
         return "no spikes enter a layer of the model"
-    measured = sum(layer.input.spikes for layer in spiking) / elements
     energy = lambda one: _energy(one, rule)  # noqa: E731
     whole, of_twin = energy(census), energy(twin(census))
     if not measured:
@@ -55,6 +53,13 @@ def crossover(census: Census, rule: Rule) -> Crossover | str:
         return replace(found, rate=0.0)
     factor = _root(2 * (whole + silent - 2 * half), 4 * half - whole - 3 * silent, silent - of_twin)
     return replace(found, rate=factor * measured)
+
+
+def input_rate(census: Census) -> float | None:
+    """Spikes an input and step, over all layers that spikes enter; None where there are none."""
+    spiking = [layer for layer in census.synapses() if _driven(layer)]
+    elements = sum(layer.input.elements for layer in spiking)
+    return sum(layer.input.spikes for layer in spiking) / elements if elements and census.spiking else None
 
 
 def _root(a: float, b: float, c: float) -> float:
@@ -126,6 +131,41 @@ def _once(layer: Synapses, steps: float) -> Synapses:
         neurons=None,
         patches=None,
     )
+
+
+def uniform(census: Census, rate: float = 1.0) -> Census:
+    """The same network if every input that spikes drive had this rate: what needs no training to know.
+
+    Neurons fire at it too; products take padding as inside, since no spike has a place.
+    """
+    copies: dict[int, Neurons] = {}
+    for neurons in census.neurons():
+        copies[id(neurons)] = replace(neurons, events=neurons.updates * rate, spikes=neurons.updates * rate)
+
+    def at_rate(operand: Operand) -> Operand:
+        spikes = operand.elements * rate
+        return replace(operand, events=spikes, spikes=spikes) if operand.form in SPIKES else operand
+
+    layers: list[Layer] = []
+    for layer in census.layers:
+        if isinstance(layer, Neurons):
+            layers.append(copies[id(layer)])
+        elif isinstance(layer, Beside):
+            layers.append(layer if layer.spikes is None else replace(layer, spikes=2 * layer.outputs * rate))
+        else:
+            operands = [operand for operand in (layer.input, layer.other) if operand is not None]
+            met = layer.dense * rate ** sum(operand.form in SPIKES for operand in operands)
+            layers.append(
+                replace(
+                    layer,
+                    input=at_rate(layer.input),
+                    other=None if layer.other is None else at_rate(layer.other),
+                    met=met if _driver(layer) else 0,
+                    met_events=met,
+                    neurons=None if layer.neurons is None else copies[id(layer.neurons)],
+                )
+            )
+    return replace(census, layers=tuple(layers))
 
 
 def scaled(census: Census, factor: float) -> Census:

@@ -79,6 +79,11 @@ def neuron_spec(text: str) -> NeuronSpec:
     return NeuronSpec(float(threshold), rest, decays, above, int(levels), detached, surrogate, float(alpha))
 
 
+def leaks(k: Tensor) -> bool:
+    """Whether an integrate-and-fire neuron with k = 1 / tau leaks; one of shapes alone is taken to."""
+    return bool(k.is_meta) or float(k) != 0
+
+
 def neuron_mark(name: str, argument: Any) -> Mark | None:
     """The mark of the first output of a neuron operator, without its time; None for one that never fires.
 
@@ -95,7 +100,7 @@ def neuron_mark(name: str, argument: Any) -> Mark | None:
 
 def check_values(tensor: Tensor, mark: Mark) -> None:
     """Raises ValueError where a tensor that is said to be spikes holds anything but integers within the mark's bounds."""
-    if bool(((tensor < mark.low) | (tensor > mark.high) | (tensor != tensor.round())).any()):
+    if not tensor.is_meta and bool(((tensor < mark.low) | (tensor > mark.high) | (tensor != tensor.round())).any()):
         raise ValueError(f"tensor must hold integers from {mark.low} to {mark.high} to be marked as spikes")
 
 

@@ -27,7 +27,7 @@ from retable.bench.accountant.census import (
     Synapses,
 )
 from retable.bench.accountant.formulas import FREE
-from retable.bench.accountant.marks import Mark, neuron_spec
+from retable.bench.accountant.marks import Mark, leaks, neuron_spec
 from retable.bench.accountant.tally import Tally
 from retable.bench.accountant.work import Work
 
@@ -255,7 +255,7 @@ def _neurons(path: str, call: Call) -> Neurons:
     """Of a neuron of one's own nothing is known but its spikes: it is taken to leak and to reset."""
     if call.name == "integrate_and_fire":
         neuron = neuron_spec(call["neuron"])
-        return Neurons(path, leaky=float(call["k"]) != 0, hard=neuron.v_reset is not None)
+        return Neurons(path, leaky=leaks(call["k"]), hard=neuron.v_reset is not None)
     return Neurons(path, leaky=True, hard=True)
 
 

@@ -82,6 +82,14 @@ class Account:
     unmarked: tuple[Unmarked, ...] = ()
     census: Census | None = None
     """What the energy models among the rules were priced on."""
+    shapes_only: bool = False
+    """Whether the model had shapes and no values: nothing is known of its spikes."""
+
+    def rule(self, name: str) -> Rule:
+        """A rule of the account, with its options. Raises BenchError with what there is."""
+        if name not in self.figures or not self.figures[name]:
+            raise BenchError(f"the account has no rule {name!r}; it has {', '.join(self.figures)}")
+        return next(iter(self.figures[name].values())).rule
 
     def figure(self, rule: str, name: str) -> Figure:
         """Raises BenchError with what there is."""

@@ -67,7 +67,7 @@ def weighted(call: Call, x: Tensor, seen: Sequence[Sequence[int]], fan_out: int)
         return Tally(found.events * factor, found.accumulates * factor)
     found = call.tally(x, x.dim() - 2)
     call.seen = found.total()
-    weights = [torch.tensor(axis, dtype=torch.float64, device=x.device) for axis in seen]
+    weights = [torch.tensor(axis, dtype=torch.float64, device=found.events.device) for axis in seen]
 
     def along(counts: Tensor) -> Tensor:
         for axis in reversed(weights):

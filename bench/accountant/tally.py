@@ -48,9 +48,9 @@ def tally(tensor: Tensor, book: Book, last: int = 0) -> Tally:
 def count(tensor: Tensor, mark: Mark | None, keep: tuple[int, ...] = ()) -> Tally:
     """As `tally`, with the mark given."""
     tensor, kept, time = _with_time(tensor.detach(), mark, keep)
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 or tensor.is_meta:  # shapes alone: nothing is known of the values
         shape = [tensor.shape[axis] for axis in kept]
-        return _timed(tensor.new_zeros(shape, dtype=torch.float64), kept, time)
+        return _timed(torch.zeros(shape, dtype=torch.float64), kept, time)
     if mark is None or mark.scale is None or (mark.low < 0 and mark.bound <= 1):
         nonzero = indicator(tensor)
         return _timed(_sum(nonzero, kept, 1, 1.0), kept, time)
