@@ -70,7 +70,10 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True)
 class Joules:
-    """Joules a sample that the machine's own counters measured while all samples were classified, other processes included."""
+    """Joules a sample that the machine's own counters measured while all samples were classified, other processes included.
+
+    The details hold each counter's joules, and what it would have counted in that time with nothing to do.
+    """
 
     NAME: ClassVar[str] = "joules"
     TIMED: ClassVar[bool] = True
@@ -84,7 +87,9 @@ class Joules:
         if evidence.joules is None:
             return absent(self, evidence.why_no_joules)
         samples = len(evidence.labels)
-        return measured(self, sum(evidence.joules.values()) / samples, n=samples, details=dict(evidence.joules))
+        idle = {f"{name}_idle": joules for name, joules in evidence.idle_joules.items()}
+        details = {**evidence.joules, **idle}
+        return measured(self, sum(evidence.joules.values()) / samples, n=samples, details=details)
 
 
 @dataclass(frozen=True, kw_only=True)
