@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,6 +72,7 @@ class Classify:
             why_no_account=why_not,
             joules=energy.joules,
             why_no_joules=energy.reason or "",
+            idle_joules={name: watts * energy.seconds for name, watts in energy.idle_watts.items()},
         )
 
     def _account(self, model: Any, data: ImageData, device: str) -> tuple[Any, str]:
@@ -121,6 +122,8 @@ class ClassifyEvidence:
     why_no_account: str = ""
     joules: Mapping[str, float] | None = None
     why_no_joules: str = "nothing was metered"
+    idle_joules: Mapping[str, float] = field(default_factory=dict)
+    """What the machine would have drawn in that time with nothing to do."""
 
     @property
     def steps(self) -> int:
