@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.stfn.graph import Graph, neighbourhoods
-from models.stfn.network import GNN, SpikingGNN
+from retable.models.stfn.graph import Graph, neighbourhoods
+from retable.models.stfn.network import GNN, SpikingGNN
 
 
 class GraphClassifier(nn.Module):

@@ -13,8 +13,8 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor
 
-from models.operators import operator
-from models.shapes import check_dims
+from retable.models.common.operators import operator
+from retable.models.common.shapes import check_dims
 
 EDGES_AT_ONCE = 1 << 16
 """The gradient of the weights gathers the features of so many edges at a time."""

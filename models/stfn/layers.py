@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
-from models.spiking.surrogates import Surrogate
-from models.stfn.dynamics import Dynamics
-from models.stfn.graph import Graph, neighbour_sum
-from models.stfn.norm import Norm, normalisation
+from retable.models.spiking.neurons import LIF
+from retable.models.spiking.surrogates import Surrogate
+from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.graph import Graph, neighbour_sum
+from retable.models.stfn.norm import Norm, normalisation
 
 Kind = Literal["convolution", "attention"]
 Init = Literal["glorot", "fan-in"]

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.stfn.dynamics import Dynamics
-from models.stfn.recipe import Recipe
+from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.recipe import Recipe
 
 if TYPE_CHECKING:
-    from models.stfn.classifier import GraphClassifier
-    from models.stfn.network import GNN, SpikingGNN
+    from retable.models.stfn.classifier import GraphClassifier
+    from retable.models.stfn.network import GNN, SpikingGNN
 
 CORA = {"in_features": 1433, "classes": 7}
 """What a network is built for where neither the data nor the parameters say."""
@@ -51,7 +51,7 @@ class GraphNetwork(Recipe):
 
     def build(self, data: Any) -> GraphClassifier:
         """Random weights from torch's own generator. Raises ValueError where the data and the parameters disagree."""
-        from models.stfn.classifier import GraphClassifier
+        from retable.models.stfn.classifier import GraphClassifier
 
         sizes = {name: value for name in CORA if (value := getattr(self, name)) is not None}
         if data is not None:
@@ -70,7 +70,7 @@ class GraphNetwork(Recipe):
         """Trained on the labels of `data.train`. Raises FloatingPointError when the loss is not finite."""
         import torch
 
-        from models.stfn.training import fit_classifier
+        from retable.models.stfn.training import fit_classifier
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # initial weights, dropout
@@ -91,7 +91,7 @@ class GCN(GraphNetwork):
     hidden: int = 16
 
     def network(self, in_features: int, classes: int, level: Literal["node", "graph"]) -> GNN:
-        from models.stfn.network import GNN
+        from retable.models.stfn.network import GNN
 
         widths = (self.hidden,) * (self.layers if level == "graph" else self.layers - 1)
         return GNN(in_features, classes, widths, self.KIND, level, self.head, self.dropout, self.init)
@@ -139,7 +139,7 @@ class GCSNN(GraphNetwork):
         return Dynamics(**{field.name: getattr(self, field.name) for field in fields(Dynamics)})
 
     def network(self, in_features: int, classes: int, level: Literal["node", "graph"]) -> SpikingGNN:
-        from models.stfn.network import SpikingGNN
+        from retable.models.stfn.network import SpikingGNN
 
         return SpikingGNN(
             in_features,

@@ -8,12 +8,12 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.stfn import coding
-from models.stfn.dynamics import Dynamics
-from models.stfn.graph import Graph
-from models.stfn.layers import Init, Kind, SpikingLayer, aggregation
-from models.stfn.norm import Norm
-from models.stfn.readout import Head, Level, Readout, Reads
+from retable.models.stfn import coding
+from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.graph import Graph
+from retable.models.stfn.layers import Init, Kind, SpikingLayer, aggregation
+from retable.models.stfn.norm import Norm
+from retable.models.stfn.readout import Head, Level, Readout, Reads
 
 
 class SpikingGNN(nn.Module):

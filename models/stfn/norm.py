@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.stfn.dynamics import Dynamics
+from retable.models.stfn.dynamics import Dynamics
 
 Norm = Literal["stfn", "batch", "none"]
 

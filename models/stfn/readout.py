@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.stfn.coding import rank_order
-from models.stfn.graph import Graph
-from models.stfn.layers import Init, uniform
+from retable.models.stfn.coding import rank_order
+from retable.models.stfn.graph import Graph
+from retable.models.stfn.layers import Init, uniform
 
 Reads = Literal["rate", "last", "rank-order"]
 Head = Literal["linear", "two-layer"]

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.stfn.classifier import GraphClassifier
-from models.stfn.recipe import Recipe
+from retable.models.stfn.classifier import GraphClassifier
+from retable.models.stfn.recipe import Recipe
 
 CURVE_POINTS = 20
 

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.stfn.coding import decide, first_spikes, rank_order
-from models.stfn.dynamics import Dynamics
-from models.stfn.graph import Graph, _neighbour_sum, neighbour_sum, neighbourhoods
-from models.stfn.layers import GraphAttention, GraphConvolution, SpikingLayer
-from models.stfn.method import GASNN, GAT, GCN, GCSNN
-from models.stfn.network import GNN, SpikingGNN
-from models.stfn.norm import STFN, BatchNorm
-from models.stfn.readout import Readout
-from models.stfn.training import labelled_loss
+from retable.models.stfn.coding import decide, first_spikes, rank_order
+from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.graph import Graph, _neighbour_sum, neighbour_sum, neighbourhoods
+from retable.models.stfn.layers import GraphAttention, GraphConvolution, SpikingLayer
+from retable.models.stfn.method import GASNN, GAT, GCN, GCSNN
+from retable.models.stfn.network import GNN, SpikingGNN
+from retable.models.stfn.norm import STFN, BatchNorm
+from retable.models.stfn.readout import Readout
+from retable.models.stfn.training import labelled_loss
 
 PATH = torch.tensor([[0, 1], [1, 2]])
 """0 - 1 - 2; further nodes are isolated."""
@@ -191,7 +191,7 @@ def test_a_gradient_of_many_edges_is_gathered_in_parts(monkeypatch: pytest.Monke
     graph = neighbourhoods(torch.combinations(torch.arange(6)).T, 6)
     w, x = torch.randn(2, graph.edges, requires_grad=True), torch.randn(2, 6, 3)
     (whole,) = torch.autograd.grad(neighbour_sum(graph, w, x).square().sum(), w)
-    monkeypatch.setattr("models.stfn.graph.EDGES_AT_ONCE", 5)
+    monkeypatch.setattr("retable.models.stfn.graph.EDGES_AT_ONCE", 5)
     (parts,) = torch.autograd.grad(neighbour_sum(graph, w, x).square().sum(), w)
     assert torch.equal(whole, parts)
 

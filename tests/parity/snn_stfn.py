@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.stfn.dynamics import Dynamics
-from models.stfn.graph import Graph, neighbourhoods
-from models.stfn.layers import GraphAttention, SpikingLayer
-from models.stfn.network import SpikingGNN
-from models.stfn.readout import LinearHead
+from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.graph import Graph, neighbourhoods
+from retable.models.stfn.layers import GraphAttention, SpikingLayer
+from retable.models.stfn.network import SpikingGNN
+from retable.models.stfn.readout import LinearHead
 from tests.parity.close import close
 from tests.parity.conftest import Golden
 
