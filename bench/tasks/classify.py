@@ -15,6 +15,7 @@ from retable.bench.probes.energy import Energy
 if TYPE_CHECKING:
     import numpy as np
 
+    from retable.bench.datasets.graphs.graph import GraphData
     from retable.bench.datasets.images import ImageData
 
 UNUSABLE = -1
@@ -111,7 +112,7 @@ class ClassifyEvidence:
     """True classes (N,), predicted ones (T, N) after each step, the account of operations and the joules metered."""
 
     model: Any
-    data: ImageData
+    data: ImageData | GraphData
     labels: np.ndarray
     predictions_TN: np.ndarray
     account: Any = None

@@ -29,7 +29,7 @@ class GraphNetwork(Recipe):
     layers: int = 2
     hidden: int = 64
     self_loops: bool = True
-    binarise: bool = False
+    features: Literal["given", "binary", "unit"] = "given"
     init: Literal["glorot", "fan-in"] = "glorot"
     head: Literal["linear", "two-layer"] = "linear"
     in_features: int | None = None
@@ -62,7 +62,7 @@ class GraphNetwork(Recipe):
             sizes = found
         level: Literal["node", "graph"] = "node" if data is None or data.member is None else "graph"
         network = self.network(**(CORA | sizes), level=level)
-        return GraphClassifier(network, self.self_loops, self.binarise)
+        return GraphClassifier(network, self.self_loops, self.features)
 
     def fit(
         self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str
@@ -118,7 +118,7 @@ class GCSNN(GraphNetwork):
     T: int = 8
     norm: Literal["stfn", "batch", "none"] = "stfn"
     reads: Literal["rate", "last", "rank-order"] = "rate"
-    binarise: bool = True
+    features: Literal["given", "binary", "unit"] = "binary"
     decay: float = 0.25
     threshold: float = 0.5
     rho: float = 1.0
