@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from retable.models.spiking.neurons import LIF
 from retable.models.spiking.surrogates import Surrogate
 from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.features import SparseFeatures
 from retable.models.stfn.graph import Graph, neighbour_sum
 from retable.models.stfn.norm import Norm, normalisation
 
@@ -49,9 +50,9 @@ class GraphConvolution(nn.Module):
         self.propagate = Propagate()
         self.propagate_first = propagate_first
 
-    def forward(self, H_TNC: Tensor, graph: Graph) -> Tensor:
+    def forward(self, H_TNC: Tensor | SparseFeatures, graph: Graph) -> Tensor:
         w_1E = graph.symmetric_weights(H_TNC.dtype)[None]
-        if self.propagate_first:
+        if self.propagate_first and isinstance(H_TNC, Tensor):
             return self.propagate(graph, w_1E, H_TNC) @ self.W + self.b
         return self.propagate(graph, w_1E, H_TNC @ self.W) + self.b
 
@@ -69,7 +70,7 @@ class GraphAttention(nn.Module):
         self.propagate = Propagate()
         self.slope = slope
 
-    def forward(self, H_TNC: Tensor, graph: Graph) -> Tensor:
+    def forward(self, H_TNC: Tensor | SparseFeatures, graph: Graph) -> Tensor:
         x_TNC = H_TNC @ self.W
         out: Tensor = self.propagate(graph, self.coefficients(x_TNC, graph), x_TNC)
         return out
@@ -121,7 +122,7 @@ class SpikingLayer(nn.Module):
         self.norm = normalisation(norm, c_out, dynamics)
         self.neuron = neuron(dynamics)
 
-    def forward(self, H_TNC: Tensor, graph: Graph, T: int) -> Tensor:
+    def forward(self, H_TNC: Tensor | SparseFeatures, graph: Graph, T: int) -> Tensor:
         """The current of a constant input is computed once; over equal steps its statistics are those of one."""
         Y_TNC = self.norm(self.aggregate(H_TNC, graph))
         spikes_TNC: Tensor = self.neuron(Y_TNC.expand(T, *Y_TNC.shape[1:]))

@@ -27,8 +27,9 @@ class STFN(nn.Module):
         self.gam = nn.Parameter(torch.zeros(features))
 
     def forward(self, S_TNC: Tensor) -> Tensor:
-        variance_1N1, mean_1N1 = torch.var_mean(S_TNC, (0, 2), correction=0, keepdim=True)
-        return self.lam * (self.scale * (S_TNC - mean_1N1) / (variance_1N1 + self.eps).sqrt()) + self.gam
+        centred_TNC = S_TNC - S_TNC.mean((0, 2), keepdim=True)
+        variance_1N1 = centred_TNC.square().mean((0, 2), keepdim=True)
+        return self.lam * (centred_TNC * (self.scale * (variance_1N1 + self.eps).rsqrt())) + self.gam
 
 
 class BatchNorm(nn.Module):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.models.stfn.classifier import GraphClassifier
+from retable.models.stfn.features import SparseFeatures, sparse
 from retable.models.stfn.recipe import Recipe
 
 CURVE_POINTS = 20
@@ -28,7 +29,8 @@ def fit_classifier(model: GraphClassifier, data: Any, recipe: Recipe, *, device:
     train, validation = (torch.from_numpy(part).to(device) for part in (data.train, data.validation))
     y = torch.from_numpy(data.labels).to(device)
     model.to(device)
-    x, graph = model.prepare(data, device)
+    dense_NC, graph = model.prepare(data, device)
+    x = sparse(dense_NC)
     network = model.network
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     best, best_state, best_epoch = -1.0, network.state_dict(), 0
@@ -60,7 +62,7 @@ def labelled_loss(logits: Tensor, y: Tensor, labelled: Tensor, reduction: str = 
 def _step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    x: Tensor,
+    x: SparseFeatures | Tensor,
     graph: Any,
     y: Tensor,
     train: Tensor,
@@ -79,7 +81,7 @@ def _step(
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, x: Tensor, graph: Any, y: Tensor, part: Tensor) -> float:
+def _accuracy(network: nn.Module, x: SparseFeatures | Tensor, graph: Any, y: Tensor, part: Tensor) -> float:
     """Per cent of a part whose class is named after all steps."""
     network.eval()
     classes_TN, _ = network.decide(network.steps(x, graph))  # type: ignore[operator]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from retable.models.stfn.coding import decide, first_spikes, rank_order
 from retable.models.stfn.dynamics import Dynamics
+from retable.models.stfn.features import SparseFeatures, dropped, sparse
 from retable.models.stfn.graph import Graph, _neighbour_sum, neighbour_sum, neighbourhoods
 from retable.models.stfn.layers import GraphAttention, GraphConvolution, SpikingLayer
 from retable.models.stfn.method import GASNN, GAT, GCN, GCSNN
@@ -455,3 +456,33 @@ def test_a_rank_order_network_hands_on_first_spikes_alone_and_learns_through_the
     assert bool((seen[0] > 0).any())
     logits.square().sum().backward()
     assert float(net.layers[0].aggregate.W.grad.abs().sum()) > 0
+
+
+# Sparse features
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 30), st.integers(0, 1000))
+def test_features_by_their_entries_give_the_same_product_and_gradient(N: int, C: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(N, C, generator=generator) * (torch.rand(N, C, generator=generator) < 0.08)
+    W = torch.randn(C, 3, generator=generator, requires_grad=True)
+    rows = sparse(x)
+    mine, wanted = (rows if isinstance(rows, SparseFeatures) else x[None]) @ W, (x @ W)[None]
+    assert torch.allclose(mine, wanted, atol=1e-6)
+    for one, other in zip(
+        torch.autograd.grad(mine.square().sum(), W), torch.autograd.grad(wanted.square().sum(), W), strict=True
+    ):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_dropout_keeps_the_mean_of_sparse_features_and_few_entries_make_them_sparse() -> None:
+    x = torch.zeros(50, 400)
+    x[:, :20] = 1.0
+    rows = sparse(x)
+    assert isinstance(rows, SparseFeatures)
+    assert dropped(rows, 0.5, training=False).values_M is rows.values_M
+    values = dropped(rows, 0.5, training=True).values_M
+    assert set(values.unique().tolist()) == {0.0, 2.0}
+    assert float(values.mean()) == pytest.approx(1.0, abs=0.2)
+    assert isinstance(sparse(torch.ones(3, 4)), Tensor)

@@ -63,7 +63,7 @@ class _Rows:
         return out
 
 
-class _Lists(dict):  # type: ignore[type-arg]
+class _Lists(dict[int, list[int]]):
     """collections.defaultdict of lists."""
 
     def __init__(self, kind: Any) -> None:
@@ -91,7 +91,7 @@ class _Reader(pickle.Unpickler):
 
 def matrix(content: bytes, source: str | PurePath) -> np.ndarray:
     """The numbers of a pickled array or sparse matrix, dense. Raises BenchError naming the source of anything else."""
-    return _read(content, source, lambda found: found.read())  # type: ignore[no-any-return]
+    return _read(content, source, lambda found: found.read())
 
 
 def neighbours(content: bytes, source: str | PurePath) -> np.ndarray:
@@ -104,7 +104,7 @@ def neighbours(content: bytes, source: str | PurePath) -> np.ndarray:
         others = np.fromiter((node for listed in found.values() for node in listed), np.int64, sum(counts))
         return np.stack([nodes, others])
 
-    return _read(content, source, pairs)  # type: ignore[no-any-return]
+    return _read(content, source, pairs)
 
 
 def _read(content: bytes, source: str | PurePath, take: Any) -> Any:
