@@ -10,11 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retable.bench.cli.suites import find_suite, load
 from retable.bench.cli.version_verbs import diff, freeze, gate, verify
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from retable.bench.record import Record
     from retable.bench.report.table import Table
@@ -137,9 +138,23 @@ def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:
     print(text, file=sys.stderr)
     for message in sorted({_failure_line(record) for record in records.values() if not record.ok}):
         print(message, file=sys.stderr)
+    for path, rows in sorted(_unkeyed(records.values()).items()):
+        print(
+            f"  {path} was read by {', '.join(sorted(rows))} and belongs to no key: its changes go unseen",
+            file=sys.stderr,
+        )
     if interrupted:
         return INTERRUPTED
     return UNMEASURED if failures else OK
+
+
+def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
+    """Rows by the files that they read and that no key covers."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for path in record.unkeyed:
+            found.setdefault(path, set()).add(record.entry)
+    return found
 
 
 def _failure_line(record: Record) -> str:
@@ -320,20 +335,3 @@ VERBS = {
     "report": report,
     "doctor": doctor,
 }
-
-
-def load(arguments: Namespace) -> Suite:
-    """The suite and profile that a command names."""
-    from retable.bench.declare.reader import load_suite
-
-    return load_suite(find_suite(arguments.suite), arguments.profile)
-
-
-def find_suite(name: str) -> Path:
-    """A suite file by path, or by its bare name in suites/."""
-    path = Path(name)
-    if path.suffix != ".yaml" and (Path("suites") / f"{name}.yaml").is_file():
-        path = Path("suites") / f"{name}.yaml"
-    if not path.is_file():
-        raise BenchError(f"no suite file {name}; `bench list` names those in suites/")
-    return path

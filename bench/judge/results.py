@@ -55,8 +55,9 @@ def unmeasured(suite: Suite, results: Results) -> list[str]:
 
 def absence(record: Record, metric: str) -> str:
     """Why a record holds no number for a metric, in one line."""
-    if not record.ok:
-        message = record.failure.message.strip().splitlines() if record.failure else []
-        return f"{record.status}: {message[0]}" if message else str(record.status)
-    measured = record.metrics.get(metric)
-    return "not measured by this row" if measured is None else measured.reason or ""
+    if (measured := record.metrics.get(metric)) is not None:
+        return measured.reason or ""
+    if record.ok:
+        return "not measured by this row"
+    message = record.failure.message.strip().splitlines() if record.failure else []
+    return f"{record.status}: {message[0]}" if message else str(record.status)

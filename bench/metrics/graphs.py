@@ -18,6 +18,7 @@ PROPAGATION = "retable.neighbour_sum"
 class AccuracyLastEpoch:
     """Share of the test whose class is named by the network of the last epoch, whatever validation chose."""
 
+    NAME: ClassVar[str] = "accuracy_last_epoch"
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -34,6 +35,7 @@ class AccuracyLastEpoch:
 class DecisionStep:
     """Mean step after which a test node's class is decided: by the first output spike, else T; undecided ones count T + 1."""
 
+    NAME: ClassVar[str] = "decision_step"
     UNIT: ClassVar[str] = "steps"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -55,6 +57,7 @@ class StepsToFinal:
 
     points: float = 1.0
 
+    NAME: ClassVar[str] = "steps_to_final"
     UNIT: ClassVar[str] = "steps"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -80,6 +83,7 @@ class NodeDistance:
     Its details have every layer. Features of a spiking layer are its firing rates.
     """
 
+    NAME: ClassVar[str] = "node_distance"
     UNIT: ClassVar[str] = "mean norms"
     DIRECTION: ClassVar[Direction] = "none"
     VERSION: ClassVar[str] = "1"
@@ -107,6 +111,7 @@ class GraphOperations:
 
     part: Part = "all"
 
+    NAME: ClassVar[str] = "graph_operations"
     UNIT: ClassVar[str] = "operations/sample"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -125,6 +130,7 @@ class GraphEnergy:
 
     part: Part = "all"
 
+    NAME: ClassVar[str] = "graph_energy_mj"
     UNIT: ClassVar[str] = "mJ/sample"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -142,6 +148,7 @@ class GraphEnergy:
 class EdgeHomophily:
     """Share of the edges that join nodes of one class: a fact of the data."""
 
+    NAME: ClassVar[str] = "edge_homophily"
     UNIT: ClassVar[str] = "share"
     DIRECTION: ClassVar[Direction] = "none"
     VERSION: ClassVar[str] = "1"
@@ -158,6 +165,7 @@ class EdgeHomophily:
 class GraphLayers:
     """Graph convolutions (or attentions) one after the other."""
 
+    NAME: ClassVar[str] = "graph_layers"
     UNIT: ClassVar[str] = "layers"
     DIRECTION: ClassVar[Direction] = "none"
     VERSION: ClassVar[str] = "1"

@@ -142,7 +142,7 @@ def _measured(cell: Cell, entry: Entry, metric: str, results: Results) -> Cell:
             continue
         keys.append(record.key)
         measured = record.metrics.get(metric)
-        if record.ok and measured is not None and measured.value is not None:
+        if measured is not None and measured.value is not None:
             found.append(measured)
         else:
             reasons.append(absence(record, metric))

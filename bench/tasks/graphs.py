@@ -35,6 +35,7 @@ class NodeClassify:
 
     rules: tuple[RuleName, ...] = ("full", "literature")
 
+    NAME: ClassVar[str] = "node-classify"
     FITS: ClassVar[bool] = True
 
     def evidence(self, model: Any, data: GraphData, *, seed: int, device: str) -> GraphEvidence:
@@ -50,6 +51,7 @@ class GraphClassify:
 
     rules: tuple[RuleName, ...] = ("full", "literature")
 
+    NAME: ClassVar[str] = "graph-classify"
     FITS: ClassVar[bool] = True
 
     def evidence(self, model: Any, data: GraphData, *, seed: int, device: str) -> GraphEvidence:

@@ -90,6 +90,8 @@ class GCN(GraphNetwork):
 
     hidden: int = 16
 
+    NAME: ClassVar[str] = "gcn"
+
     def network(self, in_features: int, classes: int, level: Literal["node", "graph"]) -> GNN:
         from retable.models.stfn.network import GNN
 
@@ -104,6 +106,7 @@ class GAT(GCN):
     lr: float = 0.005
     dropout: float = 0.6
 
+    NAME: ClassVar[str] = "gat"
     KIND: ClassVar[Literal["convolution", "attention"]] = "attention"
 
 
@@ -125,6 +128,8 @@ class GCSNN(GraphNetwork):
     eps: float = 1e-5
     window: float = 1.0
     penalty: float = 0.9
+
+    NAME: ClassVar[str] = "gc-snn"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,4 +169,5 @@ class GASNN(GCSNN):
     lr: float = 0.005
     dropout: float = 0.6
 
+    NAME: ClassVar[str] = "ga-snn"
     KIND: ClassVar[Literal["convolution", "attention"]] = "attention"

@@ -9,7 +9,7 @@ of another class.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.errors import BenchError
 
@@ -45,6 +45,8 @@ class BlockModel:
     topic: float = 0.12
     wrong: float = 0.2
     seed: int = 0
+
+    NAME: ClassVar[str] = "block-model"
 
     def __post_init__(self) -> None:
         if not 500 <= self.nodes <= 1_000_000:

