@@ -105,6 +105,11 @@ class Record:
     def ok(self) -> bool:
         return self.status is Status.OK
 
+    @property
+    def ended(self) -> bool:
+        """Whether an evaluation came to its end: `ok`, or with some metrics that failed beside others that did not."""
+        return self.ok or (self.status in (Status.FAILED, Status.MISSING) and bool(self.metrics))
+
     def to_json(self) -> str:
         """Strict canonical JSON of the record."""
         return canonical(dataclasses.asdict(self))

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from retable.bench.contracts import registrable
 from retable.bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
+from retable.bench.kept import kept
 
 Kind = Literal["method", "dataset", "task", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -130,6 +131,7 @@ def resolve(kind: Kind, name: str) -> type:
     return _load(kind, name, target)
 
 
+@cache
 def _load(kind: Kind, name: str, target: str) -> type:
     module, _, attribute = target.partition(":")
     try:
@@ -138,6 +140,11 @@ def _load(kind: Kind, name: str, target: str) -> type:
     except (Exception, SystemExit) as error:
         raise BrokenComponentError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
     return component
+
+
+def extended() -> bool:
+    """Whether anybody but Retable itself offers components here."""
+    return any(_registered.values()) or kept("entry-points", [], lambda: any(map(_installed, KINDS)))
 
 
 def is_timing(metric: str) -> bool:

@@ -8,9 +8,9 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from retable.bench.cli.suites import find_suite, load
+from retable.bench.cli.suites import fault, find_suite, load, load_suite, summary
 from retable.bench.cli.version_verbs import diff, freeze, gate, verify
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
@@ -118,7 +118,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     from retable.bench.report.table import build_tables
 
     results = collect(suite, store)
-    tables, judgements = build_tables(suite, results), judge(suite, results)
+    tables, judgements = build_tables(suite, results, store.environment), judge(suite, results)
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:
@@ -164,26 +164,10 @@ def _failure_line(record: Record) -> str:
 
 def list_suites(arguments: Namespace) -> int:
     """One line a suite: its name, title and what it measures."""
-    from retable.bench.declare.reader import load_suite
-
     folder = Path(arguments.folder)
     if not folder.is_dir():
         raise BenchError(f"{folder} is not a folder of suites")
-    rows: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("*.yaml")):
-        suite = load_suite(path)
-        rows.append(
-            {
-                "suite": suite.name,
-                "title": suite.title,
-                "arxiv": suite.arxiv,
-                "profiles": list(suite.profiles),
-                "reported_rows": sum(bool(entry.reported) for entry in suite.entries),
-                "measured_rows": sum(entry.method is not None for entry in suite.entries),
-                "cases": len(suite.cases()),
-                "claims": len(suite.claims),
-            }
-        )
+    rows = [summary(path) for path in sorted(folder.glob("*.yaml"))]
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return OK
@@ -198,17 +182,10 @@ def list_suites(arguments: Namespace) -> int:
 
 def check(arguments: Namespace) -> int:
     """Check suite files at every profile; the first sentence of each broken one goes to stderr."""
-    from retable.bench.declare.reader import check_suite
-
     paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
     if not paths:
         raise BenchError("no suite files in suites/")
-    errors = []
-    for path in paths:
-        try:
-            check_suite(path)
-        except DeclarationError as error:
-            errors.append(str(error))
+    errors = [sentence for sentence in map(fault, paths) if sentence]
     if arguments.json:
         print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
     for sentence in errors:
@@ -262,7 +239,8 @@ def table(arguments: Namespace) -> int:
     from retable.bench.store.store import Store
 
     suite = load(arguments)
-    tables = build_tables(suite, collect(suite, Store(arguments.store, create=False)))
+    store = Store(arguments.store, create=False)
+    tables = build_tables(suite, collect(suite, store), store.environment)
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
         if not arguments.output:
@@ -294,7 +272,6 @@ def _rendered(tables: list[Table], form: str, arguments: Namespace) -> str | byt
 
 def report(arguments: Namespace) -> int:
     """A site of the suites, with their tables for papers and spreadsheets; runs nothing."""
-    from retable.bench.declare.reader import load_suite
     from retable.bench.report.chapter import gather
     from retable.bench.report.site.write import write_site
     from retable.bench.store.store import Store

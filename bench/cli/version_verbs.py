@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retable.bench.cli.suites import find_suite, load
+from retable.bench.cli.suites import find_suite, load, load_suite
 from retable.bench.errors import CONTRADICTED, OK, BenchError, StoreError
 
 if TYPE_CHECKING:
@@ -191,7 +191,6 @@ def diff(arguments: Namespace) -> int:
 
 def _sides(arguments: Namespace) -> tuple[Side, Side]:
     """What the two arguments name; `store` is the suite and the profile of the other one."""
-    from retable.bench.declare.reader import load_suite
     from retable.bench.store.store import Store
     from retable.bench.versions import versions
     from retable.bench.versions.diff import side_of_store, side_of_version
