@@ -334,6 +334,23 @@ def test_a_gcn_is_the_published_two_products() -> None:
     assert [tuple(h.shape) for h in net.features(x, graph)] == [(4, 6)]  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("kind", ["convolution", "attention"])
+def test_layers_give_what_pytorch_geometrics_give(kind: str) -> None:
+    theirs = pytest.importorskip("torch_geometric.nn")
+    graph = neighbourhoods(torch.randint(0, 30, (2, 50)), 30)
+    edges = torch.stack([graph.j_E, graph.i_E])[:, graph.i_E != graph.j_E]
+    x = torch.randn(30, 6)
+    if kind == "convolution":
+        layer, other = randomised(GraphConvolution(6, 4)), theirs.GCNConv(6, 4)
+        state = {"lin.weight": layer.W.T, "bias": layer.b}
+    else:
+        layer, other = randomised(GraphAttention(6, 4)), theirs.GATConv(6, 4, heads=1, bias=False)
+        receiving, sending = layer.a.chunk(2)
+        state = {"lin.weight": layer.W.T, "att_dst": receiving[None, None], "att_src": sending[None, None]}
+    other.load_state_dict(state)
+    assert torch.allclose(layer(x[None], graph)[0], other(x, edges), atol=1e-5)
+
+
 # Networks
 
 
