@@ -173,6 +173,14 @@ def _total(call: Call) -> Work:
     return work
 
 
+def _scattered(call: Call) -> Work | None:
+    """One operation for each element that is added, or compared, to where it goes; other ways to reduce have no rule."""
+    source = call["source"] if call.name == "index_add" else call["src"]
+    if call.name != "scatter_reduce" or call["reduce"] == "sum":
+        return Work(add=source.numel())
+    return Work(compare=source.numel()) if call["reduce"] in ("amax", "amin") else None
+
+
 def _reduced(call: Call) -> Work:
     """max, min, argmax, amax, any, ...: comparisons."""
     return Work(compare=max(0, call["self"].numel() - _first(call).numel()))
@@ -282,6 +290,7 @@ FORMULAS: dict[str, Formula] = {
     "pow": _power,
     **dict.fromkeys(("addcmul", "addcdiv"), _fused),
     **dict.fromkeys(("sum", "mean", "nansum"), _total),
+    **dict.fromkeys(("scatter_add", "index_add", "scatter_reduce"), _scattered),
     **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero"), _reduced),
     **dict.fromkeys(("var", "std", "var_mean", "linalg_vector_norm", "norm"), _spread),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
@@ -311,6 +320,7 @@ OWN: dict[str, Formula] = {
     "ssd_step": scans.ssd_scan,
     "causal_conv1d": scans.causal_conv1d,
     "causal_conv1d_step": scans.causal_conv1d_step,
+    "neighbour_sum": synapses.neighbour_sum,
 }
 """Operators of the namespace `retable`."""
 

@@ -16,6 +16,7 @@ from retable.bench.tasks.logits import over_time
 if TYPE_CHECKING:
     import numpy as np
 
+    from retable.bench.datasets.graphs.graph import GraphData
     from retable.bench.datasets.images import ImageData
 
 UNUSABLE = -1
@@ -115,7 +116,7 @@ class ClassifyEvidence:
     """True classes (N,), predicted ones (T, N) after each step, the account of operations and the joules metered."""
 
     model: Any
-    data: ImageData
+    data: ImageData | GraphData
     labels: np.ndarray
     predictions_TN: np.ndarray
     account: Any = None
