@@ -10,6 +10,7 @@ from typing import Any
 from retable.bench.declare.params import build
 from retable.bench.errors import BenchError
 from retable.bench.probes import environment
+from retable.bench.probes.hardware import not_portable
 from retable.bench.registry import KINDS, kernels, names, resolve
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
@@ -26,6 +27,7 @@ def examine(store: str) -> dict[str, Any]:
     """Facts by topic, as `--json` prints them."""
     return {
         "environment": environment(),
+        "portable_numerics": not_portable() or "ok",
         "data_folder": str(Path(os.environ.get("BENCH_DATA", "data")).resolve()),
         "datasets": {name: _dataset(name) for name in names("dataset")},
         "optional_packages": {name: find_spec(name) is not None for name in OPTIONAL},
@@ -38,6 +40,7 @@ def examine(store: str) -> dict[str, Any]:
 def render(report: dict[str, Any]) -> str:
     """The same facts for a person."""
     lines = ["environment", *_facts(report["environment"], "  ")]
+    lines.append(f"portable numerics: {report['portable_numerics']}")
     lines.append(f"data (below {report['data_folder']}, $BENCH_DATA)")
     lines += [f"  {name}: {state}" for name, state in report["datasets"].items()]
     lines.append("optional packages")
