@@ -284,9 +284,8 @@ class _Reader:
             self._shown(Node(name, item.path, item.line)): _tolerance(item)
             for name, item in _map(own, "metrics").items()
         }
-        if "tolerance" not in own:
-            return Reproducibility(metrics=metrics)
-        return Reproducibility(tolerance=_tolerance(own["tolerance"]), metrics=metrics)
+        tolerance = _tolerance(own["tolerance"]) if "tolerance" in own else None
+        return Reproducibility(tolerance=tolerance, metrics=metrics, because=_text(own, "because"))
 
     def _rule(self, node: Node, entries: tuple[Entry, ...]) -> Rule:
         try:
