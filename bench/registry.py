@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from retable.bench.contracts import registrable
 from retable.bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
+from retable.bench.kept import kept
 
 Kind = Literal["method", "dataset", "task", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,6 +33,7 @@ _NAMED = re.compile(r'^class (\w+)|^    NAME: ClassVar\[str\] = "([^"]+)"', re.M
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _registered: dict[Kind, dict[str, type]] = {kind: {} for kind in KINDS}
 _KERNELS = "retable.models.common.backends"
+_TRIALS = "retable.models.common.trials"
 
 
 def register(kind: Kind, name: str, *, replace: bool = False) -> Callable[[type], type]:
@@ -130,6 +132,7 @@ def resolve(kind: Kind, name: str) -> type:
     return _load(kind, name, target)
 
 
+@cache
 def _load(kind: Kind, name: str, target: str) -> type:
     module, _, attribute = target.partition(":")
     try:
@@ -140,12 +143,22 @@ def _load(kind: Kind, name: str, target: str) -> type:
     return component
 
 
+def extended() -> bool:
+    """Whether anybody but Retable itself offers components here."""
+    return any(_registered.values()) or kept("entry-points", [], lambda: any(map(_installed, KINDS)))
+
+
 def is_timing(metric: str) -> bool:
     """Whether a metric (`decode_ms[64]`) is a clock's or a counter's, as its class says by `TIMED = True`."""
     try:
         return bool(getattr(resolve("metric", metric.partition("[")[0]), "TIMED", False))
     except BenchError:
         return False
+
+
+def trials() -> Any:
+    """The module whose function `trials(tensor, with_gradients)` puts each kernel to work on fixed inputs."""
+    return importlib.import_module(_TRIALS)
 
 
 def kernels() -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.record import Record
-from retable.bench.store.keys import case_key
+from retable.bench.store.keys import Memo, case_key
 from retable.bench.suite import Suite
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ Results = Mapping[tuple[str, int], Record]
 def collect(suite: Suite, store: Store) -> Results:
     """Look up every case of a suite under the key that its declaration, data and sources have now."""
     found: dict[tuple[str, int], Record] = {}
+    memo: Memo = {}
     for case in suite.cases():
-        key = case_key(case)
+        key = case_key(case, memo)
         record = store.get(key) or store.last(key)
         if record is not None:
             found[case.entry.name, case.repetition] = record

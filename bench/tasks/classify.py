@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.probes.energy import Energy
+from retable.bench.tasks.logits import over_time
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ class Classify:
         predictions = []
         with torch.inference_mode(), Energy(device) as energy:
             for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
-                logits_TBK = model.steps(_prepared(model, data, indices, device))
+                logits_TBK = over_time(model, _prepared(model, data, indices, device), data.num_classes)
                 predictions.append(predicted(logits_TBK).cpu().numpy())
         account, why_not = self._account(model, data, device)
         return ClassifyEvidence(
