@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.datasets.images import ArraySplit, ImageData
 from bench.registry import resolve
+from models import backends
 from models.errors import CheckpointError
 from models.prime import config as sizes
 from models.prime.blocks import MembraneOutput, TdBN
@@ -215,15 +216,19 @@ def plain_neuron(x: Tensor, config: NeuronConfig) -> Tensor:
 
 
 @pytest.mark.parametrize("config", [sizes.CONV_NEURON, sizes.HIDDEN_NEURON, VAE_NEURON], ids=str)
-def test_a_neuron_is_its_recursion(config: NeuronConfig) -> None:
-    x = torch.randn(7, 5, 30, generator=seeded())
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_neuron_is_its_recursion(config: NeuronConfig, backend: Any) -> None:
+    x = torch.randn(7, 5, 900, generator=seeded())
     one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
     weight = torch.randn(x.shape, generator=seeded(1))
-    spikes, expected = Fire(config)(one), plain_neuron(two, config)
+    with backends.using(backend):
+        spikes, expected = Fire(config)(one), plain_neuron(two, config)
     assert torch.equal(spikes, expected)
     (spikes * weight).sum().backward()
     (expected * weight).sum().backward()
     assert torch.allclose(one.grad, two.grad, atol=1e-6)
+    with backends.using(backend):
+        assert torch.equal(Fire(config)(x.movedim(-1, 0)), Fire(config)(x.movedim(-1, 0).contiguous()))
     head, state = Fire(config).run(x[:3], None)
     tail, _ = Fire(config).run(x[3:], state)
     assert torch.equal(torch.cat((head, tail)), spikes)
@@ -423,7 +428,9 @@ def test_data_of_the_wrong_kind_are_refused() -> None:
 def test_operators_keep_torchs_contract() -> None:
     x, v = torch.randn(3, 4, requires_grad=True), torch.zeros(4)
     neuron = torch.ops.retable.rectify_and_fire.default
-    torch.library.opcheck(neuron, (x, v, 0.2, 0.2, 0.1, 0.2), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(
+        neuron, (x, v, 0.2, 0.2, 0.1, 0.2, "reference"), test_utils=("test_schema", "test_faketensor")
+    )
     topology = torch.ops.retable.topology.default
     W, S = torch.randn(3, 4), torch.randn(3, 4, requires_grad=True)
     torch.library.opcheck(topology, (W, S, 0.01, 0.5), test_utils=("test_schema", "test_faketensor"))
