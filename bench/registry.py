@@ -1,198 +1,146 @@
-"""Names to components: methods, datasets, tasks and metrics, resolved only when used.
+"""Names to components: methods, data sets, tasks and metrics, resolved only when used.
 
 A component is a frozen dataclass whose fields are its parameters. Its module must import nothing heavy at the top, so that
-a suite can be checked without torch. Built-in names are strings; a user's package adds names through the entry points
-`retable.methods`, `retable.datasets`, `retable.tasks`, `retable.metrics`, and a single file through `register`.
+a suite can be checked without torch. A built-in says its own `NAME` and is found by the folder it lies in; a user's package
+adds names through the entry points `retable.methods`, `retable.datasets`, `retable.tasks`, `retable.metrics`, and a single
+file through `register`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
+from retable.bench.contracts import registrable
+from retable.bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
 
 Kind = Literal["method", "dataset", "task", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_TARGETS: dict[Kind, dict[str, str | type]] = {
-    "method": {
-        "aim": "models.aim.method:AiM",
-        "e-rsct": "models.rsc_snn.method:ERSCT",
-        "gptq": "models.spikellm.method:GPTQ",
-        "hf-lm": "models.spikellm.method:PublishedLM",
-        "meta-spikeformer": "models.vision.method:MetaSpikeformer",
-        "ms-resnet": "models.vision.method:MSResNet",
-        "omniquant": "models.spikellm.method:OmniQuant",
-        "pb-llm": "models.spikellm.method:PBLLM",
-        "prime": "models.prime.method:Prime",
-        "prime-inpainting": "models.prime.method:PrimeInpainting",
-        "qcfs": "models.vision.method:QCFS",
-        "qkformer": "models.vision.method:QKFormer",
-        "rsc-snn": "models.rsc_snn.method:RSCSNN",
-        "rtn": "models.spikellm.method:RoundToNearest",
-        "sdt": "models.vision.method:SpikeDrivenTransformer",
-        "sew-resnet": "models.vision.method:SEWResNet",
-        "smollm2-135m": "models.spikellm.method:SmolLM2",
-        "smoothquant": "models.spikellm.method:SmoothQuant",
-        "spiking-bert": "models.spikelm.method:SpikingBert",
-        "spikellm": "models.spikellm.method:SpikeLLM",
-        "spikellm-ternary": "models.spikellm.method:SpikeLLMTernary",
-        "spikformer": "models.vision.method:Spikformer",
-        "plain-spiking-yolo": "models.spikeyolo.method:PlainYOLO",
-        "spikeyolo": "models.spikeyolo.method:SpikeYOLO",
-        "spikeyolo-binary-steps": "models.spikeyolo.method:BinarySteps",
-        "spikingresformer": "models.vision.method:SpikingResformer",
-        "tiny-llama": "models.spikellm.method:TinyLlama",
-        "transformer": "models.transformer.method:Transformer",
-        "vq-tokenizer": "models.aim.method:VQTokenizer",
-    },
-    "dataset": {
-        "austen": "bench.datasets.texts.austen:Austen",
-        "cifar-10": "bench.datasets.cifar:Cifar10",
-        "cifar-100": "bench.datasets.cifar:Cifar100",
-        "coco": "bench.datasets.coco:Coco",
-        "digits": "bench.datasets.digits:Digits",
-        "event-digits": "bench.datasets.event_digits:EventDigits",
-        "event-scenes": "bench.datasets.event_scenes:EventScenes",
-        "gen1": "bench.datasets.gen1:Gen1",
-        "help-topics": "bench.datasets.texts.help_topics:HelpTopics",
-        "mnist-5k": "bench.datasets.mnist5k:Mnist5k",
-        "n-mnist": "bench.datasets.events:NMnist",
-        "small-event-digits": "bench.datasets.small_event_digits:SmallEventDigits",
-        "photo-patches": "bench.datasets.photo_patches:PhotoPatches",
-        "small-mnist": "bench.datasets.small_mnist:SmallMnist",
-        "scenes": "bench.datasets.scenes:Scenes",
-        "imagenet": "bench.datasets.imagenet:ImageNet",
-        "glue": "bench.datasets.texts.glue:Glue",
-        "movie-snippets": "bench.datasets.texts.movie_snippets:MovieSnippets",
-        "wikitext-2": "bench.datasets.texts.wikitext2:WikiText2",
-    },
-    "task": {
-        "attack": "bench.tasks.attack:Attack",
-        "certify": "bench.tasks.certify:Certify",
-        "classify": "bench.tasks.classify:Classify",
-        "count": "bench.tasks.count:Count",
-        "decode": "bench.tasks.decode:Decode",
-        "detect": "bench.tasks.detect:Detect",
-        "finetune-text": "bench.tasks.finetune_text:FinetuneText",
-        "generate": "bench.tasks.generate:Generate",
-        "language": "bench.tasks.language:Language",
-    },
-    "metric": {
-        "abstained": "bench.metrics.certified:Abstained",
-        "ace": "bench.metrics.language:ArithmeticEffort",
-        "accuracy": "bench.metrics.accuracy:Accuracy",
-        "accuracy_at_step": "bench.metrics.accuracy:AccuracyAtStep",
-        "acs": "bench.metrics.operations:Accumulates",
-        "average_radius_l1": "bench.metrics.certified:AverageRadiusL1",
-        "average_radius_l2": "bench.metrics.certified:AverageRadiusL2",
-        "certified_accuracy_l1": "bench.metrics.certified:CertifiedAccuracyL1",
-        "certified_accuracy_l2": "bench.metrics.certified:CertifiedAccuracyL2",
-        "ar": "bench.metrics.mean_average_precision:MeanAverageRecall",
-        "class_accuracy": "bench.metrics.class_accuracy:ClassAccuracy",
-        "clean_accuracy": "bench.metrics.robustness:CleanAccuracy",
-        "energy_mj": "bench.metrics.operations:Energy",
-        "error": "bench.metrics.accuracy:Error",
-        "fd": "bench.metrics.frechet:FrechetDistance",
-        "fid": "bench.metrics.frechet:FID",
-        "firing_rate": "bench.metrics.operations:FiringRate",
-        "images_per_second": "bench.metrics.basic:ImagesPerSecond",
-        "inception_score": "bench.metrics.inception_score:InceptionScore",
-        "joules": "bench.metrics.operations:Joules",
-        "kd": "bench.metrics.kernel_distance:KernelDistance",
-        "macs": "bench.metrics.operations:MultiplyAccumulates",
-        "masking": "bench.metrics.masking:Masking",
-        "masking_failures": "bench.metrics.masking:MaskingFailures",
-        "map": "bench.metrics.mean_average_precision:MeanAveragePrecision",
-        "map50": "bench.metrics.mean_average_precision:MeanAveragePrecision50",
-        "nll": "bench.metrics.basic:HeldOutNLL",
-        "nll_unconditional": "bench.metrics.basic:UnconditionalNLL",
-        "operations": "bench.metrics.operations:Operations",
-        "params": "bench.metrics.basic:Parameters",
-        "params_non_embedding": "bench.metrics.basic:NonEmbeddingParameters",
-        "f1": "bench.metrics.sentences:F1",
-        "glue": "bench.metrics.sentences:Glue",
-        "matthews": "bench.metrics.sentences:Matthews",
-        "pearson": "bench.metrics.sentences:Pearson",
-        "spearman": "bench.metrics.sentences:Spearman",
-        "perplexity": "bench.metrics.language:Perplexity",
-        "precision": "bench.metrics.precision_recall:Precision",
-        "recall": "bench.metrics.precision_recall:Recall",
-        "robust_accuracy": "bench.metrics.robustness:RobustAccuracy",
-        "robust_area": "bench.metrics.robustness:RobustArea",
-        "robust_share": "bench.metrics.robustness:RobustShare",
-        "spikes_per_sample": "bench.metrics.operations:SpikesPerSample",
-        "time_steps": "bench.metrics.basic:TimeSteps",
-        "zero_shot": "bench.metrics.language:ZeroShotAccuracy",
-        "decode_ms": "bench.metrics.decode:DecodeMilliseconds",
-        "decode_growth": "bench.metrics.decode:DecodeGrowth",
-        "decode_ratio": "bench.metrics.decode:DecodeRatio",
-        "crossover_length": "bench.metrics.decode:CrossoverLength",
-    },
+_FOLDERS: Mapping[Kind, tuple[str, str]] = {
+    "method": ("models", "*/method.py"),
+    "dataset": ("bench/datasets", "**/*.py"),
+    "task": ("bench/tasks", "*.py"),
+    "metric": ("bench/metrics", "*.py"),
 }
-_TIMINGS = {
-    "crossover_length",
-    "decode_growth",
-    "decode_ms",
-    "decode_ratio",
-    "images_per_second",
-    "joules",
-}
-"""Metrics whose numbers the machine's clock or counters make: no two runs give the same."""
-_entry_points_read: set[Kind] = set()
-_KERNELS = "models.backends"
+_NAMED = re.compile(r'^class (\w+)|^    NAME: ClassVar\[str\] = "([^"]+)"', re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_registered: dict[Kind, dict[str, type]] = {kind: {} for kind in KINDS}
+_KERNELS = "retable.models.common.backends"
 
 
-def register(kind: Kind, name: str) -> Callable[[type], type]:
-    """Class decorator: makes `name` available to suites, for a file loaded with `--plugin`."""
+def register(kind: Kind, name: str, *, replace: bool = False) -> Callable[[type], type]:
+    """Class decorator: makes `name` available to suites. A name that is taken is only given away with `replace=True`.
+
+    Raises BenchError for an unknown kind, a name that is taken or cannot be written in a suite, and a class that lacks what
+    its kind must have.
+    """
+    if kind not in KINDS:
+        hint = nearest(str(kind), KINDS) or f": {', '.join(KINDS)}"
+        raise BenchError(f"there is no kind {kind!r} of component{hint}")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BenchError(f"{kind} {name!r}: a name is made of letters, digits, '.', '_' and '-'")
 
     def add(component: type) -> type:
-        _TARGETS[kind][name] = component
+        registrable(kind, name, component)
+        owner = _owner(kind, name)
+        if owner and not replace and not _same(kind, name, component):
+            raise BenchError(
+                f"{kind} {name!r} is there already ({owner}); take another name, or say register(..., replace=True)"
+            )
+        _registered[kind][name] = component
         return component
 
     return add
 
 
-def names(kind: Kind) -> list[str]:
-    """All known names of a kind, sorted; reads the installed entry points once."""
-    if kind not in _entry_points_read:
-        from importlib.metadata import entry_points
+def _same(kind: Kind, name: str, component: type) -> bool:
+    """Whether the class was registered before under this name by the same file, which has been read again."""
+    before = _registered[kind].get(name)
+    return before is not None and (before.__module__, before.__qualname__) == (
+        component.__module__,
+        component.__qualname__,
+    )
 
-        for point in entry_points(group=f"retable.{kind}s"):
-            _TARGETS[kind].setdefault(point.name, point.value)
-        _entry_points_read.add(kind)
-    return sorted(_TARGETS[kind])
+
+def _owner(kind: Kind, name: str) -> str:
+    if (own := _registered[kind].get(name)) is not None:
+        return f"{own.__module__}.{own.__qualname__}"
+    return _built_in(kind).get(name) or _installed(kind).get(name, "")
+
+
+@cache
+def _built_in(kind: Kind) -> Mapping[str, str]:
+    """`module:class` by name, read from the source files without importing them."""
+    package = Path(__file__).parents[1]
+    folder, pattern = _FOLDERS[kind]
+    found: dict[str, str] = {}
+    for path in sorted((package / folder).glob(pattern)):
+        owner = ""
+        for match in _NAMED.finditer(path.read_text(encoding="utf-8")):
+            owner = match[1] or owner
+            if name := match[2]:
+                module = ".".join(("retable", *path.relative_to(package).with_suffix("").parts))
+                assert name not in found, f"{kind} {name!r} is declared twice: {found.get(name)}, {module}"
+                found[name] = f"{module}:{owner}"
+    return found
+
+
+@cache
+def _installed(kind: Kind) -> Mapping[str, str]:
+    """What other packages offer through entry points."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=f"retable.{kind}s")}
+
+
+def built_in(kind: Kind) -> tuple[str, ...]:
+    """The names that come with Retable, sorted."""
+    return tuple(sorted(_built_in(kind)))
+
+
+def names(kind: Kind) -> list[str]:
+    """All known names of a kind, sorted."""
+    return sorted({*_built_in(kind), *_installed(kind), *_registered[kind]})
 
 
 def resolve(kind: Kind, name: str) -> type:
     """The component class behind a name.
 
-    Raises UnknownNameError for a name nobody registered, BrokenComponentError for a module that does not import.
+    Raises UnknownNameError for a name nobody registered, BrokenComponentError for a module that does not import or a class
+    that lacks what its kind must have, BenchError for a package that offers a built-in's name.
     """
-    target = _TARGETS[kind].get(name)
-    if target is None and name in names(kind):
-        target = _TARGETS[kind][name]
+    if (own := _registered[kind].get(name)) is not None:
+        return own
+    target = _built_in(kind).get(name)
     if target is None:
-        raise UnknownNameError(f"unknown {kind} {name!r}{nearest(name, names(kind))}")
-    if isinstance(target, str):
-        module, _, attribute = target.partition(":")
-        try:
-            component: type = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise BrokenComponentError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
-        return component
-    return target
+        if (target := _installed(kind).get(name)) is None:
+            raise UnknownNameError(f"unknown {kind} {name!r}{nearest(name, names(kind))}")
+    elif name in _installed(kind):
+        raise BenchError(
+            f"{kind} {name!r} is built in, and the package of {_installed(kind)[name]} offers it too: rename it"
+        )
+    return _load(kind, name, target)
+
+
+def _load(kind: Kind, name: str, target: str) -> type:
+    module, _, attribute = target.partition(":")
+    try:
+        component: type = getattr(importlib.import_module(module), attribute)
+        registrable(kind, name, component)
+    except (Exception, SystemExit) as error:
+        raise BrokenComponentError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
+    return component
 
 
 def is_timing(metric: str) -> bool:
-    """Whether a metric (`decode_ms[64]`) is a clock's or a counter's; one of a user's own says so by `TIMED = True`."""
-    name = metric.partition("[")[0]
-    if name in _TIMINGS:
-        return True
+    """Whether a metric (`decode_ms[64]`) is a clock's or a counter's, as its class says by `TIMED = True`."""
     try:
-        return bool(getattr(resolve("metric", name), "TIMED", False))
+        return bool(getattr(resolve("metric", metric.partition("[")[0]), "TIMED", False))
     except BenchError:
         return False
 
@@ -200,24 +148,3 @@ def is_timing(metric: str) -> bool:
 def kernels() -> Any:
     """The module that chooses the operators' backends: `using(name)` and `observe()` are context managers."""
     return importlib.import_module(_KERNELS)
-
-
-def load_plugin(path: str) -> None:
-    """Run a Python file or import a module whose decorators register components."""
-    import sys
-    from importlib.util import module_from_spec, spec_from_file_location
-    from pathlib import Path
-
-    try:
-        if not path.endswith(".py"):
-            importlib.import_module(path)
-            return
-        file = Path(path).resolve()
-        spec = spec_from_file_location(file.stem, file)
-        if spec is None or spec.loader is None:
-            raise ImportError("not a Python file")
-        module = module_from_spec(spec)
-        sys.modules[file.stem] = module
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise BenchError(f"plugin {path} cannot be loaded: {type(error).__name__}: {error}") from error

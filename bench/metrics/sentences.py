@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import BenchError
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.errors import BenchError
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,8 @@ AVERAGE = "average"
 @dataclass(frozen=True, kw_only=True)
 class Matthews:
     """Matthews' correlation of true and predicted classes; 0 where one class is always predicted."""
+
+    NAME: ClassVar[str] = "matthews"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -32,6 +34,8 @@ class Matthews:
 @dataclass(frozen=True, kw_only=True)
 class F1:
     """Harmonic mean of precision and recall of class 1, of two; 0 where it is never predicted."""
+
+    NAME: ClassVar[str] = "f1"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -48,6 +52,8 @@ class F1:
 class Pearson:
     """Pearson's correlation of true and predicted ratings."""
 
+    NAME: ClassVar[str] = "pearson"
+
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -60,6 +66,8 @@ class Pearson:
 @dataclass(frozen=True, kw_only=True)
 class Spearman:
     """Spearman's rank correlation of true and predicted ratings."""
+
+    NAME: ClassVar[str] = "spearman"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -77,6 +85,8 @@ class Glue:
     `average` is the mean over nine numbers, MNLI's two parts counted apart; one row here has one task, so it is reported only.
     """
 
+    NAME: ClassVar[str] = "glue"
+
     task: str
 
     UNIT: ClassVar[str] = "%"
@@ -85,7 +95,7 @@ class Glue:
     EXACT: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        from bench.datasets.texts.glue import LAYOUTS
+        from retable.bench.datasets.texts.glue import LAYOUTS
 
         if self.task not in (*LAYOUTS, AVERAGE):
             raise BenchError(f"`task` must be {AVERAGE} or one of {', '.join(sorted(LAYOUTS))}, not {self.task!r}")

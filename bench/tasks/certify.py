@@ -10,14 +10,14 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.errors import BenchError
-from bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
+from retable.bench.errors import BenchError
+from retable.bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
-    from bench.metrics.certified import Norm
+    from retable.bench.datasets.images import ImageData
+    from retable.bench.metrics.certified import Norm
 
 BLOCK = 100
 """Draws that share a forward pass and a generator, so that no batch size changes a certificate."""
@@ -33,6 +33,8 @@ class Certify:
     `sigma` in units of pixels in [0, 1]. `protocol` official is the rule of the rate-coded SNN's code, which takes T copies of
     the image for one: it over-certifies, and is measured only to say by how much.
     """
+
+    NAME: ClassVar[str] = "certify"
 
     n0: int = 100
     n: int = 100_000
@@ -213,7 +215,7 @@ class CertifyEvidence:
         """Radii up to the largest attainable, and the share of images certified right within each."""
         import numpy as np
 
-        from bench.metrics.certified import curve
+        from retable.bench.metrics.certified import curve
 
         radii = np.linspace(0, self.largest_radius, CURVE_POINTS)
         return radii, curve(self.correct, self.certified[1], radii)

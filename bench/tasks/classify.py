@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.accountant.rules import RuleName
-from bench.errors import BenchError
-from bench.probes.energy import Energy
+from retable.bench.accountant.rules import RuleName
+from retable.bench.errors import BenchError
+from retable.bench.probes.energy import Energy
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
@@ -31,6 +31,8 @@ class Classify:
     its input with `prepare(pixels)`, and that into the logits of each time step with `steps(x) -> (T, B, K)`. After t steps the prediction is the largest mean of the first t logits; calling
     the model gives the mean over all T. `rules` are those of the accountant; `account_samples` 0 counts nothing.
     """
+
+    NAME: ClassVar[str] = "classify"
 
     batch_size: int = 100
     account_samples: int = 16
@@ -79,7 +81,7 @@ class Classify:
         if not self.account_samples:
             return None, "the task counts no operations (account_samples is 0)"
         try:
-            from bench.accountant import Accountant
+            from retable.bench.accountant import Accountant
         except ModuleNotFoundError as error:
             return None, f"the accountant is not there: {error}"
         n = min(self.account_samples, len(data.held_out))

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.texts.text import TextData
-    from bench.tasks.harness import ZeroShot
+    from retable.bench.datasets.texts.text import TextData
+    from retable.bench.tasks.harness import ZeroShot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class Language:
     `zero_shot_batch` above 1 shorter questions are padded, which a model that takes ranges over the sequence can see.
     Operations are counted over `account_windows` windows whose neurons run step by step; a sample is a window.
     """
+
+    NAME: ClassVar[str] = "language"
 
     window: int = 2048
     windows: int | None = None
@@ -62,7 +64,7 @@ class Language:
         """Raises BenchError for a text shorter than a window, MissingDataError for a task whose data are not here."""
         import torch
 
-        from bench.tasks.harness import run
+        from retable.bench.tasks.harness import run
 
         windows_WN, tokens, starts = self.cut(model, data)
         model.eval()
@@ -118,7 +120,7 @@ class Language:
 
         if not self.account_windows:
             return None
-        from bench.accountant import Accountant
+        from retable.bench.accountant import Accountant
 
         counted = windows_WN[: self.account_windows]
         with torch.no_grad(), model.in_steps(), Accountant(model, rules=self.rules) as accountant:

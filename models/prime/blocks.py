@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.prime.config import VAE_NEURON, Array
-from models.prime.neurons import Fire
-from models.prime.topology import Linear, Synapses
-from models.vision.layers import each_step
+from retable.models.prime.config import VAE_NEURON, Array
+from retable.models.prime.neurons import Fire
+from retable.models.prime.topology import Linear, Synapses
+from retable.models.vision.layers import each_step
 
 V_TH = VAE_NEURON.threshold
 TAU_OUT = 0.8

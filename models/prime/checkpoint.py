@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from models.checkpoint import load_strictly, read_tensors
-from models.prime.vae import SpikingVAE
+from retable.models.common.checkpoint import load_strictly, read_tensors
+from retable.models.prime.vae import SpikingVAE
 
 _LAST = "final_layer.1"
 """Synapses without a block around them."""

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 
 from torch import nn
 
-from models.prime.network import Network
-from models.prime.topology import reading, trained_or_scored
-from models.vision.classifier import Classifier
+from retable.models.prime.network import Network
+from retable.models.prime.topology import reading, trained_or_scored
+from retable.models.vision.classifier import Classifier
 
 
 class PrimeClassifier(Classifier):

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from models.prime.blocks import Draws
-from models.prime.topology import reading, trained_or_scored
-from models.prime.vae import SpikingVAE
+from retable.models.prime.blocks import Draws
+from retable.models.prime.topology import reading, trained_or_scored
+from retable.models.prime.vae import SpikingVAE
 
 BLACK = -1.0
 

@@ -10,11 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.prime.config import CLASSIFICATION, INPAINTING, NMNIST_CONV, Array, Convolution, Kind, Recipe, VAEConfig
+from retable.models.prime.config import (
+    CLASSIFICATION,
+    INPAINTING,
+    NMNIST_CONV,
+    Array,
+    Convolution,
+    Kind,
+    Recipe,
+    VAEConfig,
+)
 
 if TYPE_CHECKING:
-    from models.prime.classifier import PrimeClassifier
-    from models.prime.inpainter import Inpainter
+    from retable.models.prime.classifier import PrimeClassifier
+    from retable.models.prime.inpainter import Inpainter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +51,8 @@ class _Prime(Recipe):
         import torch
 
         if self.weights is not None:
-            from models.prime.checkpoint import load_published
-            from models.weights import weights_file
+            from retable.models.common.weights import weights_file
+            from retable.models.prime.checkpoint import load_published
 
             model = self.build(data)
             load_published(weights_file(self.weights), model.network)
@@ -63,7 +72,7 @@ class _Prime(Recipe):
         """Digest of the released weights, None where it trains. Raises MissingWeights."""
         if self.weights is None:
             return None
-        from models.weights import weights_digest
+        from retable.models.common.weights import weights_digest
 
         return weights_digest(self.weights)
 
@@ -74,6 +83,8 @@ class _Prime(Recipe):
 @dataclass(frozen=True, kw_only=True)
 class Prime(_Prime):
     """The classifier of event frames; by default NMNIST_CONV and its training, with `hidden` and no convolutions NMNIST_MLP."""
+
+    NAME: ClassVar[str] = "prime"
 
     convolutions: tuple[Convolution, ...] = NMNIST_CONV
     hidden: tuple[int, ...] = ()
@@ -92,8 +103,8 @@ class Prime(_Prime):
 
     def build(self, images: Any) -> PrimeClassifier:
         """Random weights from torch's own generator; without data, for N-MNIST. Raises ValueError for still images."""
-        from models.prime.classifier import PrimeClassifier
-        from models.prime.network import Network
+        from retable.models.prime.classifier import PrimeClassifier
+        from retable.models.prime.network import Network
 
         in_shape, classes = (2, 34, 34), 10
         if images is not None:
@@ -104,7 +115,7 @@ class Prime(_Prime):
         return PrimeClassifier(network, self.T)
 
     def train(self, model: PrimeClassifier, data: Any, *, seed: int, device: str) -> dict[str, Any]:
-        from models.prime.training import fit_classifier
+        from retable.models.prime.training import fit_classifier
 
         return fit_classifier(model, data.train, self, self.loss, seed=seed, device=device)
 
@@ -116,6 +127,8 @@ class PrimeInpainting(_Prime):
     Rows and columns `hole[0]` ... `hole[1] - 1` are black in training. `image_size` and the hole follow from nothing: they
     must fit the data.
     """
+
+    NAME: ClassVar[str] = "prime-inpainting"
 
     channels: tuple[int, ...] = (32, 32, 32)
     latent: int = 128
@@ -142,8 +155,8 @@ class PrimeInpainting(_Prime):
 
     def build(self, images: Any) -> Inpainter:
         """Random weights from torch's own generator. Raises ValueError for frames of events and a hole outside of the image."""
-        from models.prime.inpainter import Inpainter
-        from models.prime.vae import SpikingVAE
+        from retable.models.prime.inpainter import Inpainter
+        from retable.models.prime.vae import SpikingVAE
 
         if images is not None and (len(images.image_shape) != 3 or len(set(images.image_shape[1:])) > 1):
             raise ValueError(f"{images.name} must hold square still images, not {images.image_shape}")
@@ -153,6 +166,6 @@ class PrimeInpainting(_Prime):
         return Inpainter(SpikingVAE(sizes, self.array(INPAINTING)))
 
     def train(self, model: Inpainter, data: Any, *, seed: int, device: str) -> dict[str, Any]:
-        from models.prime.training import fit_inpainter
+        from retable.models.prime.training import fit_inpainter
 
         return fit_inpainter(model, data.train, self, self.divergence, self.hole, seed=seed, device=device)

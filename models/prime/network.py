@@ -14,10 +14,10 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.prime.config import CLASSIFICATION, CONV_NEURON, HIDDEN_NEURON, Array, Convolution
-from models.prime.neurons import Fire, Readout
-from models.prime.topology import Conv2d, Linear, Synapses
-from models.vision.layers import each_step
+from retable.models.prime.config import CLASSIFICATION, CONV_NEURON, HIDDEN_NEURON, Array, Convolution
+from retable.models.prime.neurons import Fire, Readout
+from retable.models.prime.topology import Conv2d, Linear, Synapses
+from retable.models.vision.layers import each_step
 
 TET_MEAN, TET_LAMBDA = 0.5, 1e-3
 

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import backends
-from models.operators import operator
-from models.prime.config import NeuronConfig
+from retable.models.common import backends
+from retable.models.common.operators import operator
+from retable.models.prime.config import NeuronConfig
 
 WINDOW = 0.5
 """Half the width of the surrogate's window, whose height is 1."""
@@ -32,7 +32,7 @@ def _rectify_and_fire(
     """Spikes and potentials before the reset, (T, ...) each, from the potential before the first step, (...)."""
     u_T, spikes = torch.empty_like(x), torch.empty_like(x)
     if backend == "numba":
-        from models.prime import numba_kernels
+        from retable.models.prime import numba_kernels
 
         plan = torch.tensor((leak, threshold, slope, centre), dtype=x.dtype).numpy()
         numba_kernels.forward(_rows(x), _rows(v[None])[0], _rows(spikes), _rows(u_T), plan)
@@ -58,7 +58,7 @@ def _rectify_and_fire_backward(
 ) -> Tensor:
     """dL/dx_t = phi' dL/du_t with dL/du_t = window_t dL/ds_t + (1 - s_t - u_t window_t) leak dL/dx_{t+1}, (T, ...)."""
     if backend == "numba":
-        from models.prime import numba_kernels
+        from retable.models.prime import numba_kernels
 
         dx = torch.empty_like(u_T)
         plan = torch.tensor((leak, threshold, slope, centre), dtype=u_T.dtype).numpy()

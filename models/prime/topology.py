@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.operators import operator
-from models.prime.config import Array
+from retable.models.common.operators import operator
+from retable.models.prime.config import Array
 
 
 def kept(scores: Tensor, sparsity: float) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.prime.classifier import PrimeClassifier
-from models.prime.config import Recipe
-from models.prime.inpainter import Inpainter, damaged
-from models.prime.network import cross_entropy, tet
-from models.prime.vae import divergence as apart
-from models.vision import recipe as vision
-from models.vision.training import Batches, set_rate
+from retable.models.prime.classifier import PrimeClassifier
+from retable.models.prime.config import Recipe
+from retable.models.prime.inpainter import Inpainter, damaged
+from retable.models.prime.network import cross_entropy, tet
+from retable.models.prime.vae import divergence as apart
+from retable.models.vision import recipe as vision
+from retable.models.vision.training import Batches, set_rate
 
 CURVE_POINTS = 20
 SCHEDULED_FROM, SCHEDULED_TO = 0.1, 0.3

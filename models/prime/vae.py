@@ -17,10 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.prime.blocks import Block, Draws, MembraneOutput, Stack, pick, post_synaptic, torch_draws
-from models.prime.config import INPAINTING, PRUNING_FSVAE, Array, VAEConfig
-from models.prime.topology import Conv2d, ConvTranspose2d, Linear
-from models.vision.layers import each_step
+from retable.models.prime.blocks import Block, Draws, MembraneOutput, Stack, pick, post_synaptic, torch_draws
+from retable.models.prime.config import INPAINTING, PRUNING_FSVAE, Array, VAEConfig
+from retable.models.prime.topology import Conv2d, ConvTranspose2d, Linear
+from retable.models.vision.layers import each_step
 
 FIRST_SCHEDULED, JITTER = 5, 1e-3
 """Scheduled sampling starts at this step; noise that decides ties of its mean."""

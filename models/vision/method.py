@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.vision.checks import (
+from retable.models.vision.checks import (
     at_least_one,
     check_depths,
     check_heads,
@@ -19,12 +19,12 @@ from models.vision.checks import (
     check_stages,
     check_widths,
 )
-from models.vision.recipe import Recipe
+from retable.models.vision.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.vision.classifier import Classifier
+    from retable.models.vision.classifier import Classifier
 
 IMAGENET = {"in_channels": 3, "image_size": 224, "num_classes": 1000}
 """What a network is built for where neither the data nor the parameters say."""
@@ -62,8 +62,8 @@ class Network(Recipe):
 
     def build(self, images: Any) -> Classifier:
         """Random weights from torch's own generator; without data, for what the size or the parameters say, else ImageNet."""
-        from models.vision.classifier import Classifier
-        from models.vision.layers import relu
+        from retable.models.vision.classifier import Classifier
+        from retable.models.vision.layers import relu
 
         arguments = IMAGENET | self.architecture() | self._places(images) | {"T": self.steps}
         if not self.spiking:
@@ -78,8 +78,8 @@ class Network(Recipe):
         import torch
 
         if self.weights is not None:
-            from models.checkpoint import load_strictly, read_tensors
-            from models.weights import weights_file
+            from retable.models.common.checkpoint import load_strictly, read_tensors
+            from retable.models.common.weights import weights_file
 
             model, path = self.build(data), weights_file(self.weights)
             load_strictly(path, model.network, official_keys(read_tensors(path)))
@@ -92,7 +92,7 @@ class Network(Recipe):
 
     def train(self, data: Any, *, seed: int, device: str) -> tuple[Classifier, dict[str, Any]]:
         """What `fit` does once torch's own generator is seeded."""
-        from models.vision.training import fit_classifier
+        from retable.models.vision.training import fit_classifier
 
         model = self.build(data)
         return model, fit_classifier(model, data.train, self, seed=seed, device=device)
@@ -107,7 +107,7 @@ class Network(Recipe):
         """Digest of the published weights, None where it trains. Raises MissingWeights."""
         if self.weights is None:
             return None
-        from models.weights import weights_digest
+        from retable.models.common.weights import weights_digest
 
         return weights_digest(self.weights)
 
@@ -134,6 +134,8 @@ class Spikformer(Network):
     self-attention, in the ANN twin softmax.
     """
 
+    NAME: ClassVar[str] = "spikformer"
+
     size: Literal["8-384", "8-512", "10-512", "8-768", "cifar-4-384"] | None = None
     dim: int = 64
     depth: int = 2
@@ -148,14 +150,14 @@ class Spikformer(Network):
         check_pooling(self.pooling)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.spikformer import SPIKFORMER_SIZES
+        from retable.models.vision.spikformer import SPIKFORMER_SIZES
 
         own = {"embed_dims": self.dim, "depths": self.depth, "num_heads": self.heads, "pooling_stat": self.pooling}
         attention = self.attention or ("ssa" if self.spiking else "softmax")
         return {**(SPIKFORMER_SIZES[self.size] if self.size else own), "attention": attention}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.spikformer import Spikformer as Structure
+        from retable.models.vision.spikformer import Spikformer as Structure
 
         return Structure(**arguments)
 
@@ -163,6 +165,8 @@ class Spikformer(Network):
 @dataclass(frozen=True, kw_only=True)
 class SpikeDrivenTransformer(Network):
     """Spike-driven Transformer, SDT-v1 (arXiv 2307.01694); `dvs_mode` pools within attention, as for event data."""
+
+    NAME: ClassVar[str] = "sdt"
 
     size: Literal["8-384", "6-512", "8-512", "10-512", "8-768", "cifar-2-512", "dvs-2-256"] | None = None
     dim: int = 64
@@ -178,13 +182,13 @@ class SpikeDrivenTransformer(Network):
         check_pooling(self.pooling)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.spike_driven import SDT_SIZES
+        from retable.models.vision.spike_driven import SDT_SIZES
 
         own = {"embed_dims": self.dim, "depths": self.depth, "num_heads": self.heads, "pooling_stat": self.pooling}
         return {"dvs_mode": self.dvs_mode, **(SDT_SIZES[self.size] if self.size else own)}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.spike_driven import SpikeDrivenTransformer as Structure
+        from retable.models.vision.spike_driven import SpikeDrivenTransformer as Structure
 
         return Structure(**arguments)
 
@@ -195,6 +199,8 @@ class MetaSpikeformer(Network):
 
     `depths` are the blocks of the two Transformer stages, `strides` the steps of the five down-samplings.
     """
+
+    NAME: ClassVar[str] = "meta-spikeformer"
 
     size: Literal["31.3M", "55.4M", "124M"] | None = None
     widths: tuple[int, int, int, int] = (16, 32, 48, 64)
@@ -211,13 +217,13 @@ class MetaSpikeformer(Network):
             check_heads("widths", width, self.heads)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
+        from retable.models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
 
         own = {"embed_dim": self.widths, "depths": self.depths, "num_heads": self.heads, "strides": self.strides}
         return dict(META_SPIKEFORMER_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.meta_spikeformer import MetaSpikeFormer as Structure
+        from retable.models.vision.meta_spikeformer import MetaSpikeFormer as Structure
 
         return Structure(**arguments)
 
@@ -228,6 +234,8 @@ class QKFormer(Network):
 
     `protocol` official lets the samples of a batch run into each other in the last stage, as the released code does.
     """
+
+    NAME: ClassVar[str] = "qkformer"
 
     size: Literal["10-384", "10-512", "10-768", "cifar-4-384"] | None = None
     dim: int = 64
@@ -243,7 +251,7 @@ class QKFormer(Network):
         check_heads("dim", self.dim, self.heads, share=4)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.qkformer import QKFORMER_SIZES
+        from retable.models.vision.qkformer import QKFORMER_SIZES
 
         own = {"embed_dims": self.dim, "depths": self.depths, "num_heads": self.heads, "layout": self.layout}
         attention = self.attention or ("ssa" if self.spiking else "softmax")
@@ -251,7 +259,7 @@ class QKFormer(Network):
         return {**sizes, "attention": attention, "protocol": self.protocol}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.qkformer import QKFormer as Structure
+        from retable.models.vision.qkformer import QKFormer as Structure
 
         return Structure(**arguments)
 
@@ -262,6 +270,8 @@ class SEWResNet(Network):
 
     The ANN twin adds; "and" and "iand" are a logic of spikes.
     """
+
+    NAME: ClassVar[str] = "sew-resnet"
 
     size: Literal["18", "34", "50", "101", "152"] | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
@@ -276,13 +286,13 @@ class SEWResNet(Network):
             raise ValueError(f"`connect` must be add where `spiking` is false, not {self.connect}")
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.sew_resnet import SEW_RESNET_SIZES
+        from retable.models.vision.sew_resnet import SEW_RESNET_SIZES
 
         own = {"layers": self.blocks, "widths": self.widths, "stem": self.stem}
         return {**(SEW_RESNET_SIZES[self.size] if self.size else own), "connect": self.connect}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.sew_resnet import SEWResNet as Structure
+        from retable.models.vision.sew_resnet import SEWResNet as Structure
 
         del arguments["image_size"]  # any will do
         return Structure(**arguments)
@@ -291,6 +301,8 @@ class SEWResNet(Network):
 @dataclass(frozen=True, kw_only=True)
 class MSResNet(Network):
     """MS-ResNet (arXiv 2112.08954) by published `size` (layers), or `blocks` basic blocks a stage of `widths`."""
+
+    NAME: ClassVar[str] = "ms-resnet"
 
     size: Literal["18", "34", "104"] | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
@@ -302,13 +314,13 @@ class MSResNet(Network):
         check_stages(self.blocks, self.widths)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.ms_resnet import MS_RESNET_SIZES
+        from retable.models.vision.ms_resnet import MS_RESNET_SIZES
 
         own = {"layers": self.blocks, "widths": self.widths, "stem": self.stem}
         return dict(MS_RESNET_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.ms_resnet import MSResNet as Structure
+        from retable.models.vision.ms_resnet import MSResNet as Structure
 
         del arguments["image_size"]  # any will do
         return Structure(**arguments)
@@ -320,6 +332,8 @@ class SpikingResformer(Network):
 
     A block is a pair of attention, on patches of so many pixels a side, and feed-forward net.
     """
+
+    NAME: ClassVar[str] = "spikingresformer"
 
     size: Literal["Ti", "S", "M", "L"] | None = None
     widths: tuple[int, ...] = (16, 32, 64)
@@ -339,7 +353,7 @@ class SpikingResformer(Network):
             check_heads("widths", width, heads)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.spikingresformer import SPIKINGRESFORMER_SIZES
+        from retable.models.vision.spikingresformer import SPIKINGRESFORMER_SIZES
 
         own = {
             "widths": self.widths,
@@ -351,7 +365,7 @@ class SpikingResformer(Network):
         return dict(SPIKINGRESFORMER_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.spikingresformer import SpikingResformer as Structure
+        from retable.models.vision.spikingresformer import SpikingResformer as Structure
 
         del arguments["image_size"]  # any will do
         return Structure(**arguments)
@@ -364,6 +378,8 @@ class QCFS(Network):
     By published `size`, or a VGG-like stack: a stage of one convolution for each of `widths`, `hidden` linear layers. With
     `spiking: false` the trained ANN stays as it is.
     """
+
+    NAME: ClassVar[str] = "qcfs"
 
     T: int = 8
     size: Literal["vgg16", "resnet18", "resnet20", "resnet34"] | None = None
@@ -382,14 +398,14 @@ class QCFS(Network):
         return self._converted(ann) if self.spiking else ann
 
     def train(self, data: Any, *, seed: int, device: str) -> tuple[Classifier, dict[str, Any]]:
-        from models.vision.training import fit_classifier
+        from retable.models.vision.training import fit_classifier
 
         ann = self._ann(data)
         log = fit_classifier(ann, data.train, self, seed=seed, device=device)
         return (self._converted(ann).eval() if self.spiking else ann), log
 
     def _ann(self, images: Any) -> Classifier:
-        from models.vision.classifier import Classifier
+        from retable.models.vision.classifier import Classifier
 
         places = IMAGENET | self._places(images)
         if images is not None and len(images.image_shape) == 4:
@@ -399,7 +415,7 @@ class QCFS(Network):
         return Classifier(self.network(**places), channels=places["in_channels"], T=1)
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision import qcfs
+        from retable.models.vision import qcfs
 
         arguments["activation"] = lambda: qcfs.QCFS(L=self.levels)
         if self.size and self.size in qcfs.RESNET_SIZES:
@@ -410,8 +426,8 @@ class QCFS(Network):
         return qcfs.VGG(**arguments, **sizes)
 
     def _converted(self, ann: Classifier) -> Classifier:
-        from models.vision.classifier import Classifier
-        from models.vision.qcfs import convert
+        from retable.models.vision.classifier import Classifier
+        from retable.models.vision.qcfs import convert
 
         snn = Classifier(convert(ann.network, T=self.T), channels=len(ann.mean_C), T=self.T)
         snn.mean_C, snn.std_C = ann.mean_C, ann.std_C

@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import pytest
 
-from bench import registry
-from bench.cli import main
+from retable.bench import registry
+from retable.bench.cli.main import main
 
 TINY = Path(__file__).with_name("tiny.py")
 
@@ -118,7 +118,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A working folder of its own; what `--plugin` registers is forgotten after the test."""
-    monkeypatch.setattr(registry, "_TARGETS", {kind: dict(known) for kind, known in registry._TARGETS.items()})
+    monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
     (tmp_path / "suites").mkdir()
     world = Bench(tmp_path)
     world.suite.write_text(SUITE)

@@ -14,21 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.datasets.images import ArraySplit, ImageData
-from bench.registry import resolve
-from models import backends
-from models.errors import CheckpointError
-from models.prime import config as sizes
-from models.prime.blocks import MembraneOutput, TdBN
-from models.prime.checkpoint import own_keys
-from models.prime.config import CLASSIFICATION, INPAINTING, VAE_NEURON, Array, Convolution, NeuronConfig, VAEConfig
-from models.prime.inpainter import Inpainter, damaged
-from models.prime.method import Prime, PrimeInpainting
-from models.prime.network import Network
-from models.prime.neurons import Fire, Readout
-from models.prime.topology import Conv2d, ConvTranspose2d, Linear, Synapses, kept, reading
-from models.prime.vae import Prior, SpikingVAE
-from models.spiking.neurons import LIF
+from retable.bench.datasets.images import ArraySplit, ImageData
+from retable.bench.registry import resolve
+from retable.models.common import backends
+from retable.models.common.errors import CheckpointError
+from retable.models.prime import config as sizes
+from retable.models.prime.blocks import MembraneOutput, TdBN
+from retable.models.prime.checkpoint import own_keys
+from retable.models.prime.config import (
+    CLASSIFICATION,
+    INPAINTING,
+    VAE_NEURON,
+    Array,
+    Convolution,
+    NeuronConfig,
+    VAEConfig,
+)
+from retable.models.prime.inpainter import Inpainter, damaged
+from retable.models.prime.method import Prime, PrimeInpainting
+from retable.models.prime.network import Network
+from retable.models.prime.neurons import Fire, Readout
+from retable.models.prime.topology import Conv2d, ConvTranspose2d, Linear, Synapses, kept, reading
+from retable.models.prime.vae import Prior, SpikingVAE
+from retable.models.spiking.neurons import LIF
 
 SMALL: dict[str, Any] = {
     "convolutions": (Convolution(4, 3, padding=1), Convolution(6, 3)),

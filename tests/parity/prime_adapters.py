@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.tasks.early_stop import confidences, exits, settled
-from models.prime import blocks, vae
-from models.prime.checkpoint import own_keys
-from models.prime.config import CLASSIFICATION, INPAINTING, VAE_NEURON, Array, Convolution, VAEConfig
-from models.prime.network import Network, cross_entropy, tet
-from models.prime.neurons import Fire
-from models.prime.topology import Conv2d, ConvTranspose2d, Linear, Synapses, kept
+from retable.bench.tasks.early_stop import confidences, exits, settled
+from retable.models.prime import blocks, vae
+from retable.models.prime.checkpoint import own_keys
+from retable.models.prime.config import CLASSIFICATION, INPAINTING, VAE_NEURON, Array, Convolution, VAEConfig
+from retable.models.prime.network import Network, cross_entropy, tet
+from retable.models.prime.neurons import Fire
+from retable.models.prime.topology import Conv2d, ConvTranspose2d, Linear, Synapses, kept
 from tests.parity.close import assert_close, close
 from tests.parity.conftest import Golden
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 FILE = Path(__file__).with_name("austen.txt.xz")
 SHA256 = "6da9161f7e113c89ac82c2ffce794a6f7ba9ba55c136ad7354be36c17aa0a499"
@@ -20,6 +20,8 @@ SHA256 = "6da9161f7e113c89ac82c2ffce794a6f7ba9ba55c136ad7354be36c17aa0a499"
 class Austen:
     """Training: Pride and Prejudice, Sense and Sensibility (1.36 MB). Held out: Persuasion (0.47 MB)."""
 
+    NAME: ClassVar[str] = "austen"
+
     def digest(self) -> str:
         """SHA-256 of the text, checked by `load`."""
         return SHA256
@@ -29,7 +31,7 @@ class Austen:
         import lzma
         from hashlib import sha256
 
-        from bench.datasets.texts.text import TextData
+        from retable.bench.datasets.texts.text import TextData
 
         try:
             raw = lzma.decompress(FILE.read_bytes())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.datasets.texts.labelled import rows
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.texts.labelled import rows
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.labelled import LabelledTextData, Sentences
+    from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
 
 Task = Literal["cola", "mnli", "mnli-mm", "mrpc", "qnli", "qqp", "rte", "sst-2", "sts-b"]
 SHORT = 1000
@@ -55,6 +55,8 @@ LAYOUTS: dict[Task, Layout] = {
 class Glue:
     """One task below `$BENCH_DATA/<root>`; held out is its development set. `mnli-mm` is MNLI with the mismatched one."""
 
+    NAME: ClassVar[str] = "glue"
+
     task: Task = "sst-2"
     root: str = "glue"
 
@@ -74,7 +76,7 @@ class Glue:
 
     def load(self) -> LabelledTextData:
         """Raises MissingDataError, BenchError naming the line of what cannot be read."""
-        from bench.datasets.texts.labelled import LabelledTextData
+        from retable.bench.datasets.texts.labelled import LabelledTextData
 
         train, held_out = (read(path, LAYOUTS[self.task]) for path in self._files())
         return LabelledTextData(
@@ -104,7 +106,7 @@ def read(path: Path, layout: Layout) -> Sentences:
     """
     import numpy as np
 
-    from bench.datasets.texts.labelled import Sentences
+    from retable.bench.datasets.texts.labelled import Sentences
 
     lines = list(enumerate(rows(path.read_bytes(), str(path)), start=1))
     header = [] if isinstance(layout.first, int) else lines.pop(0)[1]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 
 @dataclass(frozen=True, kw_only=True)
 class HelpTopics:
     """Topics in the order of their names; every fifth is held out."""
+
+    NAME: ClassVar[str] = "help-topics"
 
     def digest(self) -> str:
         """SHA-256 of the topics of this Python."""
@@ -20,7 +22,7 @@ class HelpTopics:
         return sha256(repr(_topics()).encode()).hexdigest()
 
     def load(self) -> TextData:
-        from bench.datasets.texts.text import TextData
+        from retable.bench.datasets.texts.text import TextData
 
         texts = [text for _, text in _topics()]
         train = [text for i, text in enumerate(texts) if i % 5]

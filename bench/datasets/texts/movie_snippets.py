@@ -12,14 +12,14 @@ import tarfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.datasets.fixed import fixed_order
-from bench.datasets.texts.labelled import rows
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.fixed import fixed_order
+from retable.bench.datasets.texts.labelled import rows
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.labelled import LabelledTextData, Sentences
+    from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -36,6 +36,8 @@ class MovieSnippets:
     One sentence in five is held out, at most `train` and `held_out` of each kind are kept. Training sentences of any rating
     are there to pre-train on.
     """
+
+    NAME: ClassVar[str] = "movie-snippets"
 
     task: Literal["sentiment", "rating"] = "sentiment"
     least: float = 0.8
@@ -59,7 +61,7 @@ class MovieSnippets:
         """Raises MissingDataError, BenchError for another archive."""
         import numpy as np
 
-        from bench.datasets.texts.labelled import LabelledTextData, Sentences
+        from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
 
         pairs = read(archive())
         order = fixed_order(len(pairs), "movie-snippets")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 ROWS = {"train": 36718, "test": 4358}
 """Lines of the two splits."""
@@ -23,6 +23,8 @@ class WikiText2:
     Lines are joined with two newlines, as the released code joins the hub's rows; a blank line is an empty row. `complete`
     asks for as many lines as the published splits have.
     """
+
+    NAME: ClassVar[str] = "wikitext-2"
 
     root: str = "wikitext-2-raw-v1"
     complete: bool = True
@@ -40,7 +42,7 @@ class WikiText2:
 
     def load(self) -> TextData:
         """Raises MissingDataError, BenchError for files with other numbers of lines."""
-        from bench.datasets.texts.text import TextData
+        from retable.bench.datasets.texts.text import TextData
 
         train, test = (self._joined(split) for split in ROWS)
         return TextData(name="wikitext-2", train=train, held_out=test)
