@@ -12,7 +12,8 @@
 - `tally`: how spikes are counted by step and position without unfolding anything.
 - `formulas`, `synapses`, `scans`: what each operator does (operations and bytes).
 - `account`: the dispatch mode and its ledger; `layers`, `neurons`: where it is, and spike statistics; `report`: the result.
-- `syops`, `neurobench`: the two packages' rules, as they are.
+- `pruned`: weights whose masks take synapses away.
+- `syops`, `neurobench`, `fsvae`: the rules of other codes, as they are; `memristor`, `macros.yaml`: crossbars.
 """
 
 from __future__ import annotations

@@ -19,10 +19,13 @@ from retable.bench.accountant import report
 from retable.bench.accountant.call import Call, stored_elements
 from retable.bench.accountant.carry import Lost
 from retable.bench.accountant.formulas import FORMULAS, FREE, work_of
+from retable.bench.accountant.fsvae import FsvaeCounter
 from retable.bench.accountant.layers import Layers
 from retable.bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
+from retable.bench.accountant.memristor import MemristorCounter
 from retable.bench.accountant.neurobench import NeuroBenchCounter
 from retable.bench.accountant.neurons import NeuronLedger
+from retable.bench.accountant.pruned import Connections
 from retable.bench.accountant.rules import Full, Literature, Rule, resolve
 from retable.bench.accountant.syops import SyopsCounter
 from retable.bench.accountant.tally import tally
@@ -30,12 +33,21 @@ from retable.bench.accountant.travel import REORDERING, SAME_ORDER, travel
 from retable.bench.accountant.work import Work
 from retable.bench.errors import BenchError
 
+COUNTERS: dict[str, Callable[[nn.Module], Any]] = {
+    "syops": SyopsCounter,
+    "neurobench": NeuroBenchCounter,
+    "fsvae": FsvaeCounter,
+    "memristor": MemristorCounter,
+    "memristor-prime": MemristorCounter,
+}
+"""Rules that are read off module calls."""
+
 
 class Accountant:
     """`with Accountant(model, rules=...) as accountant: model(x)`, over many batches; then `accountant.result(samples)`.
 
-    Counts add up over blocks. `rules` are names or `Rule`s; `full` and `literature` are read off the operators, `syops`
-    and `neurobench` off module calls. Raises UnknownNameError for a rule that does not exist.
+    Counts add up over blocks. `rules` are names or `Rule`s; `full` and `literature` are read off the operators, the
+    others off module calls. Raises UnknownNameError for a rule that does not exist.
     """
 
     def __init__(self, model: nn.Module, rules: Sequence[str | Rule] = ("full", "literature")) -> None:
@@ -48,11 +60,8 @@ class Accountant:
         self._calls = self._elements = 0
         self._first: tuple[str, str] | None = None
         self._first_rows, self._steps = 0, 1
-        self._counters: dict[str, SyopsCounter | NeuroBenchCounter] = {}
-        if "syops" in self._rules:
-            self._counters["syops"] = SyopsCounter(model)
-        if "neurobench" in self._rules:
-            self._counters["neurobench"] = NeuroBenchCounter(model)
+        self._connections = Connections()
+        self._counters = {name: COUNTERS[name](model) for name in self._rules if name in COUNTERS}
         self._layers = Layers(model, self._finished if self._counters else None)
         self._mode: _Mode | None = None
         self._paused = False
@@ -117,7 +126,7 @@ class Accountant:
             uncounted_share={"calls": calls / max(1, self._calls), "elements": elements / max(1, self._elements)},
             lost_marks=tuple(report.LostMark(name, at, n) for (name, at), n in self._lost.items()),
             figures=figures,
-            details={name: counter.details(samples) for name, counter in self._counters.items()},
+            details={name: counter.details(self._rules[name], samples) for name, counter in self._counters.items()},
         )
 
     def _finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
@@ -138,13 +147,14 @@ class Accountant:
         """Run one operator and enter it."""
         if self._paused:
             return func(*args, **kwargs)
-        call = Call(func, args, kwargs, self._book)
+        call = Call(func, args, kwargs, self._book, self._connections.of)
         if call.namespace not in ("aten", "retable") and _is_query(func):
             return func(*args, **kwargs)
         spiking = any(self._book.of(tensor) is not None for tensor in call.inputs)
         if call.writes:
             return self._run_writing(call, args, kwargs, spiking)
         call.out = func(*args, **kwargs)
+        self._connections.follow(call)
         if spiking:
             self._set(call, self._marks(call))
         if call.name in FREE:

@@ -75,7 +75,7 @@ class NeuroBenchCounter:
             counts["connection_sparsity"] = (round((torch.tensor(zeros) / weights).item(), 4), "fraction")
         return other_figures(rule, counts)
 
-    def details(self, samples: int) -> dict[str, Any]:
+    def details(self, rule: Rule, samples: int) -> dict[str, Any]:
         why = "potentials are not kept by a neuron operator that returns its spikes alone"
         return {"not_counted": dict(self._skipped), "membrane_updates": {"absent": why}}
 

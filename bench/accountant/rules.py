@@ -7,6 +7,8 @@
 | `literature-ac`, `literature-once` | the same with every operation at E_ac; with the first layer's MACs counted once |
 | `syops` | what syops-counter 0.0.5 reports |
 | `neurobench` | what NeuroBench 2.3.0 reports (arXiv 2304.04640) |
+| `fsvae` | additions and products as the code of FSVAE and PRIME counts them (arXiv 2110.00375, 2407.18625) |
+| `memristor`, `memristor-prime` | convolutions on memristor crossbars: SpikeSim's macro; PRIME's, whose prices were not found |
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ from typing import Any, ClassVar, Literal
 from retable.bench.accountant import costs
 from retable.bench.errors import BenchError, UnknownNameError, nearest
 
-RuleName = Literal["full", "literature", "literature-ac", "literature-once", "syops", "neurobench"]
+RuleName = Literal[
+    "full",
+    "literature",
+    "literature-ac",
+    "literature-once",
+    "syops",
+    "neurobench",
+    "fsvae",
+    "memristor",
+    "memristor-prime",
+]
 """The rules with their usual options."""
 
 
@@ -96,9 +108,31 @@ class NeuroBench(Rule):
     NAME: ClassVar[str] = "neurobench"
 
 
-RULES: dict[str, type[Rule]] = {
-    rule.NAME: rule for rule in (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench)
-}
+@dataclass(frozen=True)
+class Fsvae(Rule):
+    """FSVAE's own count, with its peculiarities; it names no energy."""
+
+    NAME: ClassVar[str] = "fsvae"
+
+
+@dataclass(frozen=True)
+class Memristor(Rule):
+    """Activations of crossbars and their energy at the prices of a `macro` of `macros.yaml`."""
+
+    NAME: ClassVar[str] = "memristor"
+    macro: str = "spikesim-rram-65nm"
+
+
+@dataclass(frozen=True)
+class MemristorPrime(Memristor):
+    """The same with the macro of arXiv 2407.18625."""
+
+    NAME: ClassVar[str] = "memristor-prime"
+    macro: str = "prime-40nm-256kb"
+
+
+_KINDS = (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench, Fsvae, Memristor, MemristorPrime)
+RULES: dict[str, type[Rule]] = {rule.NAME: rule for rule in _KINDS}
 
 
 def resolve(rules: Sequence[str | Rule]) -> dict[str, Rule]:

@@ -58,7 +58,7 @@ class SyopsCounter:
         named = {**counts, "params": (float(params), "parameters"), "energy": (energy, ENERGY)}
         return other_figures(rule, named, costs.DEFAULT)
 
-    def details(self, samples: int) -> dict[str, Any]:
+    def details(self, rule: Rule, samples: int) -> dict[str, Any]:
         """Sums over batch and calls by module."""
         names = {module: name for name, module in self._model.named_modules()}
         modules = {names[module]: sums for module, sums in self._sums.items()}

@@ -161,10 +161,13 @@ class Operations:
 
 
 def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement:
+    return figure_of(metric, evidence.account, evidence.why_no_account, rule, quantity)
+
+
+def figure_of(metric: Any, account: Any, why_not: str, rule: str, quantity: str) -> Measurement:
     """What the account says of a quantity under a rule, with its rule and cost table; absent where it says nothing."""
-    account = evidence.account
     if account is None:
-        return absent(metric, evidence.why_no_account)
+        return absent(metric, why_not)
     try:
         figure = account.figure(rule, quantity)
     except BenchError as error:

@@ -8,13 +8,49 @@ alone, so that no batch changes them. Steps count from 1; who is never done runs
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
 CHANGE_UNIT = 100
 """The released code divides summed changes by this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """The `threshold` of the rule, and others for its `curve`; a classifier's logits are divided by `temperature`."""
+
+    threshold: float
+    temperature: float = 2.0
+    curve: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise BenchError(f"`temperature` must be above 0, not {self.temperature}")
+        if not all(math.isfinite(threshold) and threshold >= 0 for threshold in (self.threshold, *self.curve)):
+            raise BenchError("`threshold` and those of `curve` must be numbers of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exits:
+    """After which of T steps each of N samples is done: int64 (N,) at the task's threshold, and at those of its curve."""
+
+    steps: int
+    threshold: float
+    at: np.ndarray
+    curve: Mapping[float, np.ndarray]
+
+    @classmethod
+    def of(cls, stop: Stop, steps: int, rule: Callable[[float], np.ndarray]) -> Exits:
+        """`rule` gives the exits at a threshold."""
+        curve = {threshold: rule(threshold) for threshold in sorted({*stop.curve, stop.threshold})}
+        return cls(steps=steps, threshold=stop.threshold, at=curve[stop.threshold], curve=curve)
 
 
 def confidences(logits_TBK: Any, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -32,16 +68,23 @@ def exits(confidence_TN: np.ndarray, threshold: float) -> np.ndarray:
     return _first(confidence_TN > threshold)
 
 
-def settled(images_TN: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """(steps int64 (N,), changes D float64 (T, N)) of successive images (T, N, ...)."""
+def changes(images_TN: np.ndarray) -> np.ndarray:
+    """D of successive images (T, N, ...), float64 (T, N)."""
     import numpy as np
 
     flat = images_TN.reshape(*images_TN.shape[:2], -1).astype(np.float64)
     before = np.concatenate((np.zeros_like(flat[:1]), flat[:-1]))
-    D = np.abs(flat - before).sum(-1) / CHANGE_UNIT
-    done = np.zeros(D.shape, bool)
+    D: np.ndarray = np.abs(flat - before).sum(-1) / CHANGE_UNIT
+    return D
+
+
+def settled(changes_TN: np.ndarray, threshold: float) -> np.ndarray:
+    """The first step from the third on whose change is below the threshold and the smallest of three falling ones, int64 (N,)."""
+    import numpy as np
+
+    D, done = changes_TN, np.zeros(changes_TN.shape, bool)
     done[2:] = (D[2:] < D[1:-1]) & (D[1:-1] < D[:-2]) & (D[2:] < threshold)
-    return _first(done), D
+    return _first(done)
 
 
 def _first(done_TN: np.ndarray) -> np.ndarray:

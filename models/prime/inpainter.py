@@ -29,6 +29,10 @@ class Inpainter(nn.Module):
             x_BCHW = x_BCHW.mean(1, keepdim=True)
         return x_BCHW
 
+    def forward(self, damaged_BCHW: Tensor, seeds_B: Tensor) -> Tensor:
+        """Images after all T steps, (B, C, H, W)."""
+        return self.network(damaged_BCHW, draws=self.draws(seeds_B)).image
+
     def fillings(self, damaged_BCHW: Tensor, seeds_B: Tensor, *, afresh: bool = False) -> Tensor:
         """Images after 1 ... T steps, (T, B, C, H, W), of prepared damaged ones.
 

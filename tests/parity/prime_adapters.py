@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retable.bench.tasks.early_stop import confidences, exits, settled
+from retable.bench.tasks.early_stop import changes, confidences, exits, settled
 from retable.models.prime import blocks, vae
 from retable.models.prime.checkpoint import own_keys
 from retable.models.prime.config import CLASSIFICATION, INPAINTING, VAE_NEURON, Array, Convolution, VAEConfig
@@ -225,18 +225,18 @@ def check_vae_early_stop(golden: Golden) -> None:
         draws, steps = recorded(want[f"rand_{i}"]), int(want["steps"][i])
         images = torch.stack([model(x[None], T=n, draws=draws).image for n in range(1, steps + 1)])
         unseen = images.new_full((T - steps, *images.shape[1:]), 2.0)  # what the rule must not need to look at
-        stopped, change = settled(torch.cat((images, unseen)).numpy(), golden.config.get("threshold", 0.2))
-        assert stopped.tolist() == [steps]
+        change = changes(torch.cat((images, unseen)).numpy())
+        assert settled(change, golden.config.get("threshold", 0.2)).tolist() == [steps]
         torch.testing.assert_close(float(change[steps - 1, 0]), float(want["diff"][i]), rtol=1e-5, atol=1e-5)
         assert_close(images[-1, 0], want["x_recon"][i], f"x_recon {i}", **OUTPUT)
 
 
 def check_stop_rule(golden: Golden) -> None:
-    images_TN = golden.arrays["images"].swapaxes(0, 1)
-    stopped, change = settled(images_TN, float(golden.arrays["threshold"]))
+    change = changes(golden.arrays["images"].swapaxes(0, 1))
+    stopped = settled(change, float(golden.arrays["threshold"]))
     assert stopped.tolist() == golden.arrays["steps"].tolist()
-    last = change[stopped - 1, range(len(stopped))]
-    torch.testing.assert_close(torch.from_numpy(last).float(), golden.tensors("")["last_diff"], rtol=1e-5, atol=1e-5)
+    last = torch.from_numpy(change[stopped - 1, range(len(stopped))])
+    torch.testing.assert_close(last.float(), golden.tensors("")["last_diff"], rtol=1e-5, atol=1e-5)
 
 
 ADAPTERS = {
