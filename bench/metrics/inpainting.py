@@ -55,6 +55,28 @@ class ExitError:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExitExcess:
+    """By how many per cent stopping early raises the mean error; negative where it lowers it."""
+
+    region: Region
+
+    NAME: ClassVar[str] = "exit_excess"
+    UNIT: ClassVar[str] = "%"
+    DIRECTION: ClassVar[Direction] = "lower"
+    VERSION: ClassVar[str] = "1"
+    EXACT: ClassVar[bool] = False
+
+    def measure(self, evidence: Any) -> Measurement:
+        whole = evidence.errors(evidence.filled, self.region)
+        stopped = evidence.errors(evidence.filled_at(evidence.exits.at), self.region)
+        if reason := unusable(whole, "filled images"):
+            return absent(self, reason)
+        if not whole.mean():
+            return absent(self, "all steps leave no error to compare with")
+        return measured(self, 100 * (stopped.mean() / whole.mean() - 1), n=len(whole))
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeanImageError:
     """The same of the mean training image, which sees nothing of the damaged one."""
 

@@ -11,7 +11,7 @@ from retable.bench.metrics.measured import absent, measured
 from retable.bench.record import Direction, Measurement
 
 MACS: dict[RuleName, str] = {"full": "mac", "syops": "mac", "neurobench": "effective_macs"}
-ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs"}
+ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs", "fsvae": "adds"}
 """What each rule calls them; those of the literature say `mac` and `sop`."""
 NO_NEURONS = "the model has no spiking neurons"
 

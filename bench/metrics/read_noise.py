@@ -40,6 +40,28 @@ class NoisyAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseCost:
+    """Points of accuracy that the relative read `noise` takes away."""
+
+    noise: float
+
+    NAME: ClassVar[str] = "noise_cost"
+    UNIT: ClassVar[str] = "points"
+    DIRECTION: ClassVar[Direction] = "lower"
+    VERSION: ClassVar[str] = "1"
+    EXACT: ClassVar[bool] = False
+
+    def measure(self, evidence: Any) -> Measurement:
+        noisy = NoisyAccuracy(noise=self.noise).measure(evidence)
+        if noisy.value is None:
+            return absent(self, str(noisy.reason))
+        if wrong := int(evidence.unusable_by_step[-1]):
+            return absent(self, f"{wrong} predictions without noise rest on logits that are not finite")
+        whole = 100 * evidence.correct_by_step[-1].mean()
+        return measured(self, whole - noisy.value, n=noisy.n, details={"without_noise": float(whole)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoiseArea:
     """Mean accuracy over the noises from the smallest to the largest (trapezoids), with the curve in the details."""
 
