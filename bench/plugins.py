@@ -33,6 +33,36 @@ class Beside:
         return spec
 
 
+def declared(folder: Path) -> list[str]:
+    """Plug-ins that a project's pyproject.toml lists: `[tool.retable]`, `plugins = ["mine.py", "a_module"]`.
+
+    That of the folder, or of the nearest one above it; files are found beside it. Raises BenchError.
+    """
+    for place in (folder, *folder.parents):
+        file = place / "pyproject.toml"
+        if file.is_file():
+            return [str(place / name) if name.endswith(".py") else name for name in _listed(file)]
+    return []
+
+
+def _listed(file: Path) -> list[str]:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if "tool.retable" not in text:  # the TOML reader is slower than the light verbs may be
+        return []
+    import tomllib
+
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("retable", {})
+    except tomllib.TOMLDecodeError as error:
+        raise BenchError(f"{file} is not TOML: {error}") from error
+    names = table.get("plugins", [])
+    if unknown := sorted(set(table) - {"plugins"}):
+        raise BenchError(f"{file}: [tool.retable] has no {unknown[0]!r}; it has plugins")
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise BenchError(f"{file}: plugins of [tool.retable] is a list of files and modules")
+    return names
+
+
 def load_plugin(path: str) -> None:
     """Run a Python file, whatever its name, or import a module; their decorators register components.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from retable.bench.contracts import registrable
 from retable.bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
+from retable.bench.kept import kept
 
 Kind = Literal["method", "dataset", "task", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -61,10 +63,12 @@ def register(kind: Kind, name: str, *, replace: bool = False) -> Callable[[type]
 def _same(kind: Kind, name: str, component: type) -> bool:
     """Whether the class was registered before under this name by the same file, which has been read again."""
     before = _registered[kind].get(name)
-    return before is not None and (before.__module__, before.__qualname__) == (
-        component.__module__,
-        component.__qualname__,
-    )
+    return before is not None and _place(before) == _place(component)
+
+
+def _place(component: type) -> tuple[str, str]:
+    module = component.__module__
+    return getattr(sys.modules.get(module), "__file__", None) or module, component.__qualname__
 
 
 def _owner(kind: Kind, name: str) -> str:
@@ -127,6 +131,7 @@ def resolve(kind: Kind, name: str) -> type:
     return _load(kind, name, target)
 
 
+@cache
 def _load(kind: Kind, name: str, target: str) -> type:
     module, _, attribute = target.partition(":")
     try:
@@ -135,6 +140,11 @@ def _load(kind: Kind, name: str, target: str) -> type:
     except (Exception, SystemExit) as error:
         raise BrokenComponentError(f"{kind} {name!r} cannot be loaded from {target}: {error}") from error
     return component
+
+
+def extended() -> bool:
+    """Whether anybody but Retable itself offers components here."""
+    return any(_registered.values()) or kept("entry-points", [], lambda: any(map(_installed, KINDS)))
 
 
 def is_timing(metric: str) -> bool:

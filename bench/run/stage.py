@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retable.bench import contracts, registry
@@ -14,6 +16,7 @@ from retable.bench.probes.memory import PeakMemory
 from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
+from retable.bench.run.watch import reading, unkeyed
 from retable.bench.run.worker import describe
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
@@ -28,7 +31,7 @@ def run_stage(spec: StageSpec) -> Record:
     started, cpu_started = time.perf_counter(), time.process_time()
     backends = registry.kernels()
     chosen = backends.using(spec.kernels)
-    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran:
+    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran, reading() as read:
         outcome = _fit(spec) if spec.template.stage == "fit" else _evaluate(spec)
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
@@ -36,10 +39,22 @@ def run_stage(spec: StageSpec) -> Record:
         spec.template,
         timings=timings,
         kernels={operator: sorted(names) for operator, names in sorted(ran.items())},
+        unkeyed=unkeyed(_modules(spec), read, [Path(spec.store), Path(os.environ.get("BENCH_DATA", "data"))]),
         memory={} if memory.bytes is None else {"peak_resident": memory.bytes},
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **{"status": Status.OK, **outcome},
     )
+
+
+def _modules(spec: StageSpec) -> list[str]:
+    """Where the components of a stage are defined."""
+    named: list[tuple[registry.Kind, str]] = [("method", spec.model.component.use)]
+    if spec.dataset is not None:
+        named.append(("dataset", spec.dataset.use))
+    if spec.task is not None:
+        named.append(("task", spec.task.use))
+    named += [("metric", name.partition("[")[0]) for name in spec.metrics]
+    return [registry.resolve(kind, name).__module__ for kind, name in named]
 
 
 def _prepare_process(spec: StageSpec) -> None:

@@ -19,6 +19,8 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
+from retable.bench.kept import kept
+
 COMPONENT_FOLDERS = tuple(f"retable.bench.{name}" for name in ("tasks", "metrics", "datasets", "accountant"))
 OWN = ("retable.models", *COMPONENT_FOLDERS)
 """What of Retable belongs to keys."""
@@ -29,7 +31,16 @@ _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER,
 
 @cache
 def source_digest(module: str) -> str:
-    """SHA-256 over the contents of a module's sources and of the data files they name."""
+    """SHA-256 over the contents of a module's sources and of the data files they name.
+
+    Of Retable's own it is remembered for as long as none of its files is touched.
+    """
+    if module.partition(".")[0] == "retable":
+        return kept("sources", [module], lambda: _source_digest(module))
+    return _source_digest(module)
+
+
+def _source_digest(module: str) -> str:
     closure = _closure(module)
     total = sha256()
     for part in sorted(_content(name, path, closure) for name, path in closure.items()):
