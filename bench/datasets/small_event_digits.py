@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.datasets.event_digits import EventDigits, recorded
 from retable.bench.datasets.events import SENSOR, framed, to_frames
+from retable.bench.datasets.frames_by_count import to_frames_by_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,13 +19,17 @@ SIDE = (SENSOR + 2) // 2
 
 @dataclass(frozen=True, kw_only=True)
 class SmallEventDigits:
-    """`train` and `held_out` recordings as `steps` frames of 18x18 counts; a border of one pixel without events makes 36 of 34."""
+    """`train` and `held_out` recordings as `steps` frames of 18x18 counts; a border of one pixel without events makes 36 of 34.
+
+    Held-out frames are of equal `time`, as training frames are, or of equal `counts`.
+    """
 
     NAME: ClassVar[str] = "small-event-digits"
 
     steps: int = 10
     train: int = 1000
     held_out: int = 500
+    held_out_by: Literal["time", "counts"] = "time"
 
     def __post_init__(self) -> None:
         self._whole()
@@ -55,7 +60,8 @@ class SmallEventDigits:
         from retable.bench.datasets.images import ArraySplit
 
         recordings, labels = recorded(part, count)
-        frames = [binned(framed(to_frames(events, self.steps), 2 * SIDE)) for events in recordings]
+        cut = to_frames_by_count if part == "held_out" and self.held_out_by == "counts" else to_frames
+        frames = [binned(framed(cut(events, self.steps), 2 * SIDE)) for events in recordings]
         return ArraySplit(pixels=np.stack(frames), labels=labels)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retable.bench.tasks.early_stop import changes, confidences, exits, settled
+from retable.models.common import backends
 from retable.models.prime import blocks, vae
 from retable.models.prime.checkpoint import own_keys
 from retable.models.prime.config import CLASSIFICATION, INPAINTING, VAE_NEURON, Array, Convolution, VAEConfig
@@ -19,7 +20,7 @@ from retable.models.prime.network import Network, cross_entropy, tet
 from retable.models.prime.neurons import Fire
 from retable.models.prime.topology import Conv2d, ConvTranspose2d, Linear, Synapses, kept
 from tests.parity.close import assert_close, close
-from tests.parity.conftest import Golden
+from tests.parity.conftest import Adapter, Golden
 
 OUTPUT = {"rtol": 0.0, "atol": 1e-5}
 GRADIENT = 1e-4
@@ -239,10 +240,21 @@ def check_stop_rule(golden: Golden) -> None:
     torch.testing.assert_close(last.float(), golden.tensors("")["last_diff"], rtol=1e-5, atol=1e-5)
 
 
+def on_both(check: Adapter) -> Adapter:
+    """The neurons' definition and their compiled form."""
+
+    def run(golden: Golden) -> None:
+        for backend in ("reference", "numba"):
+            with backends.using(backend):
+                check(golden)
+
+    return run
+
+
 ADAPTERS = {
-    "cls_": check_classifier,
-    "vae_layers": check_layers,
-    "vae_": check_vae,
-    "vae_early_stop": check_vae_early_stop,
+    "cls_": on_both(check_classifier),
+    "vae_layers": on_both(check_layers),
+    "vae_": on_both(check_vae),
+    "vae_early_stop": on_both(check_vae_early_stop),
     "inpaint_stop_rule": check_stop_rule,
 }
