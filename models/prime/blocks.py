@@ -110,10 +110,11 @@ class MembraneOutput(nn.Module):
 
     def successive(self, x: Tensor, attenuated: bool) -> Tensor:
         """After 1 ... T steps, (T, B, ...): as `forward` says, or, if not `attenuated`, the integrator itself."""
-        m = (self.coef[: len(x)].view(-1, *(1,) * (x.dim() - 1)) * x).cumsum(0)
-        if attenuated:
-            return m
-        return m / self.coef[: len(x)].view(-1, *(1,) * (x.dim() - 1))
+        m, potentials = torch.zeros_like(x[0]), []
+        for x_t, attenuation in zip(x, self.coef, strict=False):
+            m = TAU_OUT * m + x_t
+            potentials.append(attenuation * m if attenuated else m)
+        return torch.stack(potentials)
 
 
 def post_synaptic(v_T: Tensor) -> Tensor:

@@ -25,7 +25,10 @@ def kept(scores: Tensor, sparsity: float) -> Tensor:
     """M(|S|), 0 or 1 in the scores' shape and dtype."""
     size = scores.abs()
     k = 1 + round((size.numel() - 1) * sparsity)
-    return (size >= size.flatten().kthvalue(k).values).to(scores.dtype)
+    flat = size.flatten()
+    # torch takes kthvalue on CUDA for nondeterministic, because of the index that is not needed here
+    smallest = flat.sort().values[k - 1] if flat.is_cuda else flat.kthvalue(k).values
+    return (size >= smallest).to(scores.dtype)
 
 
 @operator("topology")

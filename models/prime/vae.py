@@ -62,9 +62,9 @@ class Posterior(nn.Module):
         z, indices = [self.initial(x_TBC)], []
         for t in range(len(x_TBC) - 1):
             q_TBCk = self.layers(torch.cat((x_TBC[: t + 1], torch.stack(z)), 2))
-            indices.append(self.draw(q_TBCk, draws))
+            indices.append(draws(x_TBC[0].numel(), self.layers.k))
             z.append(pick(q_TBCk[-1], indices[-1]))
-        indices.append(self.draw(q_TBCk if len(x_TBC) > 1 else x_TBC[..., None], draws))
+        indices.append(draws(x_TBC[0].numel(), self.layers.k))
         return torch.stack(z), indices
 
     def carried(self, x_TBC: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -72,16 +72,13 @@ class Posterior(nn.Module):
         z_BC, states, q, z = self.initial(x_TBC), self.layers.rest(), [], []
         for x_BC in x_TBC:
             q_1BCk = self.layers.run(torch.cat((x_BC, z_BC), 1)[None], states)
-            z_BC = pick(q_1BCk[0], self.draw(q_1BCk, draws))
+            z_BC = pick(q_1BCk[0], draws(x_BC.numel(), self.layers.k))
             q.append(q_1BCk[0])
             z.append(z_BC)
         return torch.stack(q), torch.stack(z)
 
     def initial(self, x_TBC: Tensor) -> Tensor:
         return self.initial_input.expand(x_TBC.shape[1:])  # type: ignore[operator]
-
-    def draw(self, q_TBCk: Tensor, draws: Draws) -> Tensor:
-        return draws(q_TBCk.shape[1] * q_TBCk.shape[2], self.layers.k)
 
 
 class Prior(nn.Module):

@@ -181,15 +181,15 @@ def test_every_score_learns_straight_through_the_mask_and_conductances_do_not() 
 def test_conductances_have_the_arrays_deviation_and_twins_that_of_torch() -> None:
     torch.manual_seed(0)
     for array, deviation in ((CLASSIFICATION, 6.352), (INPAINTING, 6.91593)):
-        assert float(Linear(array, 200, 200).weight.std()) == pytest.approx(deviation, rel=0.02)
+        assert float(Linear(array, 200, 200).weight.detach().std()) == pytest.approx(deviation, rel=0.02)
         for layer in (Conv2d(array, 8, 8, 3), ConvTranspose2d(array, 8, 8)):
             assert layer.scores is not None
-            assert float(layer.scores.abs().max()) <= 1 / 72**0.5
+            assert float(layer.scores.detach().abs().max()) <= 1 / 72**0.5
     torch.manual_seed(1)
     twin, own = Conv2d(Array(kind="weights"), 3, 4, 5, padding=1), nn.Conv2d(3, 4, 5, padding=1)
     assert twin.weight.requires_grad
     assert twin.scores is None
-    assert float(twin.weight.abs().max()) <= 1 / 75**0.5
+    assert float(twin.weight.detach().abs().max()) <= 1 / 75**0.5
     twin.load_state_dict(own.state_dict())
     x = torch.randn(2, 3, 9, 9)
     assert torch.allclose(twin(x), own(x))
@@ -316,6 +316,14 @@ def test_carried_potentials_give_what_prefixes_run_again_give() -> None:
 def draws_of(seed: int) -> Any:
     generator = seeded(seed)
     return lambda count, k: torch.randint(0, k, (count,), generator=generator)
+
+
+def test_a_training_pass_normalises_every_prefix_of_the_posterior_and_the_rest_once() -> None:
+    model = SpikingVAE(TINY)
+    model(torch.rand(4, 1, 8, 8))
+    seen = {name: int(count) for name, count in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    assert set(seen.values()) == {1, TINY.T}
+    assert all((count == TINY.T) == name.startswith("posterior.") for name, count in seen.items())
 
 
 @torch.no_grad()
