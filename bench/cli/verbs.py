@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from retable.bench.cli.suites import fault, find_suite, load, load_suite, summary
 from retable.bench.cli.version_verbs import diff, freeze, gate, verify
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
+from retable.bench.errors import CONTRADICTED, INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from retable.bench.report.table import Table
     from retable.bench.run.plan import Plan
     from retable.bench.store.store import Store
-    from retable.bench.suite import Case, Suite
+    from retable.bench.suite import Case, Numerics, Profile, Suite
 
 
 def run(arguments: Namespace) -> int:
     """Run what the store does not hold, then print the suite's tables and verdicts."""
     from retable.bench.probes import environment
+    from retable.bench.run import numerics
     from retable.bench.run.plan import make_plan
     from retable.bench.store.store import Store
 
@@ -36,8 +37,9 @@ def run(arguments: Namespace) -> int:
         raise BenchError(
             f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
         )
+    computed = _settle_numerics(suite.profile, here=arguments.jobs == 0 and not arguments.dry_run)
     store = Store(arguments.store, create=not arguments.dry_run)
-    facts = {**environment(), "threads": suite.profile.limits.threads}
+    facts = {**environment(), "threads": suite.profile.limits.threads, "numerics": numerics.facts(computed)}
     identity = "" if arguments.dry_run else store.save_environment(facts)
     plan = make_plan(cases, store, environment=identity, offline=arguments.offline)
     if arguments.dry_run or arguments.explain:
@@ -52,6 +54,20 @@ def run(arguments: Namespace) -> int:
     return _summary(plan, records, interrupted)
 
 
+def _settle_numerics(profile: Profile, *, here: bool) -> Numerics:
+    """How the profile's numbers are computed on this machine; `here`, in this process, it must be settled at once."""
+    from retable.bench.probes.hardware import not_portable
+    from retable.bench.run import numerics
+    from retable.bench.store.keys import numerics as on_this_machine
+
+    computed = on_this_machine(profile)
+    if computed != profile.numerics:
+        print(f"bench: native instead of portable numerics: {not_portable()}", file=sys.stderr)
+    if here:
+        numerics.settle(computed)
+    return computed
+
+
 def _repeat(
     cases: list[Case], plan: Plan, store: Store, environment: str, arguments: Namespace
 ) -> list[tuple[str, str]]:
@@ -60,7 +76,7 @@ def _repeat(
         return []
     from retable.bench.judge.certificate import describe
     from retable.bench.run.plan import make_plan
-    from retable.bench.run.repeat import certify_cases, repeats, varied_batch, varied_threads
+    from retable.bench.run.repeat import certify_cases, repeats, varied_batch, varied_numerics, varied_threads
 
     def run_again(varied: Sequence[Case], scratch: Store) -> tuple[dict[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
@@ -70,6 +86,7 @@ def _repeat(
     variations = repeats(cases, arguments.repeat)
     variations += varied_threads(cases) if "threads" in arguments.vary else []
     variations += varied_batch(cases) if "batch" in arguments.vary else []
+    variations += varied_numerics(cases) if "numerics" in arguments.vary else []
     found = certify_cases(variations, plan.cases, store, run_again)
     return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
@@ -90,6 +107,7 @@ def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, 
             limits=stage.limits,
             template=stage.template,
             payload=stage,
+            numerics=stage.numerics,
         )
         for stage in stages
     ]
@@ -290,8 +308,20 @@ def report(arguments: Namespace) -> int:
     return OK
 
 
+def _compare_numerics(arguments: Namespace) -> int:
+    from retable.bench.run import agreement
+
+    found = agreement.record() if arguments.record else agreement.compare()
+    print(json.dumps(found.plain(), indent=2) if arguments.json else agreement.render(found))
+    return OK if found.whole else CONTRADICTED
+
+
 def doctor(arguments: Namespace) -> int:
     """What this machine has, which data are at hand, whether the store is sound."""
+    if arguments.numerics:
+        return _compare_numerics(arguments)
+    if arguments.record:
+        raise BenchError("--record goes with --numerics")
     from retable.bench.cli.doctor import examine, render
 
     report = examine(arguments.store)

@@ -12,6 +12,7 @@ from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.probes.energy import Energy
 from retable.bench.tasks.early_stop import Exits, Stop, confidences, exits
+from retable.bench.tasks.logits import over_time
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ class Classify:
         predictions, sure = [], []
         with torch.inference_mode(), Energy(device) as energy:
             for indices in self._batches(data):
-                logits_TBK = model.steps(_prepared(model, data, indices, device))
+                logits_TBK = over_time(model, _prepared(model, data, indices, device), data.num_classes)
                 predictions.append(predicted(logits_TBK).cpu().numpy())
                 if self.early_stop is not None:
                     sure.append(confidences(logits_TBK, self.early_stop.temperature)[0])
@@ -117,7 +118,7 @@ class Classify:
                     for indices in self._batches(data):
                         x = _prepared(model, data, indices, device)
                         torch.manual_seed(seed + draw)
-                        named = predicted(model.steps(x))[-1].cpu().numpy()
+                        named = predicted(over_time(model, x, data.num_classes))[-1].cpu().numpy()
                         right[indices] += named == data.held_out.labels[indices]
             found[noise] = right / self.noise_draws
         return found
