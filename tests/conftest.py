@@ -10,12 +10,11 @@ from typing import Literal
 import pytest
 from hypothesis import settings
 
+from retable.bench.probes.hardware import not_portable
+from retable.bench.run import numerics
 from tests import tools
 from tests.tools import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.tools import pytest_terminal_summary as pytest_terminal_summary
-
-from retable.bench.probes.hardware import not_portable
-from retable.bench.run import numerics
 
 # Tests compute in portable numerics, as `mini` does, so that stages can run in this process too; with
 # BENCH_NUMERICS=native, or where the processor cannot, in native ones. Either has to be chosen before torch is imported.

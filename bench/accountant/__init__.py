@@ -13,7 +13,7 @@
 - `formulas`, `synapses`, `scans`: what each operator does (operations and bytes).
 - `account`: the dispatch mode and its ledger; `layers`, `neurons`: where it is, and spike statistics; `report`: the result.
 - `pruned`: weights whose masks take synapses away.
-- `syops`, `neurobench`, `fsvae`: the rules of other codes, as they are; `memristor`, `macros.yaml`: crossbars.
+- `syops`, `neurobench`, `fsvae`: the rules of other codes, as they are.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from retable.bench.accountant.carry import expand
-from retable.bench.accountant.report import OPERATIONS, other_figures
-from retable.bench.accountant.rules import Figure, Rule
+from retable.bench.accountant.marks import Book
+from retable.bench.accountant.report import other_figures
+from retable.bench.accountant.rules.figure import OPERATIONS, Figure, Rule
 
 CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 TRANSPOSED = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
@@ -28,10 +29,10 @@ TRANSPOSED = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 class FsvaeCounter:
     """Adds up over calls."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, book: Book) -> None:
         self._counts: Counter[str] = Counter()
 
-    def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
+    def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool, met: int) -> None:
         """One call of a module."""
         if fired:
             spikes = output[0] if isinstance(output, tuple) else output
@@ -48,7 +49,7 @@ class FsvaeCounter:
     def figures(self, rule: Rule, samples: int) -> dict[str, Figure]:
         return other_figures(rule, {name: (self._counts[name] / samples, OPERATIONS) for name in ("adds", "muls")})
 
-    def details(self, rule: Rule, samples: int) -> dict[str, Any]:
+    def details(self, samples: int) -> dict[str, Any]:
         return {"energy": {"absent": "the count of FSVAE's code is operations alone, without their energy"}}
 
 

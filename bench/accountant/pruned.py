@@ -11,7 +11,7 @@ import weakref
 import torch
 from torch import Tensor
 
-from retable.bench.accountant.call import Call
+from retable.bench.accountant.call import Call, Meeting
 from retable.bench.accountant.synapses import driven
 from retable.bench.accountant.tally import Tally
 from retable.bench.accountant.work import Work
@@ -35,7 +35,8 @@ class Connections:
     def follow(self, call: Call) -> None:
         """After a call: enter what it made, or what is a view of something known."""
         if call.namespace == "retable" and call.name == MAKER:
-            self._enter(call.out, call.out.ne(0).to(torch.float64))
+            if not call.out.is_meta:
+                self._enter(call.out, call.out.ne(0).to(torch.float64))
         elif call.name in VIEWS and self._known and (before := self.of(call.inputs[0])) is not None:
             self._enter(call.out, call.again(before))
 
@@ -58,16 +59,19 @@ def convolution(call: Call, connected: Tensor) -> Work:
     dense = len(x) * round(float(meeting(torch.ones_like(x[:1])).sum()))
     sites = x.numel() // x.shape[1] if call["transposed"] else out.numel() // out.shape[1]
     work = driven(call, x, met, dense, sites * round(float(connected.sum())))
+    call.meetings.append(Meeting(x, work, call["weight"], seen=found.total()))
     if call["bias"] is not None:
         work.add += out.numel()
     return work
 
 
-def product(call: Call, left: Tensor, connected: Tensor) -> Work:
+def product(call: Call, left: Tensor, weight: Tensor, connected: Tensor) -> Work:
     """(M, K) @ (K, N) with a pruned right operand: a spike of index k meets the synapses that k has left."""
     fan_K = connected.sum(1)
     found = call.tally(left, 1)
     events = found.events @ fan_K
     met = Tally(events, events if found.accumulates is found.events else found.accumulates @ fan_K)
     dense = len(left) * round(float(fan_K.sum()))
-    return driven(call, left, met, dense, dense)
+    work = driven(call, left, met, dense, dense)
+    call.meetings.append(Meeting(left, work, weight, seen=found.total()))
+    return work

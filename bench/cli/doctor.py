@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from retable.bench.declare.params import build
-from retable.bench.errors import BenchError
+from retable.bench.errors import CONTRADICTED, OK, UNMEASURED, BenchError
 from retable.bench.probes import environment
 from retable.bench.probes.lock import beside
 from retable.bench.registry import KINDS, kernels, names, resolve
@@ -21,6 +23,25 @@ OPTIONAL = {
     "matplotlib": "plots",
     "mamba_ssm": "CUDA scans",
 }
+
+
+def main(arguments: Namespace) -> int:
+    """What this machine has, which data are at hand, whether the store is sound."""
+    if arguments.numerics:
+        return _compare_numerics(arguments)
+    if arguments.record:
+        raise BenchError("--record goes with --numerics")
+    report = examine(arguments.store)
+    print(json.dumps(report, indent=2) if arguments.json else render(report))
+    return UNMEASURED if report["store"]["damaged_records"] else OK
+
+
+def _compare_numerics(arguments: Namespace) -> int:
+    from retable.bench.run import agreement
+
+    found = agreement.record() if arguments.record else agreement.compare()
+    print(json.dumps(found.plain(), indent=2) if arguments.json else agreement.render(found))
+    return OK if found.whole else CONTRADICTED
 
 
 def examine(store: str) -> dict[str, Any]:

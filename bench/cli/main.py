@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from retable import __version__
@@ -30,12 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
     arguments = parser().parse_args(argv)
     try:
-        from retable.bench.cli import verbs
-
         arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
         for plugin in arguments.plugin:
             load_plugin(plugin)
-        status: int = verbs.VERBS[arguments.verb](arguments)
+        verb = import_module(f"retable.bench.cli.{arguments.verb}")
+        status: int = verb.main(arguments)
         sys.stdout.flush()
         return status
     except BenchError as error:

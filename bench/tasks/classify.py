@@ -17,6 +17,7 @@ from retable.bench.tasks.logits import over_time
 if TYPE_CHECKING:
     import numpy as np
 
+    from retable.bench.datasets.graphs.graph import GraphData
     from retable.bench.datasets.images import ImageData
 
 UNUSABLE = -1
@@ -93,6 +94,7 @@ class Classify:
             account_at_exit=at_exit,
             why_no_account_at_exit=why_not_at_exit,
             noisy_correct=self._noisy(model, data, seed, device),
+            idle_joules={name: watts * energy.seconds for name, watts in energy.idle_watts.items()},
         )
 
     def _batches(self, data: ImageData) -> list[np.ndarray]:
@@ -184,7 +186,7 @@ class ClassifyEvidence:
     """True classes (N,), predicted ones (T, N) after each step, the account of operations and the joules metered."""
 
     model: Any
-    data: ImageData
+    data: ImageData | GraphData
     labels: np.ndarray
     predictions_TN: np.ndarray
     account: Any = None
@@ -195,6 +197,8 @@ class ClassifyEvidence:
     account_at_exit: Any = None
     why_no_account_at_exit: str = ""
     noisy_correct: Mapping[float, np.ndarray] = field(default_factory=dict)
+    idle_joules: Mapping[str, float] = field(default_factory=dict)
+    """What the machine would have drawn in that time with nothing to do."""
 
     @property
     def steps(self) -> int:

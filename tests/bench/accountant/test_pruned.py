@@ -1,4 +1,4 @@
-"""Synapses that a mask takes away, FSVAE's own count, and crossbars of memristors: all against counts by hand."""
+"""Synapses that a mask takes away, FSVAE's own count, and prices that were not found: all against counts by hand."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from retable.bench.accountant import Accountant
-from retable.bench.accountant.memristor import macro, macros
-from retable.bench.errors import BenchError, UnknownNameError
+from retable.bench.accountant import Accountant, costs
+from retable.bench.errors import BenchError
 from retable.models.prime.config import CLASSIFICATION, CONV_NEURON, Array
 from retable.models.prime.neurons import Fire
 from retable.models.prime.topology import Conv2d, ConvTranspose2d, Linear
@@ -120,27 +119,24 @@ def test_fsvae_counts_sums_of_inputs_masks_or_not() -> None:
     assert negative.figure("fsvae", "adds").value == -25 * 9 * 2 + 2 * 9  # real values count by their sum
 
 
-def test_crossbars_cost_what_their_macro_says_at_every_step_and_nothing_for_spikes() -> None:
-    known = macro("spikesim-rram-65nm")
-    assert known.activation(3) == pytest.approx(828.486, abs=1e-3)
-    layer = Conv2d(Array(kind="weights"), 70, 65, 3, padding=1, bias=False)
-    net, x = Net(layer), torch.randn(4, 3, 70, 5, 5)
-    account = counted(net, x, samples=3, rules=("memristor",))
-    activations = 2 * 2 * 25 * 4
-    assert account.figure("memristor", "activations").value == activations
-    energy = account.figure("memristor", "energy")
-    assert energy.value == pytest.approx(activations * 828.486e-9, rel=1e-6)
-    assert energy.costs == known.name
-    assert counted(net, -x.abs(), samples=3, rules=("memristor",)).figure("memristor", "energy") == energy
-    linear = counted(Net(Linear(CLASSIFICATION, 50, 7)), torch.randn(4, 3, 2, 5, 5), 3, ("memristor",))
-    assert linear.figure("memristor", "energy").missing == (("synapses of Linear", 4 * 50 * 7),)
+def test_crossbars_are_read_whatever_the_mask() -> None:
+    x = torch.randn(4, 3, 70, 5, 5)
+    found = []
+    for array in (CLASSIFICATION, Array(kind="weights")):
+        net = Net(Conv2d(array, 70, 65, 3, padding=1, bias=False))
+        found.append(counted(net, x, samples=3, rules=("spikesim",)).figure("spikesim", "energy"))
+    assert found[0].value == pytest.approx(2 * 2 * 25 * 4 * 828.486e-9, rel=1e-6)
+    assert found[0] == found[1]
+
+
+def test_a_pruned_linear_layer_has_the_outputs_that_it_has() -> None:
+    account = counted(Net(Linear(CLASSIFICATION, 50, 7)), torch.randn(4, 3, 2, 5, 5), 3, ("yan",))
+    (layer,) = account.census.synapses()
+    assert layer.outputs == 4 * 3 * 7
 
 
 def test_prices_that_were_not_found_make_no_energy() -> None:
-    account = counted(Net(Linear(CLASSIFICATION, 50, 7)), torch.randn(4, 3, 2, 5, 5), 3, ("memristor-prime",))
-    with pytest.raises(BenchError, match=r"prime-40nm-256kb has no energy, its crossbar, .*converter.* were not found"):
-        account.figure("memristor-prime", "energy")
-    assert {name for name, known in macros().items() if known.unknown} == {"prime-40nm-256kb"}
-    assert all(known.source for known in macros().values())
-    with pytest.raises(UnknownNameError, match="unknown macro 'spikesim'"):
-        macro("spikesim")
+    account = counted(Net(Linear(CLASSIFICATION, 50, 7)), torch.randn(4, 3, 2, 5, 5), 3, ("prime-macro",))
+    with pytest.raises(BenchError, match=r"prices of prime-40nm were not found: htree, .*rram_crossbar, adc"):
+        account.figure("prime-macro", "energy")
+    assert [name for name, table in costs.tables().items() if table.not_found] == ["prime-40nm"]

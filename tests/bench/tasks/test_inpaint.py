@@ -149,7 +149,7 @@ def test_fillings_are_scored_by_a_stated_classifier() -> None:
 def test_prime_goes_through_the_task_with_its_operations_counted() -> None:
     data = stripes()
     model, _ = PrimeInpainting(**SMALL_VAE).fit(data, {}, seed=0, device="cpu")
-    task = Inpaint(hole=HOLE, images=6, account_samples=2, rules=("full", "literature", "fsvae", "memristor"))
+    task = Inpaint(hole=HOLE, images=6, account_samples=2, rules=("full", "literature", "fsvae", "spikesim"))
     evidence = task.evidence(model, data, seed=0, device="cpu")
     assert evidence.fillings_TN.shape == (4, 6, 1, 8, 8)
     assert evidence.account.figure("full", "mac").value > 0  # the first layer sees real values

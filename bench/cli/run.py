@@ -1,4 +1,4 @@
-"""What each verb of the command does, from parsed arguments to an exit status."""
+"""`bench run`: run what the store does not hold, then print tables and verdicts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import os
 import sys
 from argparse import Namespace
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retable.bench.cli.suites import fault, find_suite, load, load_suite, summary
-from retable.bench.cli.version_verbs import diff, freeze, gate, verify
-from retable.bench.errors import CONTRADICTED, INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
+from retable.bench.cli.suites import load
+from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from retable.bench.record import Record
-    from retable.bench.report.table import Table
     from retable.bench.run.plan import Plan
     from retable.bench.store.store import Store
     from retable.bench.suite import Case, Numerics, Profile, Suite
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     """Run what the store does not hold, then print the suite's tables and verdicts."""
     from retable.bench.probes import environment
     from retable.bench.run import numerics
@@ -178,167 +175,3 @@ def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
 def _failure_line(record: Record) -> str:
     message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else "no message"
     return f"  {record.suite}/{record.entry}: {record.status}: {message}"
-
-
-def list_suites(arguments: Namespace) -> int:
-    """One line a suite: its name, title and what it measures."""
-    folder = Path(arguments.folder)
-    if not folder.is_dir():
-        raise BenchError(f"{folder} is not a folder of suites")
-    rows = [summary(path) for path in sorted(folder.glob("*.yaml"))]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return OK
-    for row in rows:
-        print(f"{row['suite']}  {row['title']} (arXiv {row['arxiv']})")
-        print(
-            f"    {row['reported_rows']} rows reported, {row['measured_rows']} measured at mini ({row['cases']} cases), "
-            f"{row['claims']} claims; profiles {', '.join(row['profiles'])}"
-        )
-    return OK
-
-
-def check(arguments: Namespace) -> int:
-    """Check suite files at every profile; the first sentence of each broken one goes to stderr."""
-    paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
-    if not paths:
-        raise BenchError("no suite files in suites/")
-    errors = [sentence for sentence in map(fault, paths) if sentence]
-    if arguments.json:
-        print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
-    for sentence in errors:
-        print(f"bench: {sentence}", file=sys.stderr)
-    if not errors and not arguments.json:
-        print(f"{len(paths)} suite{'s' if len(paths) > 1 else ''} as they should be")
-    return DeclarationError.exit_status if errors else OK
-
-
-def show(arguments: Namespace) -> int:
-    """Where a number came from: values by seed, ingredients, timings, environment."""
-    from retable.bench.report.provenance import find_records, render
-    from retable.bench.store.store import Store
-
-    store = Store(arguments.store, create=False)
-    records = find_records(store, arguments.case)
-    if arguments.json:
-        print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
-    else:
-        print("\n\n".join([render(records, store), *_reliability(records, store)]))
-    return OK
-
-
-def _reliability(records: list[Record], store: Store) -> list[str]:
-    """How far the numbers of `records` are known: the three spreads, and the certificates, where there is any."""
-    from retable.bench.judge.certificate import certificates_of, describe, read
-    from retable.bench.judge.spread import describe as describe_spread
-    from retable.bench.judge.spread import of_records
-
-    evaluations = [record for record in records if record.stage == "evaluate" and record.ok]
-    raw = certificates_of(store, [record.key for record in evaluations])
-    rows: dict[str, list[Record]] = {}
-    for record in evaluations:
-        rows.setdefault(f"{record.entry} at profile {record.profile}", []).append(record)
-    parts = []
-    for row, repetitions in rows.items():
-        if lines := [f"  {describe_spread(name, one)}" for name, one in of_records(repetitions, raw).items()]:
-            parts.append(
-                "\n".join([f"spread of {row} (standard deviation; standard error; largest difference)", *lines])
-            )
-    names = {record.key: f"{record.entry}/{record.profile}/{record.repetition}" for record in evaluations}
-    if lines := sorted(f"  {names[one['key']]}: {describe(read(one))}" for one in raw):
-        parts.append("\n".join(["determinism", *lines]))
-    return parts
-
-
-def table(arguments: Namespace) -> int:
-    """The suite's tables from stored records; runs nothing."""
-    from retable.bench.judge.results import collect
-    from retable.bench.report.table import build_tables
-    from retable.bench.store.store import Store
-
-    suite = load(arguments)
-    store = Store(arguments.store, create=False)
-    tables = build_tables(suite, collect(suite, store), store.environment)
-    content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
-    if isinstance(content, bytes):
-        if not arguments.output:
-            raise BenchError("a Parquet file is not text: name it with --output")
-        Path(arguments.output).write_bytes(content)
-    elif arguments.output:
-        Path(arguments.output).write_text(content.rstrip("\n") + "\n", encoding="utf-8")
-    else:
-        print(content.rstrip("\n"))
-    return OK
-
-
-def _rendered(tables: list[Table], form: str, arguments: Namespace) -> str | bytes:
-    from retable.bench.report import STYLES, as_csv, as_parquet, latex, markdown, styles, terminal
-    from retable.bench.report.as_json import tables_to_json
-
-    if form == "json":
-        return json.dumps(tables_to_json(tables), indent=2, ensure_ascii=False)
-    if form == "parquet":
-        return as_parquet.render(tables)
-    if form == "latex" and arguments.document:
-        return latex.document(tables)
-    if form == "terminal" and arguments.output:
-        return terminal.render(tables, columns=0, colour=False)
-    if form in STYLES:
-        return styles.render(tables, form)
-    return {"terminal": terminal, "markdown": markdown, "csv": as_csv, "latex": latex}[form].render(tables)
-
-
-def report(arguments: Namespace) -> int:
-    """A site of the suites, with their tables for papers and spreadsheets; runs nothing."""
-    from retable.bench.report.chapter import gather
-    from retable.bench.report.site.write import write_site
-    from retable.bench.store.store import Store
-
-    paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
-    if not paths:
-        raise BenchError("no suite files in suites/")
-    store = Store(arguments.store, create=False)
-    chapters = [gather(load_suite(path, arguments.profile), store) for path in dict.fromkeys(paths)]
-    index = write_site(chapters, store, Path(arguments.out))
-    if arguments.json:
-        pages = {chapter.suite.name: str(index.parent / chapter.suite.name / "index.html") for chapter in chapters}
-        print(json.dumps({"index": str(index), "suites": pages}, indent=2))
-    else:
-        print(index)
-    return OK
-
-
-def _compare_numerics(arguments: Namespace) -> int:
-    from retable.bench.run import agreement
-
-    found = agreement.record() if arguments.record else agreement.compare()
-    print(json.dumps(found.plain(), indent=2) if arguments.json else agreement.render(found))
-    return OK if found.whole else CONTRADICTED
-
-
-def doctor(arguments: Namespace) -> int:
-    """What this machine has, which data are at hand, whether the store is sound."""
-    if arguments.numerics:
-        return _compare_numerics(arguments)
-    if arguments.record:
-        raise BenchError("--record goes with --numerics")
-    from retable.bench.cli.doctor import examine, render
-
-    report = examine(arguments.store)
-    print(json.dumps(report, indent=2) if arguments.json else render(report))
-    return UNMEASURED if report["store"]["damaged_records"] else OK
-
-
-VERBS = {
-    "run": run,
-    "list": list_suites,
-    "check": check,
-    "show": show,
-    "table": table,
-    "gate": gate,
-    "freeze": freeze,
-    "verify": verify,
-    "diff": diff,
-    "report": report,
-    "doctor": doctor,
-}
