@@ -29,6 +29,8 @@ FIELDS = {
     "check": "iterations",
     "radius": 0.5,
     "size": "all",
+    "region": "inside",
+    "noise": 0.1,
     "part": "all",
     "points": 1.0,
 }
