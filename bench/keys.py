@@ -42,17 +42,23 @@ def dataset_ingredients(component: Component) -> Ingredients:
     return ingredients
 
 
+def alone(method: Component) -> bool:
+    """Whether a method is fitted without the case's data and seed, so that one fit serves all cases: it says `ALONE = True`."""
+    return not method.broken and bool(getattr(registry.resolve("method", method.use), "ALONE", False))
+
+
 def fit_ingredients(case: Case, method: Component) -> Ingredients:
     """All that can change the weights of `method` fitted for this case; not the task, the metrics, the host, the time."""
     assert case.entry.dataset is not None
     profile = case.suite.profile
+    by_itself = alone(method)
     return {
         "stage": "fit",
         "method": component_ingredients("method", method),
         "weights": weights_digest(method),
         "needs": {name: digest(fit_ingredients(case, need)) for name, need in sorted(method.needs.items())},
-        "dataset": dataset_ingredients(case.entry.dataset),
-        "seed": case.seed,
+        "dataset": None if by_itself else dataset_ingredients(case.entry.dataset),
+        "seed": None if by_itself else case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
