@@ -18,6 +18,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _TARGETS: dict[Kind, dict[str, str | type]] = {
     "method": {
+        "adaptformer": "models.ept.method:Adapter",
+        "bias-tuning": "models.ept.method:BiasTuning",
+        "ept": "models.ept.method:EmbeddedPrompts",
+        "full-tuning": "models.ept.method:FullTuning",
+        "linear-probe": "models.ept.method:LinearProbe",
+        "lora": "models.ept.method:LowRank",
+        "mlp-3": "models.ept.method:MLP3",
+        "partial-1": "models.ept.method:Partial1",
+        "visual-prompting": "models.ept.method:VisualPrompting",
+        "vit": "models.ept.method:ViT",
+        "vpt": "models.ept.method:VisualPromptTuning",
         "aim": "models.aim.method:AiM",
         "e-rsct": "models.rsc_snn.method:ERSCT",
         "gptq": "models.spikellm.method:GPTQ",

@@ -1,0 +1,94 @@
+"""A classifier tuned for several numbers of shots: one frozen backbone, the trained numbers of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.ept.classifier import Prepared, TunedClassifier, changed
+from models.ept.recipe import Recipe
+from models.ept.training import fit_draw
+
+Epoch = Literal["best", "last"]
+EPOCHS: tuple[Epoch, ...] = ("best", "last")
+CHANGED, DIGEST = "backbone.changed", "backbone.digest"
+
+
+class FewShotModel(nn.Module):
+    """`use(shots, epoch)` puts what was trained so into the classifier; the state is that of all shots.
+
+    `untuned` is the backbone that tuning started from; `recipe` is how it was tuned. The state also has what tuning left of
+    the backbone: how many of its tensors changed, and the digest of it.
+    """
+
+    def __init__(self, classifier: TunedClassifier, untuned: Prepared, recipe: Recipe) -> None:
+        super().__init__()
+        self.classifier, self.recipe = classifier, recipe
+        self._untuned = (untuned,)  # not a part of this model
+        self.tuned: dict[tuple[int, Epoch], Mapping[str, Tensor]] = {}
+        self.tensors_changed = 0
+        self.digest_after = ""
+
+    @property
+    def untuned(self) -> Prepared:
+        return self._untuned[0]
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        return tuple(sorted({shots for shots, _ in self.tuned}))
+
+    def use(self, shots: int, epoch: Epoch) -> TunedClassifier:
+        """The classifier after this training. Raises KeyError for shots it was not tuned for."""
+        self.classifier.restore(self.tuned[shots, epoch])
+        return self.classifier.eval()
+
+    def same_epoch(self, shots: int) -> bool:
+        """Whether the best epoch was the last."""
+        best, last = (self.tuned[shots, epoch] for epoch in EPOCHS)
+        return all(torch.equal(best[name], last[name]) for name in best)
+
+    def parameters_counted(self) -> Any:
+        return self.classifier.parameters_counted()
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        state = {
+            f"{shots}.{epoch}.{name}": tensor
+            for (shots, epoch), snapshot in self.tuned.items()
+            for name, tensor in snapshot.items()
+        }
+        state[CHANGED] = torch.tensor(self.tensors_changed)
+        state[DIGEST] = torch.frombuffer(bytearray.fromhex(self.digest_after), dtype=torch.uint8)
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        found: dict[tuple[int, Epoch], dict[str, Tensor]] = {}
+        for key, tensor in state_dict.items():
+            if key in (CHANGED, DIGEST):
+                continue
+            shots, epoch, name = key.split(".", 2)
+            found.setdefault((int(shots), "best" if epoch == "best" else "last"), {})[name] = tensor
+        self.tuned.update(found)
+        self.tensors_changed = int(state_dict[CHANGED])
+        self.digest_after = bytes(state_dict[DIGEST].tolist()).hex()
+
+
+def fit_few_shot(
+    classifier: TunedClassifier, untuned: Prepared, data: Any, recipe: Recipe, *, seed: int, device: str
+) -> tuple[FewShotModel, dict[str, Any]]:
+    """Tune anew, from the same start, on the draw of each of `data.shots`; the model and its log."""
+    model = FewShotModel(classifier, untuned, recipe)
+    start = classifier.to(device).snapshot()
+    log: dict[str, Any] = {}
+    for shots in data.shots:
+        classifier.restore(start)
+        draw = data.draw(shots, seed)
+        found = fit_draw(classifier, draw, recipe, seed=seed, device=device)
+        for epoch in EPOCHS:
+            model.tuned[shots, epoch] = found.pop(epoch)
+        log[str(shots)] = {**found, "rows": len(draw.train), "draw": draw.name}
+    model.tensors_changed = changed(untuned.network, classifier.backbone)
+    model.digest_after = classifier.backbone_digest()
+    return model.eval(), {"backbone": model.digest_after, "tensors_changed": model.tensors_changed, **log}
