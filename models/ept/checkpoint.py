@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.checkpoint import load_strictly, read_tensors
-from models.ept.vit import VisionTransformer, resized
+from retable.models.common.checkpoint import load_strictly, read_tensors
+from retable.models.ept.vit import VisionTransformer, resized
 
 _FROM_TIMM = (
     (re.compile(r"blocks\.(\d+)\.norm([12])\."), r"layers.\1.ln\2."),

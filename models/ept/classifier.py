@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.ept.checkpoint import digest
-from models.ept.tuning import Tuning
-from models.ept.vit import VisionTransformer
+from retable.models.ept.checkpoint import digest
+from retable.models.ept.tuning import Tuning
+from retable.models.ept.vit import VisionTransformer
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of RGB in [0, 255], as the published configurations have them."""

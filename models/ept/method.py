@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.ept.recipe import Recipe
-from models.ept.sizes import VIT_SIZES, ViTSize
+from retable.models.ept.recipe import Recipe
+from retable.models.ept.sizes import VIT_SIZES, ViTSize
 
 if TYPE_CHECKING:
-    from models.ept.classifier import Prepared, TunedClassifier
-    from models.ept.model import FewShotModel
-    from models.ept.tuning import Tuning
+    from retable.models.ept.classifier import Prepared, TunedClassifier
+    from retable.models.ept.model import FewShotModel
+    from retable.models.ept.tuning import Tuning
 
 Size = Literal["b16", "l16"]
 
@@ -72,8 +72,8 @@ class ViT:
 
     def build(self, data: Any) -> Prepared:
         """Random weights from torch's own generator."""
-        from models.ept.classifier import Prepared
-        from models.ept.vit import VisionTransformer
+        from retable.models.ept.classifier import Prepared
+        from retable.models.ept.vit import VisionTransformer
 
         return Prepared(VisionTransformer(self.sizes()))
 
@@ -85,13 +85,13 @@ class ViT:
             torch.manual_seed(self.seed)
             model = self.build(None)
             if self.weights is not None:
-                from models.ept.checkpoint import load_backbone
-                from models.weights import weights_file
+                from retable.models.common.weights import weights_file
+                from retable.models.ept.checkpoint import load_backbone
 
                 load_backbone(weights_file(self.weights), model.network)
                 return model.to(device).eval(), {"weights": self.weights}
 
-            from models.ept.pretraining import pretrain
+            from retable.models.ept.pretraining import pretrain
 
             log = pretrain(
                 model,
@@ -113,7 +113,7 @@ class ViT:
         """Digest of the published weights, None where it is pretrained here. Raises MissingWeights."""
         if self.weights is None:
             return None
-        from models.weights import weights_digest
+        from retable.models.common.weights import weights_digest
 
         return weights_digest(self.weights)
 
@@ -131,14 +131,14 @@ class Tuned(Recipe):
 
     def tuning(self, vit: ViTSize) -> Tuning:
         """Its numbers drawn from torch's own generator."""
-        from models.ept.tuning import Tuning
+        from retable.models.ept.tuning import Tuning
 
         return Tuning()
 
     def build(self, data: Any) -> TunedClassifier:
         """On a backbone of random weights of `size`, to be counted; ImageNet's classes where nothing says them."""
-        from models.ept.classifier import Prepared
-        from models.ept.vit import VisionTransformer
+        from retable.models.ept.classifier import Prepared
+        from retable.models.ept.vit import VisionTransformer
 
         vit = VIT_SIZES[self.size or "b16"]
         vit = vit if self.image_size is None else replace(vit, image_size=self.image_size)
@@ -146,7 +146,7 @@ class Tuned(Recipe):
 
     def assemble(self, backbone: Prepared, num_classes: int) -> TunedClassifier:
         """The head is drawn before anything else, so that all ways start from the same one."""
-        from models.ept.classifier import Head, TunedClassifier
+        from retable.models.ept.classifier import Head, TunedClassifier
 
         size = backbone.network.size
         head = Head(size.width, num_classes, self.HEAD_LAYERS)
@@ -158,7 +158,7 @@ class Tuned(Recipe):
         """Tuned on the draw of each number of shots. Raises ValueError for images of another size, FloatingPointError."""
         import torch
 
-        from models.ept.model import fit_few_shot
+        from retable.models.ept.model import fit_few_shot
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # head, prompts, dropout
@@ -169,7 +169,7 @@ class Tuned(Recipe):
         """The model that `state` came from, on the backbone it needs."""
         import torch
 
-        from models.ept.model import FewShotModel
+        from retable.models.ept.model import FewShotModel
 
         with torch.random.fork_rng():
             classifier = self.assemble(_fitting(needs["backbone"], data), data.num_classes)
@@ -204,7 +204,7 @@ class FullTuning(Tuned):
     """The whole backbone and the head. The published configuration is AdamW with a long warm-up, which a suite declares."""
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import Full
+        from retable.models.ept.tuning import Full
 
         return Full()
 
@@ -214,7 +214,7 @@ class Partial1(Tuned):
     """The last block and the head."""
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import Partial
+        from retable.models.ept.tuning import Partial
 
         return Partial(vit.depth)
 
@@ -224,7 +224,7 @@ class BiasTuning(Tuned):
     """All biases and the head (BitFit)."""
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import Bias
+        from retable.models.ept.tuning import Bias
 
         return Bias()
 
@@ -259,7 +259,7 @@ class Prompted(Tuned):
 
     def drawn(self, tuning: Any) -> Tuning:
         """The tuning with its prompts drawn."""
-        from models.ept.tuning import INITS
+        from retable.models.ept.tuning import INITS
 
         INITS[self.init](tuning.prompt.data).add_(self.offset)
         filled: Tuning = tuning
@@ -275,7 +275,7 @@ class EmbeddedPrompts(Prompted):
     form: Literal["scaled", "literal"] = "scaled"
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import EPT
+        from retable.models.ept.tuning import EPT
 
         return self.drawn(EPT(vit.tokens, self.length, self.places(vit), self.mode, self.form))
 
@@ -287,7 +287,7 @@ class VisualPromptTuning(Prompted):
     frozen: bool = False
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import VPT
+        from retable.models.ept.tuning import VPT
 
         return self.drawn(VPT(vit.width, self.length, self.places(vit))).requires_grad_(not self.frozen)
 
@@ -297,7 +297,7 @@ class VisualPrompting(Prompted):
     """VP: values added to the first `length` patch tokens of each layer, one reading of what the paper leaves open."""
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import VP
+        from retable.models.ept.tuning import VP
 
         return self.drawn(VP(vit.width, self.length, self.places(vit), vit.tokens))
 
@@ -317,7 +317,7 @@ class Adapter(Tuned):
             raise ValueError(f"`scale` must be above 0, not {self.scale}")
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import AdaptFormer
+        from retable.models.ept.tuning import AdaptFormer
 
         return AdaptFormer(vit.width, vit.depth, max(vit.width // self.reduction, 1), self.scale)
 
@@ -337,6 +337,6 @@ class LowRank(Tuned):
             raise ValueError(f"`alpha` must be above 0, not {self.alpha}")
 
     def tuning(self, vit: ViTSize) -> Tuning:
-        from models.ept.tuning import LoRA
+        from retable.models.ept.tuning import LoRA
 
         return LoRA(vit.width, vit.depth, self.rank, self.alpha or self.rank)

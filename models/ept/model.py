@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.ept.classifier import Prepared, TunedClassifier, changed
-from models.ept.recipe import Recipe
-from models.ept.training import fit_draw
+from retable.models.ept.classifier import Prepared, TunedClassifier, changed
+from retable.models.ept.recipe import Recipe
+from retable.models.ept.training import fit_draw
 
 Epoch = Literal["best", "last"]
 EPOCHS: tuple[Epoch, ...] = ("best", "last")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from models.ept.classifier import Prepared
-from models.ept.shapes import SHAPES, pictures
+from retable.models.ept.classifier import Prepared
+from retable.models.ept.shapes import SHAPES, pictures
 
 HELD_OUT = 512
 WEIGHT_DECAY = 0.05

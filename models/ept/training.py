@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.ept.classifier import TunedClassifier
-from models.ept.recipe import Recipe
+from retable.models.ept.classifier import TunedClassifier
+from retable.models.ept.recipe import Recipe
 
 MOMENTUM = 0.9
 UNDECAYED = ("backbone.cls_token", "backbone.pos_embed")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.ept import attention
+from retable.models.ept import attention
 
 Mode = Literal["concat", "multiply-concat", "add", "multiply"]
 Form = Literal["scaled", "literal"]

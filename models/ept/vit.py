@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.ept.sizes import ViTSize
-from models.ept.tuning import Tuning
-from models.shapes import check_dims
+from retable.models.common.shapes import check_dims
+from retable.models.ept.sizes import ViTSize
+from retable.models.ept.tuning import Tuning
 
 LN_EPS = 1e-6
 INIT_STD = 0.02

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.ept import attention, method
-from models.ept.checkpoint import digest, load_backbone, official_keys
-from models.ept.classifier import Head, Prepared, TunedClassifier
-from models.ept.recipe import Recipe
-from models.ept.sizes import VIT_SIZES, ViTSize
-from models.ept.training import fit_draw, loss_of, make_optimizer
-from models.ept.tuning import EPT, INITS, VP, VPT, AdaptFormer, Bias, Full, LoRA, Partial, Tuning
-from models.ept.vit import VisionTransformer
-from models.errors import CheckpointError
+from retable.models.common.errors import CheckpointError
+from retable.models.ept import attention, method
+from retable.models.ept.checkpoint import digest, load_backbone, official_keys
+from retable.models.ept.classifier import Head, Prepared, TunedClassifier
+from retable.models.ept.recipe import Recipe
+from retable.models.ept.sizes import VIT_SIZES, ViTSize
+from retable.models.ept.training import fit_draw, loss_of, make_optimizer
+from retable.models.ept.tuning import EPT, INITS, VP, VPT, AdaptFormer, Bias, Full, LoRA, Partial, Tuning
+from retable.models.ept.vit import VisionTransformer
 
 SMALL = ViTSize(width=16, depth=3, heads=2, mlp=32, patch=4, image_size=12)
 N = SMALL.tokens

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.metrics import labels as counted
-from models.ept import attention
-from models.ept.classifier import Head, Prepared, TunedClassifier
-from models.ept.recipe import Recipe
-from models.ept.sizes import ViTSize
-from models.ept.training import loss_of, make_optimizer, multi_label_loss, probabilities, set_rate, step
-from models.ept.tuning import EPT, VPT, Tuning
-from models.ept.vit import Attention, VisionTransformer
+from retable.bench.metrics import labels as counted
+from retable.models.ept import attention
+from retable.models.ept.classifier import Head, Prepared, TunedClassifier
+from retable.models.ept.recipe import Recipe
+from retable.models.ept.sizes import ViTSize
+from retable.models.ept.training import loss_of, make_optimizer, multi_label_loss, probabilities, set_rate, step
+from retable.models.ept.tuning import EPT, VPT, Tuning
+from retable.models.ept.vit import Attention, VisionTransformer
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 
