@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from retable.models.common.checkpoint import load_strictly, read_tensors
+from retable.models.common.errors import CheckpointError
 from retable.models.ept.vit import VisionTransformer, resized
 
 _FROM_TIMM = (
@@ -48,8 +49,11 @@ def load_backbone(path: Path, backbone: VisionTransformer) -> None:
     state = official_keys(read_tensors(path))
     state.pop(PROMPT, None)
     table = state.get("pos_embed")
-    if table is not None and table.dim() == 3 and table.shape[1] > 1:
-        state["pos_embed"] = resized(table.float(), backbone.size.side, backbone.size.side)
+    if table is not None:
+        try:
+            state["pos_embed"] = resized(table.float(), backbone.size.side, backbone.size.side)
+        except (ValueError, IndexError) as error:
+            raise CheckpointError(f"{path}: pos_embed cannot be resized: {error}") from error
     load_strictly(path, backbone, state)
 
 

@@ -233,13 +233,14 @@ class BiasTuning(Tuned):
 class Prompted(Tuned):
     """What prompt methods share: `length` rows or columns, in all layers or the listed ones, drawn by `init`.
 
-    `offset` is added to every number that was drawn.
+    `offset` is added to every number that was drawn; `frozen` leaves them so, and only the head is trained.
     """
 
     length: int = 10
     layers: tuple[int, ...] | None = None
     init: Literal["normal", "uniform", "zeros", "kaiming"] = "normal"
     offset: float = 0.0
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -262,7 +263,7 @@ class Prompted(Tuned):
         from retable.models.ept.tuning import INITS
 
         INITS[self.init](tuning.prompt.data).add_(self.offset)
-        filled: Tuning = tuning
+        filled: Tuning = tuning.requires_grad_(not self.frozen)
         return filled
 
 
@@ -282,14 +283,12 @@ class EmbeddedPrompts(Prompted):
 
 @dataclass(frozen=True, kw_only=True)
 class VisualPromptTuning(Prompted):
-    """VPT: `length` tokens after CLS, in all layers (deep) or `layers: [0]` (shallow); `frozen` leaves them as drawn (VPT-F)."""
-
-    frozen: bool = False
+    """VPT: `length` tokens after CLS, in all layers (deep) or `layers: [0]` (shallow); frozen it is the paper's VPT-F."""
 
     def tuning(self, vit: ViTSize) -> Tuning:
         from retable.models.ept.tuning import VPT
 
-        return self.drawn(VPT(vit.width, self.length, self.places(vit))).requires_grad_(not self.frozen)
+        return self.drawn(VPT(vit.width, self.length, self.places(vit)))
 
 
 @dataclass(frozen=True, kw_only=True)

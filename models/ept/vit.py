@@ -123,8 +123,13 @@ class VisionTransformer(nn.Module):
 
 
 def resized(pos_1ND: Tensor, height: int, width: int) -> Tensor:
-    """A square position table for height x width patches: bicubic, without aligned corners, the CLS entry as it is."""
+    """A square position table for height x width patches: bicubic, without aligned corners, the CLS entry as it is.
+
+    Raises ValueError for a table that is not square.
+    """
     side = round((pos_1ND.shape[1] - 1) ** 0.5)
+    if pos_1ND.dim() != 3 or side**2 != pos_1ND.shape[1] - 1:
+        raise ValueError(f"a position table of shape {tuple(pos_1ND.shape)} is not CLS and a square of patches")
     if (height, width) == (side, side):
         return pos_1ND
     grid_1Dhw = pos_1ND[:, 1:].transpose(1, 2).unflatten(2, (side, side))

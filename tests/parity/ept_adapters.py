@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retable.bench.metrics import labels as counted
+from retable.bench.datasets import labels as counted
 from retable.models.ept import attention
 from retable.models.ept.classifier import Head, Prepared, TunedClassifier
 from retable.models.ept.recipe import Recipe

@@ -7,13 +7,32 @@ one of K is (N,) whole numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
 
+Score = Literal["map", "accuracy", "auc"]
 PRESENT, UNKNOWN = 1, -1
 THRESHOLD = 0.5
+
+
+def score(kind: Score, probabilities_NK: np.ndarray, labels: np.ndarray) -> float:
+    """A score in per cent. NaN for an AUC where no label has both images with it and images without.
+
+    `map` counts labels without positives as 0, `auc` leaves labels out that have no curve; of one of K classes, both are the
+    mean over classes, each against the others. `accuracy` is that of the largest probability.
+    """
+    import numpy as np
+
+    if kind == "accuracy":
+        return float(100 * (probabilities_NK.argmax(axis=1) == labels).mean())
+    hot = labels.ndim == 1
+    labels_NK = one_hot(labels, probabilities_NK.shape[1]) if hot else labels
+    if kind == "map":
+        return float(100 * average_precisions(probabilities_NK, labels_NK).mean())
+    found = aucs(official_scores(probabilities_NK) if hot else probabilities_NK, labels_NK)
+    return float(100 * np.nanmean(found)) if np.isfinite(found).any() else float("nan")
 
 
 def average_precisions(scores_NK: np.ndarray, labels_NK: np.ndarray) -> np.ndarray:
