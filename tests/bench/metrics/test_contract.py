@@ -29,6 +29,7 @@ FIELDS = {
     "check": "iterations",
     "radius": 0.5,
     "size": "all",
+    "shots": 5,
 }
 OVER_TIMINGS = [name for name in BUILT_IN if "retable.bench.metrics.decode" in str(registry._TARGETS["metric"][name])]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]
