@@ -46,4 +46,5 @@ def scaled(q_BHNE: Tensor, k_BHNE: Tensor, v_BHNE: Tensor, P: Tensor) -> Tensor:
 
 def reach(S_BHNN: Tensor) -> Tensor:
     """alpha_i = max_j S_ij - min_j S_ij, (B, H, N, 1), which `multiply and concat` gives the prompts of a token (Figure 5)."""
+    # the paper does not say whether alpha is held fixed; here the gradient goes through it
     return S_BHNN.amax(-1, keepdim=True) - S_BHNN.amin(-1, keepdim=True)

@@ -182,6 +182,7 @@ class LoRA(Tuning):
             nn.init.kaiming_uniform_(A, a=5**0.5)
 
     def qkv(self, layer: int, y_BND: Tensor, qkv: nn.Module) -> Tensor:
+        # peft changes a linear layer as a whole; of this fused one only queries and values are to change
         q, v = (self.factor * (y_BND @ self.A[layer, i].T @ self.B[layer, i].T) for i in range(2))
         change: Tensor = torch.cat([q, torch.zeros_like(q), v], dim=-1)
         return qkv(y_BND) + change
