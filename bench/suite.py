@@ -192,13 +192,14 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class Reproducibility:
-    """How closely frozen numbers come back on other machines; `metrics` has those that are not held to `tolerance`.
+    """How closely frozen numbers come back, where a suite knows better than what was measured; `because` says why.
 
-    Timings are only compared when they are named.
+    `metrics` has those that are not held to `tolerance`. Timings are only compared when they are named.
     """
 
-    tolerance: Tolerance = Tolerance(relative=0.001)
+    tolerance: Tolerance | None = None
     metrics: Mapping[str, Tolerance] = field(default_factory=dict)
+    because: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

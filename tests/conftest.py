@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests import tools
+from tests.tools import pytest_runtest_makereport as pytest_runtest_makereport
+from tests.tools import pytest_terminal_summary as pytest_terminal_summary
 
 # The Triton kernels are tested in its interpreter, on any machine; it reads this when it is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A shared machine may take any time for an example; what takes too long ends by pytest's own time-out.
+settings.register_profile("retable", deadline=None)
+settings.load_profile("retable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     goldens = Path(__file__).parent / "parity" / "goldens"
     parser.addoption("--goldens", default=str(goldens), help="folder of parity fixtures")
+    tools.pytest_addoption(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "oracle(package): a comparison with a package that has an environment of its own"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Comparisons with packages that nothing else can live beside are for `tox -e oracles`; here they are deselected."""
+    away = [item for item in items for mark in item.iter_markers("oracle") if find_spec(mark.args[0]) is None]
+    if away:
+        items[:] = [item for item in items if item not in away]
+        config.hook.pytest_deselected(items=away)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from typing import Any
 from retable.bench.declare.params import build
 from retable.bench.errors import BenchError
 from retable.bench.probes import environment
+from retable.bench.probes.lock import beside
 from retable.bench.registry import KINDS, kernels, names, resolve
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
@@ -26,6 +27,7 @@ def examine(store: str) -> dict[str, Any]:
     """Facts by topic, as `--json` prints them."""
     return {
         "environment": environment(),
+        "lock": _lock(),
         "data_folder": str(Path(os.environ.get("BENCH_DATA", "data")).resolve()),
         "datasets": {name: _dataset(name) for name in names("dataset")},
         "optional_packages": {name: find_spec(name) is not None for name in OPTIONAL},
@@ -38,6 +40,7 @@ def examine(store: str) -> dict[str, Any]:
 def render(report: dict[str, Any]) -> str:
     """The same facts for a person."""
     lines = ["environment", *_facts(report["environment"], "  ")]
+    lines += ["lock", *_facts(report["lock"], "  ")]
     lines.append(f"data (below {report['data_folder']}, $BENCH_DATA)")
     lines += [f"  {name}: {state}" for name, state in report["datasets"].items()]
     lines.append("optional packages")
@@ -55,6 +58,23 @@ def render(report: dict[str, Any]) -> str:
     lines += ["components that do not load", *broken] if broken else ["components: all load"]
     lines += ["store", *_facts(report["store"], "  ")]
     return "\n".join(lines)
+
+
+def _lock() -> dict[str, Any]:
+    """Whether the lock fits this Python and pyproject.toml, and every package that is installed in another version."""
+    lock = beside()
+    if lock is None:
+        return {"state": "no lock lies beside this installation"}
+    differs, absent = [str(difference) for difference in lock.differences()], lock.absent()
+    held = (
+        "not everything is installed as locked: `make setup` does it" if differs else "what is installed is as locked"
+    )
+    return {
+        "state": lock.problem() or held,
+        "digest": lock.digest,
+        "differs": differs,
+        "not_installed": ", ".join(absent) or "none",
+    }
 
 
 def _facts(facts: dict[str, Any], indent: str) -> list[str]:

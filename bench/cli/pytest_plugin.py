@@ -61,13 +61,13 @@ class SuiteFile(pytest.File):
         from retable.bench.judge import checks
         from retable.bench.judge.claims import judge
         from retable.bench.judge.results import collect
-        from retable.bench.registry import load_plugin
+        from retable.bench.plugins import declared, load_plugin
         from retable.bench.store.store import Store
         from retable.bench.versions import versions
         from retable.bench.versions.against import frozen_checks, rule_checks
 
         option = self.config.getoption
-        for plugin in option("bench_plugin"):
+        for plugin in [*declared(self.path.parent.resolve()), *option("bench_plugin")]:
             load_plugin(plugin)
         suite = load_suite(self.path, option("bench_profile"))
         store = Store(option("bench_store"), create=False)
@@ -77,7 +77,7 @@ class SuiteFile(pytest.File):
             version = versions.load(root, versions.find(root, against, suite.name))
         found = [checks.of_judgement(judged) for judged in judge(suite, results)]
         found += rule_checks(suite, results, suite.rules, version)
-        return found + (frozen_checks(suite, results, version, environment=store.environment) if version else [])
+        return found + (frozen_checks(suite, results, version) if version else [])
 
 
 class CheckItem(pytest.Item):

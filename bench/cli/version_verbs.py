@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from collections import Counter
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.suites import find_suite, load, load_suite
 from retable.bench.errors import CONTRADICTED, OK, BenchError, StoreError
 
 if TYPE_CHECKING:
-    from retable.bench.judge.checks import Check
+    from retable.bench.judge.checks import Background, Check
     from retable.bench.judge.claims import Judgement
     from retable.bench.judge.results import Results
+    from retable.bench.store.store import Store
     from retable.bench.suite import Suite
     from retable.bench.versions.diff import Move, Side
     from retable.bench.versions.versions import Name, Version
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 def gate(arguments: Namespace) -> int:
     """Claims against expected verdicts, rules, and frozen numbers; runs nothing."""
-    from retable.bench.cli.verbs import load
     from retable.bench.judge import checks
     from retable.bench.judge.claims import judge
     from retable.bench.judge.results import collect, unmeasured
@@ -41,14 +43,16 @@ def gate(arguments: Namespace) -> int:
     missing = [line for line in unmeasured(suite, results) if fnmatch(line.split("/")[1], arguments.only)]
     found = [checks.of_judgement(one) for one in judgements]
     found += _rules(suite, results, version, arguments)
-    found += frozen_checks(suite, results, version, arguments.only, store.environment) if version else []
+    held = frozen_checks(suite, results, version, arguments.only) if version else []
+    background = _background(suite, store, results, version, held) if version else checks.Background()
+    found += held
     found += [checks.of_case(line) for line in missing]
     form = "json" if arguments.json else arguments.format
     texts = {
-        "terminal": lambda: _terminal(judgements, found, version),
+        "terminal": lambda: _terminal(judgements, found, version, background),
         "junit": lambda: files.junit(suite.name, suite.profile.name, found),
-        "markdown": lambda: files.markdown(suite.name, suite.profile.name, found),
-        "json": lambda: _json(judgements, found, missing),
+        "markdown": lambda: files.markdown(suite.name, suite.profile.name, found, background),
+        "json": lambda: _json(judgements, found, missing, background),
     }
     if arguments.out:
         Path(arguments.out).write_text(texts[form]().rstrip("\n") + "\n", encoding="utf-8")
@@ -64,6 +68,21 @@ def _baseline(suite: Suite, arguments: Namespace) -> Version | None:
         return None
     root = Path(arguments.results)
     return versions.load(root, versions.find(root, arguments.against, suite.name))
+
+
+def _background(suite: Suite, store: Store, results: Results, version: Version, held: list[Check]) -> Background:
+    """Nothing where every frozen number is where it was."""
+    from retable.bench.judge.checks import Background
+    from retable.bench.versions.against import other_machine
+    from retable.bench.versions.diff import causes, moves, side_of_store, side_of_version
+
+    moved = {check.name for check in held if check.outcome in ("failed", "unmeasured")}
+    if not moved:
+        return Background()
+    found = moves(side_of_version(version), side_of_store(suite, store))
+    rows = {name.partition("/")[0] for name in moved}
+    present = {place: record for place, record in results.items() if place[0] in rows}
+    return Background(machine=other_machine(present, version, store.environment), causes=causes(found, moved))
 
 
 def _rules(suite: Suite, results: Results, version: Version | None, arguments: Namespace) -> list[Check]:
@@ -82,8 +101,8 @@ def _concerns(judged: Judgement, only: str) -> bool:
     return all(fnmatch(entry, only) for entry in judged.claim.entries)
 
 
-def _terminal(judgements: list[Judgement], found: list[Check], version: Version | None) -> str:
-    from retable.bench.judge.checks import NOUNS, counted
+def _terminal(judgements: list[Judgement], found: list[Check], version: Version | None, background: Background) -> str:
+    from retable.bench.judge.checks import NOUNS, counted, total
     from retable.bench.report import terminal
     from retable.bench.report.escape import clean
 
@@ -94,11 +113,12 @@ def _terminal(judgements: list[Judgement], found: list[Check], version: Version 
             lines.append(f"{NOUNS[kind]}{against}: {counted(chosen)}")
             shown = chosen if kind == "rule" else [check for check in chosen if check.outcome != "passed"]
             lines += [clean(f"  {check.outcome}  {check.name} {check.text}: {check.detail}") for check in shown]
+            lines += [clean(f"  {line}") for line in background.lines()] if kind == "frozen" else []
     lines += [clean(f"not measured: {check.name}: {check.detail}") for check in found if check.kind == "case"]
-    return "\n".join(lines)
+    return "\n".join([*lines, total(found)])
 
 
-def _json(judgements: list[Judgement], found: list[Check], missing: list[str]) -> str:
+def _json(judgements: list[Judgement], found: list[Check], missing: list[str], background: Background) -> str:
     from retable.bench.judge.checks import status
     from retable.bench.report.as_json import judgements_to_json
     from retable.bench.report.checks import to_json
@@ -109,13 +129,15 @@ def _json(judgements: list[Judgement], found: list[Check], missing: list[str]) -
         "unmeasured_cases": missing,
         "rules": to_json([check for check in found if check.kind == "rule"]),
         "frozen": to_json([check for check in found if check.kind == "frozen"]),
+        "other_machine": list(background.machine),
+        "causes": dict(background.causes),
+        "outcomes": dict(Counter(check.outcome for check in found)),
     }
     return json.dumps(facts, indent=2, ensure_ascii=False)
 
 
 def freeze(arguments: Namespace) -> int:
     """Publish a suite's results as its next version."""
-    from retable.bench.cli.verbs import load
     from retable.bench.report.frozen import render
     from retable.bench.store.store import Store
     from retable.bench.versions.freeze import freeze as publish
@@ -192,8 +214,6 @@ def diff(arguments: Namespace) -> int:
 
 def _sides(arguments: Namespace) -> tuple[Side, Side]:
     """What the two arguments name; `store` is the suite and the profile of the other one."""
-    from retable.bench.cli.verbs import find_suite
-    from retable.bench.declare.reader import load_suite
     from retable.bench.store.store import Store
     from retable.bench.versions import versions
     from retable.bench.versions.diff import side_of_store, side_of_version

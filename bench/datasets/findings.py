@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.datasets.draws import Draws
 from retable.bench.datasets.few_shot import check_shots
@@ -35,6 +35,8 @@ class Findings:
     `like: chest` draws by image and chooses by mAP; `like: endo` draws by study, four images of one ground, and chooses by
     AUC. Both report mAP.
     """
+
+    NAME: ClassVar[str] = "findings"
 
     size: int = 28
     pool: int = 400

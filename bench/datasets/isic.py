@@ -26,6 +26,8 @@ class Isic2018:
     `shots` images of the training part.
     """
 
+    NAME: ClassVar[str] = "isic-2018"
+
     root: str = "ISIC2018"
     size: int = 224
     shots: tuple[int, ...] = (1, 5, 10)

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.datasets.few_shot import check_shots
 from retable.bench.datasets.labels import Score
@@ -50,6 +50,8 @@ class MedFMC:
 
     Repetitions choose among the five draws: the one that a seed gives, 1 + seed mod 5.
     """
+
+    NAME: ClassVar[str] = "medfmc"
 
     part: Literal["chest", "colon", "endo"]
     root: str = "MedFMC"

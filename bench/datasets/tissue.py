@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.few_shot import check_shots
 from retable.bench.datasets.fixed import fixed_order, require_digest
@@ -36,6 +36,8 @@ class Tissue:
 
     `validation` patches of the left half at most choose an epoch, by accuracy, which is also what is reported.
     """
+
+    NAME: ClassVar[str] = "tissue"
 
     size: int = 28
     step: int = 14

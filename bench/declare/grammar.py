@@ -293,8 +293,10 @@ STATISTICS = Record(
 REPRODUCIBILITY = Record(
     title="reproducibility",
     fields={
+        "because": Field(Text(), "Why these tolerances, and not those that were measured.", required=True),
         "tolerance": Field(
-            TOLERANCE, "How far a frozen number may move: a number, or a percentage of it; 0.1 % unless said."
+            TOLERANCE,
+            "How far every frozen number may move: a number, or a percentage of it; what certificates showed unless said.",
         ),
         "metrics": Field(
             Named(of=TOLERANCE, key=METRIC),
@@ -328,7 +330,10 @@ SUITE = Record(
         "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
         "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
         "statistics": Field(STATISTICS, "Error rates of the verdicts."),
-        "reproducibility": Field(REPRODUCIBILITY, "How closely frozen numbers must come back: `bench gate --against`."),
+        "reproducibility": Field(
+            REPRODUCIBILITY,
+            "How closely frozen numbers must come back to `bench gate --against`, where that is not what was measured.",
+        ),
         "rules": Field(
             Items(of=Text(), minimum=0),
             "Conditions that `bench gate` holds numbers to: `METRIC [of ROW] >= NUMBER`, `... <= NUMBER`, or, against a "

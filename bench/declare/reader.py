@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retable.bench import registry
+from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
@@ -168,7 +169,7 @@ class _Reader:
     def _check_metric(self, name: str, node: Node) -> None:
         if name not in self._known_metrics:
             try:
-                build_metric(name)
+                usable("metric", name, type(build_metric(name)))
             except BenchError as error:
                 raise node.error(str(error)) from error
             self._known_metrics.add(name)
@@ -275,9 +276,8 @@ class _Reader:
             self._shown(Node(name, item.path, item.line)): _tolerance(item)
             for name, item in _map(own, "metrics").items()
         }
-        if "tolerance" not in own:
-            return Reproducibility(metrics=metrics)
-        return Reproducibility(tolerance=_tolerance(own["tolerance"]), metrics=metrics)
+        tolerance = _tolerance(own["tolerance"]) if "tolerance" in own else None
+        return Reproducibility(tolerance=tolerance, metrics=metrics, because=_text(own, "because"))
 
     def _rule(self, node: Node, entries: tuple[Entry, ...]) -> Rule:
         try:

@@ -58,10 +58,14 @@ class _Score:
 class FewShotScore(_Score):
     """The score that the data are judged by (mAP of several labels, accuracy of one), at the epoch that validation chose."""
 
+    NAME: ClassVar[str] = "few_shot"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotScoreLast(_Score):
     """The same after the last epoch, without a choice."""
+
+    NAME: ClassVar[str] = "few_shot_last"
 
     EPOCH: ClassVar[str] = "last"
 
@@ -70,6 +74,8 @@ class FewShotScoreLast(_Score):
 class FewShotMAP(_Score):
     """Mean over labels of the average precision; a label that no test image has counts as 0, ties stand in the list's order."""
 
+    NAME: ClassVar[str] = "few_shot_map"
+
     KIND: ClassVar[str] = "map"
 
 
@@ -77,11 +83,15 @@ class FewShotMAP(_Score):
 class FewShotAccuracy(_Score):
     """Share of test images whose likeliest class is right."""
 
+    NAME: ClassVar[str] = "few_shot_accuracy"
+
     KIND: ClassVar[str] = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotAUC(_Score):
     """Mean over labels of the area under the ROC curve; labels that all or no test images have are left out and counted."""
+
+    NAME: ClassVar[str] = "few_shot_auc"
 
     KIND: ClassVar[str] = "auc"

@@ -19,6 +19,8 @@ NOT_LOOKED_AT = "the task looks at no images (`images` is 0)"
 class TunedBesideHead:
     """Numbers that tuning trains, without the head: prompts, adapters, weights of the backbone."""
 
+    NAME: ClassVar[str] = "tuned_beside_head"
+
     UNIT: ClassVar[str] = "parameters"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -35,6 +37,8 @@ class TunedBesideHead:
 @dataclass(frozen=True, kw_only=True)
 class TensorsChanged:
     """How many of the backbone's tensors differ in any bit after tuning; 0 says that the digests are one."""
+
+    NAME: ClassVar[str] = "tensors_changed"
 
     UNIT: ClassVar[str] = "tensors"
     DIRECTION: ClassVar[Direction] = "none"
@@ -55,6 +59,8 @@ class TensorsChanged:
 class PromptLength:
     """Prompts a layer: columns beside a row of attention, or tokens."""
 
+    NAME: ClassVar[str] = "prompt_length"
+
     UNIT: ClassVar[str] = "prompts"
     DIRECTION: ClassVar[Direction] = "none"
     VERSION: ClassVar[str] = "1"
@@ -68,6 +74,8 @@ class PromptLength:
 @dataclass(frozen=True, kw_only=True)
 class LengthGap:
     """Largest difference of a feature between the tuned prompts and the one column with their logsumexp, over the largest feature."""
+
+    NAME: ClassVar[str] = "length_gap"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "lower"
@@ -86,6 +94,8 @@ class LengthGap:
 class FrozenGap:
     """Largest difference of a feature between the tuned model and the backbone as it was, over the largest feature."""
 
+    NAME: ClassVar[str] = "frozen_gap"
+
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "none"
     VERSION: ClassVar[str] = "1"
@@ -95,6 +105,27 @@ class FrozenGap:
         if evidence.looked_at is None:
             return absent(self, NOT_LOOKED_AT)
         return _gap(self, evidence.looked_at.after_ND, evidence.looked_at.before_ND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesMoved:
+    """How many images have a feature that differs in any bit from the untuned backbone's: none, or all, whatever the seed."""
+
+    NAME: ClassVar[str] = "features_moved"
+
+    UNIT: ClassVar[str] = "images"
+    DIRECTION: ClassVar[Direction] = "none"
+    VERSION: ClassVar[str] = "1"
+    EXACT: ClassVar[bool] = True
+
+    def measure(self, evidence: Any) -> Measurement:
+        if evidence.looked_at is None:
+            return absent(self, NOT_LOOKED_AT)
+        before_ND, after_ND = evidence.looked_at.before_ND, evidence.looked_at.after_ND
+        for features in (before_ND, after_ND):
+            if reason := unusable(features, "images' features"):
+                return absent(self, reason)
+        return measured(self, (before_ND != after_ND).any(axis=1).sum(), n=len(after_ND))
 
 
 def _gap(metric: LengthGap | FrozenGap, found_ND: np.ndarray, wanted_ND: np.ndarray) -> Measurement:
@@ -110,6 +141,8 @@ def _gap(metric: LengthGap | FrozenGap, found_ND: np.ndarray, wanted_ND: np.ndar
 @dataclass(frozen=True, kw_only=True)
 class PatchScale:
     """Mean r: what prompts leave of each token's attention; the details hold r's quantiles, `share q`, and each layer's mean."""
+
+    NAME: ClassVar[str] = "patch_scale"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "none"
@@ -139,6 +172,8 @@ class SeparationGain:
     Separation is, averaged over labels, the distance between the mean features of images with the label and of those
     without, over the root of the mean squared distance to the own one of the two.
     """
+
+    NAME: ClassVar[str] = "separation_gain"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
@@ -179,6 +214,8 @@ def separation(features_ND: np.ndarray, labels: np.ndarray) -> float | None:
 @dataclass(frozen=True, kw_only=True)
 class TuningMinutes:
     """What all steps of tuning on the draw with most shots take at the median of the timed ones: forward, backward, update."""
+
+    NAME: ClassVar[str] = "tuning_minutes"
 
     UNIT: ClassVar[str] = "min"
     DIRECTION: ClassVar[Direction] = "lower"

@@ -28,6 +28,8 @@ class FewShot:
     steps of tuning are timed after one that is not; 0 leaves that out.
     """
 
+    NAME: ClassVar[str] = "few-shot"
+
     images: int = 0
     timed_steps: int = 0
 

@@ -29,6 +29,8 @@ class ViT:
     By published `size` or by its own sizes. One fit serves every data set and repetition: it uses neither.
     """
 
+    NAME: ClassVar[str] = "vit"
+
     size: Size | None = None
     width: int = 64
     depth: int = 4
@@ -191,10 +193,14 @@ def _fitting(backbone: Any, data: Any) -> Prepared:
 class LinearProbe(Tuned):
     """Head only."""
 
+    NAME: ClassVar[str] = "linear-probe"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MLP3(Tuned):
     """A head of three layers, of the backbone's width inside."""
+
+    NAME: ClassVar[str] = "mlp-3"
 
     HEAD_LAYERS: ClassVar[int] = 3
 
@@ -202,6 +208,8 @@ class MLP3(Tuned):
 @dataclass(frozen=True, kw_only=True)
 class FullTuning(Tuned):
     """The whole backbone and the head. The published configuration is AdamW with a long warm-up, which a suite declares."""
+
+    NAME: ClassVar[str] = "full-tuning"
 
     def tuning(self, vit: ViTSize) -> Tuning:
         from retable.models.ept.tuning import Full
@@ -213,6 +221,8 @@ class FullTuning(Tuned):
 class Partial1(Tuned):
     """The last block and the head."""
 
+    NAME: ClassVar[str] = "partial-1"
+
     def tuning(self, vit: ViTSize) -> Tuning:
         from retable.models.ept.tuning import Partial
 
@@ -222,6 +232,8 @@ class Partial1(Tuned):
 @dataclass(frozen=True, kw_only=True)
 class BiasTuning(Tuned):
     """All biases and the head (BitFit)."""
+
+    NAME: ClassVar[str] = "bias-tuning"
 
     def tuning(self, vit: ViTSize) -> Tuning:
         from retable.models.ept.tuning import Bias
@@ -271,6 +283,8 @@ class Prompted(Tuned):
 class EmbeddedPrompts(Prompted):
     """EPT: `length` columns beside the attention's logits; `mode` has the variants of Figure 5."""
 
+    NAME: ClassVar[str] = "ept"
+
     length: int = 100
     mode: Literal["concat", "multiply-concat", "add", "multiply"] = "concat"
     form: Literal["scaled", "literal"] = "scaled"
@@ -285,6 +299,8 @@ class EmbeddedPrompts(Prompted):
 class VisualPromptTuning(Prompted):
     """VPT: `length` tokens after CLS, in all layers (deep) or `layers: [0]` (shallow); frozen it is the paper's VPT-F."""
 
+    NAME: ClassVar[str] = "vpt"
+
     def tuning(self, vit: ViTSize) -> Tuning:
         from retable.models.ept.tuning import VPT
 
@@ -295,6 +311,8 @@ class VisualPromptTuning(Prompted):
 class VisualPrompting(Prompted):
     """VP: values added to the first `length` patch tokens of each layer, one reading of what the paper leaves open."""
 
+    NAME: ClassVar[str] = "visual-prompting"
+
     def tuning(self, vit: ViTSize) -> Tuning:
         from retable.models.ept.tuning import VP
 
@@ -304,6 +322,8 @@ class VisualPrompting(Prompted):
 @dataclass(frozen=True, kw_only=True)
 class Adapter(Tuned):
     """AdaptFormer: a bottleneck of width / `reduction` units beside each feed-forward net, times `scale`."""
+
+    NAME: ClassVar[str] = "adaptformer"
 
     reduction: int = 8
     scale: float = 0.1
@@ -324,6 +344,8 @@ class Adapter(Tuned):
 @dataclass(frozen=True, kw_only=True)
 class LowRank(Tuned):
     """LoRA of `rank` on queries and values; `alpha` null is the rank, so that the factor alpha / rank is 1."""
+
+    NAME: ClassVar[str] = "lora"
 
     rank: int = 8
     alpha: float | None = None

@@ -73,6 +73,7 @@ def test_every_way_is_tuned_comes_back_and_is_scored(way: str, backbone: Any, ch
     assert (measure("tuned_beside_head", one).value == 0) == head_only
     assert (measure("separation_gain", one).value == pytest.approx(1)) == head_only
     assert (measure("frozen_gap", one).value == 0) == head_only
+    assert measure("features_moved", one).value == (0 if head_only else 20)
     assert measure("tuning_minutes", one).details["steps"] == 2 * 2
     saved = json.loads(one.artefacts()["few_shot.json"])
     assert saved["test_images"] == 50
@@ -107,7 +108,7 @@ def test_one_column_does_what_the_tuned_prompts_do(backbone: Any, chest: Any) ->
 def test_prompts_far_below_the_logits_leave_a_linear_probe(backbone: Any, chest: Any) -> None:
     (_, away), (_, linear) = fitted("ept", backbone, chest, offset=-1e4), fitted("linear-probe", backbone, chest)
     one, two = (FewShot(images=20).evidence(model, chest, seed=0, device="cpu") for model in (away, linear))
-    assert measure("frozen_gap", one).value == 0
+    assert measure("features_moved", one).value == 0
     assert measure("patch_scale", one).value == 1
     for key, probabilities in one.probabilities.items():
         np.testing.assert_array_equal(probabilities, two.probabilities[key])
@@ -121,7 +122,7 @@ def test_one_of_two_classes_is_scored_by_accuracy(backbone: Any) -> None:
     assert measure("few_shot[1]", evidence).value == pytest.approx(100 * right.mean())
     assert measure("few_shot_accuracy[1]", evidence).value == measure("few_shot[1]", evidence).value
     assert measure("few_shot[5]", evidence).reason == "tissue was drawn from for 1 shots, not 5"
-    for name in ("separation_gain", "length_gap", "patch_scale", "frozen_gap"):
+    for name in ("separation_gain", "length_gap", "patch_scale", "frozen_gap", "features_moved"):
         assert measure(name, evidence).reason.startswith("the task looks at no images")
 
 
