@@ -17,9 +17,9 @@ import torch
 from measure import Rounds, interleaved, interval
 from torch import Tensor, nn
 
-from models.ssm.linear import few_row_linear
-from models.ssm.mamba2 import Mamba2
-from models.ssm.norm import RMSNorm
+from retable.models.ssm.linear import few_row_linear
+from retable.models.ssm.mamba2 import Mamba2
+from retable.models.ssm.norm import RMSNorm
 
 
 class Layer(nn.Module):

@@ -98,7 +98,7 @@ def machine() -> str:
     """The class of this machine: processor, vector units, threads used."""
     import torch
 
-    from bench.probes.hardware import hardware
+    from retable.bench.probes.hardware import hardware
 
     facts = hardware()
     units = facts["vector_units"] if isinstance(facts["vector_units"], list) else []

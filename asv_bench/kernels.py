@@ -13,8 +13,8 @@ import torch
 from measure import Call
 from torch import Tensor
 
-from models.spiking import operators as spiking
-from models.ssm import conv, selective_scan, ssd, state_update
+from retable.models.spiking import operators as spiking
+from retable.models.ssm import conv, selective_scan, ssd, state_update
 
 
 @dataclass(frozen=True)

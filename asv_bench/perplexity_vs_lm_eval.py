@@ -20,9 +20,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from measure import interleaved, interval
 
-from bench.datasets.texts.austen import Austen
-from bench.tasks.language import losses
-from models.spikellm.method import SmolLM2
+from retable.bench.datasets.texts.austen import Austen
+from retable.bench.tasks.language import losses
+from retable.models.spikellm.method import SmolLM2
 
 
 def main() -> int:

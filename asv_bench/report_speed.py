@@ -22,11 +22,11 @@ from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
-from bench.declare import load_suite
-from bench.keys import case_ingredients
-from bench.record import Artefact, Measurement, Record, Status, digest
-from bench.store import INSERT, Store
-from bench.suite import Case, Suite
+from retable.bench.declare.reader import load_suite
+from retable.bench.record import Artefact, Measurement, Record, Status, digest
+from retable.bench.store.keys import case_ingredients
+from retable.bench.store.store import INSERT, Store
+from retable.bench.suite import Case, Suite
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ("table2_aim", "table_survey")

@@ -23,7 +23,7 @@ from decode_vs_transformers import Stack, memory_floor, our_decoder
 from kernels import Work
 from measure import Call, Interval, interleaved, interval
 
-from models import backends
+from retable.models.common import backends
 
 Kind = Literal["small", "growth", "ratio", "seconds", "threads"]
 Make = Callable[[], Call]

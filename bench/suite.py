@@ -1,4 +1,4 @@
-"""The nouns of a declaration: Suite, Entry, Claim, Case. How they are read from YAML is `bench.declare`'s business."""
+"""The nouns of a declaration: Suite, Entry, Claim, Case. How they are read from YAML is `bench.declare.reader`'s business."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bench.record import Measurement, Record, Status, digest
-from bench.store import Store
+from retable.bench.record import Measurement, Record, Status, digest
+from retable.bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = 1000

@@ -20,19 +20,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.accountant.account import Accountant
-    from bench.accountant.report import Account
+    from retable.bench.accountant.account import Accountant
+    from retable.bench.accountant.report import Account
 
 __all__ = ["Account", "Accountant"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Accountant":
-        from bench.accountant.account import Accountant
+        from retable.bench.accountant.account import Accountant
 
         return Accountant
     if name == "Account":
-        from bench.accountant.report import Account
+        from retable.bench.accountant.report import Account
 
         return Account
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.accountant import report
-from bench.accountant.call import Call, stored_elements
-from bench.accountant.carry import Lost
-from bench.accountant.formulas import FORMULAS, FREE, work_of
-from bench.accountant.layers import Layers
-from bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
-from bench.accountant.neurobench import NeuroBenchCounter
-from bench.accountant.neurons import NeuronLedger
-from bench.accountant.rules import Full, Literature, Rule, resolve
-from bench.accountant.syops import SyopsCounter
-from bench.accountant.tally import tally
-from bench.accountant.travel import REORDERING, SAME_ORDER, travel
-from bench.accountant.work import Work
-from bench.errors import BenchError
+from retable.bench.accountant import report
+from retable.bench.accountant.call import Call, stored_elements
+from retable.bench.accountant.carry import Lost
+from retable.bench.accountant.formulas import FORMULAS, FREE, work_of
+from retable.bench.accountant.layers import Layers
+from retable.bench.accountant.marks import NEURONS, Book, Mark, neuron_mark
+from retable.bench.accountant.neurobench import NeuroBenchCounter
+from retable.bench.accountant.neurons import NeuronLedger
+from retable.bench.accountant.rules import Full, Literature, Rule, resolve
+from retable.bench.accountant.syops import SyopsCounter
+from retable.bench.accountant.tally import tally
+from retable.bench.accountant.travel import REORDERING, SAME_ORDER, travel
+from retable.bench.accountant.work import Work
+from retable.bench.errors import BenchError
 
 
 class Accountant:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.accountant.marks import Book, Mark
-from bench.accountant.tally import Tally, tally
+from retable.bench.accountant.marks import Book, Mark
+from retable.bench.accountant.tally import Tally, tally
 
 
 @cache

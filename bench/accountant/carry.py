@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.accountant.call import Call
-from bench.accountant.marks import Mark
+from retable.bench.accountant.call import Call
+from retable.bench.accountant.marks import Mark
 
 Marks = Mark | None | list[Mark | None]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bench import strict_yaml
-from bench.errors import UnknownNameError, nearest
+from retable.bench.declare import strict_yaml
+from retable.bench.errors import UnknownNameError, nearest
 
 DEFAULT = "45nm-fp32"
 PICOJOULES_A_MILLIJOULE = 1e9

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.accountant import scans, synapses
-from bench.accountant.call import Call
-from bench.accountant.carry import expand, number
-from bench.accountant.tally import count
-from bench.accountant.work import Work, steps
+from retable.bench.accountant import scans, synapses
+from retable.bench.accountant.call import Call
+from retable.bench.accountant.carry import expand, number
+from retable.bench.accountant.tally import count
+from retable.bench.accountant.work import Work, steps
 
 Formula = Callable[[Call], Work | None]
 

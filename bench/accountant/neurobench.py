@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.accountant.report import BYTES, OPERATIONS, other_figures
-from bench.accountant.rules import Figure, Rule
-from bench.accountant.synapses import taps
-from bench.accountant.tally import EXACT
+from retable.bench.accountant.report import BYTES, OPERATIONS, other_figures
+from retable.bench.accountant.rules import Figure, Rule
+from retable.bench.accountant.synapses import taps
+from retable.bench.accountant.tally import EXACT
 
 STATELESS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)

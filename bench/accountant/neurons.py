@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.accountant.marks import Book, Mark
-from bench.accountant.tally import indicator, tally
+from retable.bench.accountant.marks import Book, Mark
+from retable.bench.accountant.tally import indicator, tally
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.accountant import costs
-from bench.accountant.neurons import NeuronRow
-from bench.accountant.rules import Figure, Full, Literature, Rule
-from bench.accountant.work import Work
-from bench.errors import BenchError
+from retable.bench.accountant import costs
+from retable.bench.accountant.neurons import NeuronRow
+from retable.bench.accountant.rules import Figure, Full, Literature, Rule
+from retable.bench.accountant.work import Work
+from retable.bench.errors import BenchError
 
 OPERATIONS, BYTES, ENERGY = "operations/sample", "bytes/sample", "mJ/sample"
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from bench.accountant import costs
-from bench.errors import BenchError, UnknownNameError, nearest
+from retable.bench.accountant import costs
+from retable.bench.errors import BenchError, UnknownNameError, nearest
 
 RuleName = Literal["full", "literature", "literature-ac", "literature-once", "syops", "neurobench"]
 """The rules with their usual options."""

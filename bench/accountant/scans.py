@@ -15,11 +15,11 @@ import math
 
 from torch import Tensor
 
-from bench.accountant.call import Call
-from bench.accountant.marks import neuron_spec
-from bench.accountant.synapses import driven, weighted
-from bench.accountant.tally import Tally, count
-from bench.accountant.work import Work
+from retable.bench.accountant.call import Call
+from retable.bench.accountant.marks import neuron_spec
+from retable.bench.accountant.synapses import driven, weighted
+from retable.bench.accountant.tally import Tally, count
+from retable.bench.accountant.work import Work
 
 
 def integrate_and_fire(call: Call) -> Work:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.accountant.call import Call
-from bench.accountant.carry import expand
-from bench.accountant.marks import Mark
-from bench.accountant.tally import Tally, count
-from bench.accountant.work import Work, steps
+from retable.bench.accountant.call import Call
+from retable.bench.accountant.carry import expand
+from retable.bench.accountant.marks import Mark
+from retable.bench.accountant.tally import Tally, count
+from retable.bench.accountant.work import Work, steps
 
 
 @cache

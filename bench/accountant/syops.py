@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.accountant import costs
-from bench.accountant.report import ENERGY, OPERATIONS, other_figures
-from bench.accountant.rules import Figure, Rule
+from retable.bench.accountant import costs
+from retable.bench.accountant.report import ENERGY, OPERATIONS, other_figures
+from retable.bench.accountant.rules import Figure, Rule
 
 Counts = tuple[int, Tensor | None]
 """(operations of the call, the tensor whose rate decides; None where the package only adds to the total)."""

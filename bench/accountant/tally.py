@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.accountant.marks import Book, Mark
+from retable.bench.accountant.marks import Book, Mark
 
 EXACT = 1 << 24
 """Integers below are exact in float32."""

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from bench.accountant.call import Call
-from bench.accountant.carry import Lost, Marks, axis_kept, broadcast, only
-from bench.accountant.marks import Mark
-from bench.accountant.values import VALUE_RULES
+from retable.bench.accountant.call import Call
+from retable.bench.accountant.carry import Lost, Marks, axis_kept, broadcast, only
+from retable.bench.accountant.marks import Mark
+from retable.bench.accountant.values import VALUE_RULES
 
 Rule = Callable[[Call], Marks]
 

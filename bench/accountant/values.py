@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bench.accountant.call import Call
-from bench.accountant.carry import Lost, Marks, axis_kept, broadcast, expand, number, only
-from bench.accountant.marks import Mark
+from retable.bench.accountant.call import Call
+from retable.bench.accountant.carry import Lost, Marks, axis_kept, broadcast, expand, number, only
+from retable.bench.accountant.marks import Mark
 
 
 def _cast(call: Call) -> Marks:

@@ -11,12 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ArraySplit, ImageData
+    from retable.bench.datasets.images import ArraySplit, ImageData
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -70,7 +70,7 @@ class Cifar10:
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError for a file that is no batch of these images."""
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         folder, layout = self._place()
         train, held_out = (self._read(folder, layout, files) for files in (layout.train, layout.test))
@@ -93,7 +93,7 @@ class Cifar10:
     def _read(self, folder: Path, layout: Layout, files: tuple[str, ...]) -> ArraySplit:
         import numpy as np
 
-        from bench.datasets.images import ArraySplit
+        from retable.bench.datasets.images import ArraySplit
 
         read = read_pickled if layout.label_key else read_binary
         batches = [read(folder / file, layout, self.NUM_CLASSES) for file in files]

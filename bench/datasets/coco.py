@@ -12,13 +12,13 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.datasets.letterbox import Letterbox
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.letterbox import Letterbox
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.detection import DetectionData, Objects
+    from retable.bench.datasets.detection import DetectionData, Objects
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -52,7 +52,7 @@ class Coco:
 
         Raises MissingDataError, BenchError for annotations that are malformed.
         """
-        from bench.datasets.detection import DetectionData
+        from retable.bench.datasets.detection import DetectionData
 
         train, held_out = self._split(self.train), self._split(self.held_out)
         categories = held_out.annotations.categories
@@ -163,7 +163,7 @@ class CocoSplit:
 
     @cached_property
     def ground_truth(self) -> dict[str, Any]:
-        from bench.datasets.detection import ground_truth
+        from retable.bench.datasets.detection import ground_truth
 
         found = self.annotations
         return ground_truth(found.objects, found.image_ids, found.sizes, found.categories, found.names)
@@ -181,7 +181,7 @@ class CocoSplit:
 
     def boxes(self, indices: np.ndarray) -> list[np.ndarray]:
         """float32 (n, 5) for each image; boxes are cut to the image, and crowds left out."""
-        from bench.datasets.detection import corners, labelled
+        from retable.bench.datasets.detection import corners, labelled
 
         objects, found = self.annotations.objects, []
         for index in indices:
@@ -201,7 +201,7 @@ class CocoSplit:
     def _image(self, index: int, name: str) -> np.ndarray:
         import numpy as np
 
-        from bench.datasets.image_folder import read_rgb
+        from retable.bench.datasets.image_folder import read_rgb
 
         path, box = self.folder / name, self._letterbox(index)
         image = read_rgb(path)
@@ -216,7 +216,7 @@ def read_annotations(file: Path) -> Annotations:
     """COCO's JSON without its outlines. Raises BenchError, naming the file and what is wrong in it."""
     import numpy as np
 
-    from bench.datasets.detection import gather
+    from retable.bench.datasets.detection import gather
 
     try:
         with file.open(encoding="utf-8") as opened:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.datasets.fixed import fixed_order, package_folder, require_digest
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 SHA256 = "1fa49054f5d5ba0bcf14a7848951319bfb97150b87f1a8c21b50191db38780b9"
 NATIVE, TRAIN = 8, 1297
@@ -36,7 +36,7 @@ class Digits:
         """Raises MissingDataError, BenchError when the package holds other data."""
         import numpy as np
 
-        from bench.datasets.images import ArraySplit, ImageData
+        from retable.bench.datasets.images import ArraySplit, ImageData
 
         self.digest()
         raw, labels = read()

@@ -12,17 +12,17 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bench.datasets import mnist5k
-from bench.datasets.event_camera import PLACES, TICKS, log_table, thresholds_of, watch
-from bench.datasets.events import SENSOR, Events, check_frames, framed, to_frames
-from bench.datasets.fixed import fixed_order, require_digest
-from bench.datasets.mnist5k import NATIVE, Mnist5k
-from bench.errors import BenchError
+from retable.bench.datasets import mnist5k
+from retable.bench.datasets.event_camera import PLACES, TICKS, log_table, thresholds_of, watch
+from retable.bench.datasets.events import SENSOR, Events, check_frames, framed, to_frames
+from retable.bench.datasets.fixed import fixed_order, require_digest
+from retable.bench.datasets.mnist5k import NATIVE, Mnist5k
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ArraySplit, ImageData
+    from retable.bench.datasets.images import ArraySplit, ImageData
 
 VERSION = "event-digits-1"
 """Raised whenever the simulation gives other events; part of the digest."""
@@ -62,7 +62,7 @@ class EventDigits:
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError when there are fewer digits than asked for or other ones."""
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         return ImageData(
             name="event-digits",
@@ -75,7 +75,7 @@ class EventDigits:
     def _split(self, part: str, count: int) -> ArraySplit:
         import numpy as np
 
-        from bench.datasets.images import ArraySplit
+        from retable.bench.datasets.images import ArraySplit
 
         recordings, labels = recorded(part, count)
         frames = np.stack([framed(to_frames(events, self.steps), self.size) for events in recordings])

@@ -16,18 +16,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.datasets.draws import Draws
-from bench.datasets.event_camera import log_table, thresholds_of, watch
-from bench.datasets.fixed import require_digest
-from bench.datasets.gen1 import BOXES_SUFFIX, CLASSES, EVENTS_SUFFIX, Frames, Protocol, View, split_of
-from bench.datasets.photo_patches import PHOTOGRAPHS, PhotoPatches, candidates, read
-from bench.errors import BenchError
+from retable.bench.datasets.draws import Draws
+from retable.bench.datasets.event_camera import log_table, thresholds_of, watch
+from retable.bench.datasets.fixed import require_digest
+from retable.bench.datasets.gen1 import BOXES_SUFFIX, CLASSES, EVENTS_SUFFIX, Frames, Protocol, View, split_of
+from retable.bench.datasets.photo_patches import PHOTOGRAPHS, PhotoPatches, candidates, read
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.detection import DetectionData
-    from bench.datasets.events import Events
+    from retable.bench.datasets.detection import DetectionData
+    from retable.bench.datasets.events import Events
 
 VERSION = "event-scenes-1"
 """Raised whenever the simulation gives other recordings; part of the digest."""
@@ -94,7 +94,7 @@ class EventScenes:
 
     def load(self) -> DetectionData:
         """Raises MissingDataError, BenchError when a package holds other photographs."""
-        from bench.datasets.detection import DetectionData
+        from retable.bench.datasets.detection import DetectionData
 
         parts = (("train", self.train), ("held_out", self.held_out))
         train, held_out = (split_of(recorded(part, count), self._view()) for part, count in parts)
@@ -125,7 +125,7 @@ def write(folder: Path, part: str, count: int) -> None:
 @lru_cache(maxsize=4)
 def recorded(part: str, count: int) -> tuple[tuple[bytes, bytes, str], ...]:
     """Events file, boxes file and name of each recording; kept, because rows differ only in how they read them."""
-    from bench.datasets.prophesee import encode_boxes, encode_dat
+    from retable.bench.datasets.prophesee import encode_boxes, encode_dat
 
     photographs = crops(part)
     found = []
@@ -304,7 +304,7 @@ def ordered(pixel: np.ndarray, time: np.ndarray, up: np.ndarray) -> Events:
     """Events by time, equal times by pixel and then by polarity."""
     import numpy as np
 
-    from bench.datasets.events import Events
+    from retable.bench.datasets.events import Events
 
     order = np.lexsort((up, pixel, time))
     y, x = np.divmod(pixel[order], WIDTH)
@@ -347,7 +347,7 @@ def boxes_of(scene: Scene) -> np.ndarray:
     """Boxes (N,) of BOX_FIELDS at all stamps, of what is mostly within the sensor and not mostly hidden."""
     import numpy as np
 
-    from bench.datasets.prophesee import BOX_FIELDS
+    from retable.bench.datasets.prophesee import BOX_FIELDS
 
     found = []
     for stamp in STAMPS:

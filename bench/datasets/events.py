@@ -14,12 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 EVENT_TYPES = {"t": "int64", "x": "int16", "y": "int16", "p": "int8"}
 
@@ -173,7 +173,7 @@ class NMnist:
 
     def load(self) -> ImageData:
         """Lists the files. Raises MissingDataError."""
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         return ImageData(
             name="n-mnist",

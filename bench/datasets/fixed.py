@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np

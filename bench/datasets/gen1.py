@@ -20,15 +20,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.datasets.letterbox import GREY, Letterbox
-from bench.datasets.prophesee import Source, open_recording, read_boxes
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.letterbox import GREY, Letterbox
+from retable.bench.datasets.prophesee import Source, open_recording, read_boxes
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.detection import DetectionData, Objects
-    from bench.datasets.events import Events
+    from retable.bench.datasets.detection import DetectionData, Objects
+    from retable.bench.datasets.events import Events
 
 Protocol = Literal["official", "perot"]
 Frames = Literal["drawn", "counts"]
@@ -183,7 +183,7 @@ class StampSplit:
     def ground_truth(self) -> dict[str, Any]:
         import numpy as np
 
-        from bench.datasets.detection import ground_truth
+        from retable.bench.datasets.detection import ground_truth
 
         sizes = np.full((len(self), 2), (self.view.width, self.view.height))
         return ground_truth(self.objects, self.image_ids, sizes, dict(enumerate(CLASSES)))
@@ -200,7 +200,7 @@ class StampSplit:
 
     def boxes(self, indices: np.ndarray) -> list[np.ndarray]:
         """float32 (n, 5) for each sample; boxes of the official protocol stick out of the sensor where theirs do."""
-        from bench.datasets.detection import corners, labelled
+        from retable.bench.datasets.detection import corners, labelled
 
         parts = [self.objects.of(int(index)) for index in indices]
         box = self.view.box
@@ -214,7 +214,7 @@ def split_of(recordings: Sequence[tuple[Source, Source, str]], view: View) -> St
     """The samples of recordings, given as events, boxes and a name. Raises BenchError, naming what is wrong."""
     import numpy as np
 
-    from bench.datasets.detection import gather
+    from retable.bench.datasets.detection import gather
 
     which: list[int] = []
     stamps: list[int] = []
@@ -269,7 +269,7 @@ class Gen1:
 
     def load(self) -> DetectionData:
         """Reads the boxes; events are read when they are asked for. Raises MissingDataError, BenchError for bad files."""
-        from bench.datasets.detection import DetectionData
+        from retable.bench.datasets.detection import DetectionData
 
         train, held_out = (self._split(part) for part in self.PARTS)
         return DetectionData(

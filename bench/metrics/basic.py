@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np

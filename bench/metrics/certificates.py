@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np

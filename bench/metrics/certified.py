@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.errors import BenchError
-from bench.metrics.certificates import surely
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.errors import BenchError
+from retable.bench.metrics.certificates import surely
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np

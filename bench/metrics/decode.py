@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np

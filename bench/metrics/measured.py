@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.record import Measurement
+from retable.bench.record import Measurement
 
 if TYPE_CHECKING:
     import numpy as np

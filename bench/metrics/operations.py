@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.accountant.rules import RuleName
-from bench.errors import BenchError
-from bench.metrics.measured import absent, measured
-from bench.record import Direction, Measurement
+from retable.bench.accountant.rules import RuleName
+from retable.bench.errors import BenchError
+from retable.bench.metrics.measured import absent, measured
+from retable.bench.record import Direction, Measurement
 
 MACS: dict[RuleName, str] = {"full": "mac", "syops": "mac", "neurobench": "effective_macs"}
 ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs"}

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import BenchError
-from bench.metrics.measured import absent, measured, unusable
-from bench.record import Direction, Measurement
+from retable.bench.errors import BenchError
+from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ class Glue:
     EXACT: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        from bench.datasets.texts.glue import LAYOUTS
+        from retable.bench.datasets.texts.glue import LAYOUTS
 
         if self.task not in (*LAYOUTS, AVERAGE):
             raise BenchError(f"`task` must be {AVERAGE} or one of {', '.join(sorted(LAYOUTS))}, not {self.task!r}")

@@ -25,7 +25,7 @@ def train(pixels: Any, labels: Any) -> Any:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from bench.metrics.digits_cnn import DigitsCNN
+    from retable.bench.metrics.digits_cnn import DigitsCNN
 
     torch.set_num_threads(THREADS)  # sums over batches are split by thread: one thread gives the same bits anywhere
     torch.manual_seed(SEED)
@@ -72,8 +72,8 @@ def main() -> None:
     import torch
     from safetensors.torch import save
 
-    from bench.datasets.digits import Digits
-    from bench.metrics.features import DIGITS_CNN_FILE
+    from retable.bench.datasets.digits import Digits
+    from retable.bench.metrics.features import DIGITS_CNN_FILE
 
     parser = argparse.ArgumentParser(description="Train and freeze the feature network digits-cnn-v1.")
     parser.add_argument("--output", type=Path, default=DIGITS_CNN_FILE, help="weight file to write")

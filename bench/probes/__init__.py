@@ -9,8 +9,8 @@ from typing import Any
 @cache
 def environment() -> dict[str, Any]:
     """Hardware and software of this machine, observed once a process; the same facts on every run until they change."""
-    from bench.probes.hardware import hardware
-    from bench.probes.software import software
+    from retable.bench.probes.hardware import hardware
+    from retable.bench.probes.software import software
 
     return {"hardware": hardware(), "software": software()}
 

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench.probes import absent
+from retable.bench.probes import absent
 
 VECTOR_UNITS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 """Instruction sets by which numerical libraries choose their kernels, and so the last digits of their results."""

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.probes import absent
+from retable.bench.probes import absent
 
 PACKAGES = (
     "retable",

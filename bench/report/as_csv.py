@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
-from bench.report.flat import COLUMNS, flat
-from bench.table import Table
+from retable.bench.report.flat import COLUMNS, flat
+from retable.bench.report.table import Table
 
 _FORMULA = ("=", "+", "-", "@")
 

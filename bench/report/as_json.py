@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.gate import Judgement
-from bench.table import Table
+from retable.bench.judge.claims import Judgement
+from retable.bench.report.table import Table
 
 
 def tables_to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from bench.errors import BenchError
-from bench.report.flat import COLUMNS, flat
-from bench.table import Table
+from retable.bench.errors import BenchError
+from retable.bench.report.flat import COLUMNS, flat
+from retable.bench.report.table import Table
 
 
 def render(tables: Sequence[Table]) -> bytes:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.certificate import certificates_of, describe, read
-from bench.gate import Judgement, judge
-from bench.plot import Plot, build_plots
-from bench.record import Record
-from bench.results import collect, unmeasured, with_needs
-from bench.suite import Suite
-from bench.table import Table, build_tables
+from retable.bench.judge.certificate import certificates_of, describe, read
+from retable.bench.judge.claims import Judgement, judge
+from retable.bench.judge.results import collect, unmeasured, with_needs
+from retable.bench.record import Record
+from retable.bench.report.plot import Plot, build_plots
+from retable.bench.report.table import Table, build_tables
+from retable.bench.suite import Suite
 
 if TYPE_CHECKING:
-    from bench.store import Store
+    from retable.bench.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

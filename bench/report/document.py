@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.report.chapter import Chapter
-from bench.report.escape import latex as escape
-from bench.report.files import safe_name
-from bench.report.latex import FOLDED, PREAMBLE, render, render_judgements
-from bench.suite import VerdictWord
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.escape import latex as escape
+from retable.bench.report.files import safe_name
+from retable.bench.report.latex import FOLDED, PREAMBLE, render, render_judgements
+from retable.bench.suite import VerdictWord
 
 WORDS: tuple[VerdictWord, ...] = ("reproduced", "contradicted", "not measured")
 

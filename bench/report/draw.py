@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError
-from bench.plot import Axis, Plot, Point
-from bench.report.escape import clean
-from bench.report.files import safe_name
+from retable.bench.errors import BenchError
+from retable.bench.report.escape import clean
+from retable.bench.report.files import safe_name
+from retable.bench.report.plot import Axis, Plot, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.report.escape import clean
-from bench.table import Table
+from retable.bench.report.escape import clean
+from retable.bench.report.table import Table
 
 COLUMNS: dict[str, type] = {
     "suite": str,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.report.numbers import ABSENT, NOT_FOUND, measured, not_measured, number, reported
-from bench.table import Mark, Table
+from retable.bench.report.numbers import ABSENT, NOT_FOUND, measured, not_measured, number, reported
+from retable.bench.report.table import Mark, Table
 
 
 @dataclass(frozen=True)

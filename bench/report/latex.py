@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from bench.gate import Judgement, explain
-from bench.report.escape import latex as escape
-from bench.report.grid import Text, caption, grid
-from bench.table import Table, legend
+from retable.bench.judge.claims import Judgement, explain
+from retable.bench.report.escape import latex as escape
+from retable.bench.report.grid import Text, caption, grid
+from retable.bench.report.table import Table, legend
 
 PREAMBLE = r"""
 \documentclass{article}

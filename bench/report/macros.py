@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from bench.errors import BenchError
-from bench.report.chapter import Chapter
-from bench.report.escape import latex as escape
-from bench.report.numbers import number
-from bench.table import Cell
+from retable.bench.errors import BenchError
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.escape import latex as escape
+from retable.bench.report.numbers import number
+from retable.bench.report.table import Cell
 
 _HEAD = r"""
 % One macro a number: \bench{suite/row/metric}, underscores written as hyphens. After a name may follow

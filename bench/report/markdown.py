@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.gate import Judgement, explain
-from bench.report.escape import markdown as escape
-from bench.report.grid import Text, caption, grid
-from bench.table import Table, legend
+from retable.bench.judge.claims import Judgement, explain
+from retable.bench.report.escape import markdown as escape
+from retable.bench.report.grid import Text, caption, grid
+from retable.bench.report.table import Table, legend
 
 
 def render(tables: Sequence[Table]) -> str:

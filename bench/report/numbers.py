@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.suite import Column
-from bench.table import Cell
+from retable.bench.report.table import Cell
+from retable.bench.suite import Column
 
 ABSENT = "—"
 NOT_FOUND = "not found: what the paper reports here is not known to us"

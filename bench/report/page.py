@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.gate import Judgement
-from bench.plot import Plot
-from bench.report import markdown
-from bench.report.draw import describe
-from bench.report.escape import markdown as escaped
-from bench.report.files import safe_name
-from bench.suite import Suite
-from bench.table import Table
+from retable.bench.judge.claims import Judgement
+from retable.bench.report import markdown
+from retable.bench.report.draw import describe
+from retable.bench.report.escape import markdown as escaped
+from retable.bench.report.files import safe_name
+from retable.bench.report.plot import Plot
+from retable.bench.report.table import Table
+from retable.bench.suite import Suite
 
 
 def render(suite: Suite, tables: Sequence[Table], judgements: Sequence[Judgement], plots: Sequence[Plot]) -> str:

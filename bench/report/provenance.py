@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError
-from bench.record import Measurement, Record
-from bench.results import with_needs
+from retable.bench.errors import BenchError
+from retable.bench.judge.results import with_needs
+from retable.bench.record import Measurement, Record
 
 if TYPE_CHECKING:
-    from bench.store import Store
+    from retable.bench.store.store import Store
 
 FAMILY = 3
 """So many details that begin with the same word stand in lines of their own."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.report.escape import clean
-from bench.report.escape import markdown as escape_markdown
-from bench.report.grid import Text, caption, grid
-from bench.table import Table, legend
+from retable.bench.report.escape import clean
+from retable.bench.report.escape import markdown as escape_markdown
+from retable.bench.report.grid import Text, caption, grid
+from retable.bench.report.table import Table, legend
 
 _MARKUP = {"rst": re.compile(r"[\\*`|_<>:\[\]]"), "mediawiki": re.compile(r"[|!\[\]{}<>&'=*#:;~_-]")}
 

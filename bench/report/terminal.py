@@ -7,10 +7,10 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from bench.gate import Judgement, explain
-from bench.report.escape import clean, fold, width
-from bench.report.grid import Grid, Text, caption, grid
-from bench.table import Table, legend
+from retable.bench.judge.claims import Judgement, explain
+from retable.bench.report.escape import clean, fold, width
+from retable.bench.report.grid import Grid, Text, caption, grid
+from retable.bench.report.table import Table, legend
 
 _BOLD, _UNDERLINE, _GREEN, _RED, _DIM, _END = "\x1b[1m", "\x1b[4m", "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 _VERDICT_STYLE = {"reproduced": _GREEN, "contradicted": _RED, "not measured": _DIM}

@@ -9,17 +9,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
+from retable.bench.metrics.budgets import WHOLE, at
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 Extra = Literal["autoattack", "cw", "pgd-l2", "expected", "rate"]
-WHOLE = 1.0
-"""The budget at which an attacker may paint any image at all."""
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
 STEP = 0.25
@@ -80,9 +79,9 @@ class Attack:
         import numpy as np
         import torch
 
-        from bench.tasks.certify import evenly_spread
-        from bench.tasks.perturb import Pixels
-        from bench.tasks.transfer_source import fit_source
+        from retable.bench.tasks.certify import evenly_spread
+        from retable.bench.tasks.perturb import Pixels
+        from retable.bench.tasks.transfer_source import fit_source
 
         if not len(data.held_out):
             raise BenchError(f"{data.name} has no held-out images to attack")
@@ -118,11 +117,6 @@ class Attack:
         )
 
 
-def at(eps: float) -> str:
-    """The name of PGD at another budget."""
-    return f"pgd@{eps:g}"
-
-
 @dataclass(kw_only=True)
 class _Outcome:
     """What one batch of images gave; see AttackEvidence."""
@@ -137,7 +131,7 @@ class _Battery:
     """All attacks of a task on one batch of images."""
 
     def __init__(self, task: Attack, model: Any, source: Any, seed: int, stochastic: bool, classes: int) -> None:
-        from bench.tasks.perturb import Perturber, Pixels
+        from retable.bench.tasks.perturb import Perturber, Pixels
 
         self.task, self.model, self.seed, self.stochastic, self.classes = task, model, seed, stochastic, classes
         self.eot, self.votes = (task.eot, task.votes) if stochastic else (1, 1)
@@ -182,7 +176,7 @@ class _Battery:
         return found
 
     def _within_l2(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        from bench.tasks.perturb import INSIDE, within_l2
+        from retable.bench.tasks.perturb import INSIDE, within_l2
 
         task, found = self.task, {}
         if "pgd-l2" in task.also:
@@ -282,7 +276,7 @@ def _draws_noise(model: Any, x: Tensor) -> bool:
     """Whether two calls on the same images differ."""
     import torch
 
-    from bench.tasks.perturb import Pixels
+    from retable.bench.tasks.perturb import Pixels
 
     pixels = Pixels(model)
     with torch.no_grad():
@@ -339,7 +333,7 @@ class AttackEvidence:
 
     def artefacts(self) -> Mapping[str, bytes]:
         """`attack.json`: accuracy under each attack and over eps, loss along the attack and its surface, the checklist."""
-        from bench.metrics.masking import CHECKS, check
+        from retable.bench.metrics.masking import CHECKS, check
 
         checklist = {
             name: {"passed": found.passed, **found.details} for name in CHECKS for found in [check(name, self)]

@@ -10,14 +10,14 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.errors import BenchError
-from bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
+from retable.bench.errors import BenchError
+from retable.bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
-    from bench.metrics.certified import Norm
+    from retable.bench.datasets.images import ImageData
+    from retable.bench.metrics.certified import Norm
 
 BLOCK = 100
 """Draws that share a forward pass and a generator, so that no batch size changes a certificate."""
@@ -213,7 +213,7 @@ class CertifyEvidence:
         """Radii up to the largest attainable, and the share of images certified right within each."""
         import numpy as np
 
-        from bench.metrics.certified import curve
+        from retable.bench.metrics.certified import curve
 
         radii = np.linspace(0, self.largest_radius, CURVE_POINTS)
         return radii, curve(self.correct, self.certified[1], radii)

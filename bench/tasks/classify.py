@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.accountant.rules import RuleName
-from bench.errors import BenchError
-from bench.probes.energy import Energy
+from retable.bench.accountant.rules import RuleName
+from retable.bench.errors import BenchError
+from retable.bench.probes.energy import Energy
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
@@ -79,7 +79,7 @@ class Classify:
         if not self.account_samples:
             return None, "the task counts no operations (account_samples is 0)"
         try:
-            from bench.accountant import Accountant
+            from retable.bench.accountant import Accountant
         except ModuleNotFoundError as error:
             return None, f"the accountant is not there: {error}"
         n = min(self.account_samples, len(data.held_out))

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.accountant.rules import RuleName
-from bench.datasets.detection import require_detection
-from bench.errors import BenchError
+from retable.bench.accountant.rules import RuleName
+from retable.bench.datasets.detection import require_detection
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.detection import DetectionData, DetectionSplit
-    from bench.metrics.coco_evaluation import Evaluation
-    from bench.pictures import Marks
+    from retable.bench.datasets.detection import DetectionData, DetectionSplit
+    from retable.bench.metrics.coco_evaluation import Evaluation
+    from retable.bench.tasks.pictures import Marks
 
 EVENT_DIMS = 5
 """Dimensions of prepared event frames (B, T, C, H, W); where these are counts they are spikes of the sensor."""
@@ -95,7 +95,7 @@ class Detect:
         if not self.account_samples:
             return None, "the task counts no operations (account_samples is 0)"
         try:
-            from bench.accountant import Accountant
+            from retable.bench.accountant import Accountant
         except ModuleNotFoundError as error:
             return None, f"the accountant is not there: {error}"
         chosen = spread(len(data.held_out), self.account_samples)
@@ -215,7 +215,7 @@ class DetectEvidence:
     @cached_property
     def evaluation(self) -> Evaluation:
         """COCO's evaluation of the results."""
-        from bench.metrics.coco_evaluation import evaluate
+        from retable.bench.metrics.coco_evaluation import evaluate
 
         return evaluate(self.data.held_out.ground_truth, self.results)
 
@@ -232,7 +232,7 @@ class DetectEvidence:
 
     def _sheet(self, split: DetectionSplit, *, with_found: bool) -> bytes:
         """Images, evenly spread, with the annotated boxes in green and the surer detections in orange."""
-        from bench.pictures import contact_sheet
+        from retable.bench.tasks.pictures import contact_sheet
 
         chosen = spread(len(split), self.pictures)
         images = [split.images(chosen[i : i + 1])[0] for i in range(len(chosen))]
@@ -254,7 +254,7 @@ class DetectEvidence:
 
 
 def _marks(boxes: np.ndarray, captions: list[str], colour: tuple[int, int, int]) -> Marks:
-    from bench.pictures import Marks
+    from retable.bench.tasks.pictures import Marks
 
     return Marks(boxes=boxes, captions=captions, colour=colour)
 

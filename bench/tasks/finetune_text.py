@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.accountant.rules import RuleName
-from bench.errors import BenchError
-from bench.tasks.classify import UNUSABLE
+from retable.bench.accountant.rules import RuleName
+from retable.bench.errors import BenchError
+from retable.bench.tasks.classify import UNUSABLE
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.texts.labelled import LabelledTextData
+    from retable.bench.datasets.texts.labelled import LabelledTextData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class FinetuneText:
         import numpy as np
         import torch
 
-        from bench.accountant import Accountant
+        from retable.bench.accountant import Accountant
 
         if not self.account_samples:
             return None

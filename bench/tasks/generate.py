@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.images import ImageData
-    from bench.metrics.features import Features
+    from retable.bench.datasets.images import ImageData
+    from retable.bench.metrics.features import Features
 
 SHEET_ROWS = 4
 WARMUP_IMAGES = 4
@@ -119,7 +119,7 @@ class GenerateEvidence:
 
     def features(self, which: str, network: str) -> Features:
         """Features of the `generated`, `train`, `held_out` or `reference` images; computed once for all metrics."""
-        from bench.metrics.features import load_network
+        from retable.bench.metrics.features import load_network
 
         if (which, network) not in self._features:
             self._features[which, network] = load_network(network, device=self.device).extract(self._pixels(which))

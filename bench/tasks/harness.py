@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.datasets.texts import typos
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.texts import typos
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 GENERATED = (typos.NAME,)
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}

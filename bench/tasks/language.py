@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.datasets.texts.text import TextData
-    from bench.tasks.harness import ZeroShot
+    from retable.bench.datasets.texts.text import TextData
+    from retable.bench.tasks.harness import ZeroShot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Language:
         """Raises BenchError for a text shorter than a window, MissingDataError for a task whose data are not here."""
         import torch
 
-        from bench.tasks.harness import run
+        from retable.bench.tasks.harness import run
 
         windows_WN, tokens, starts = self.cut(model, data)
         model.eval()
@@ -118,7 +118,7 @@ class Language:
 
         if not self.account_windows:
             return None
-        from bench.accountant import Accountant
+        from retable.bench.accountant import Accountant
 
         counted = windows_WN[: self.account_windows]
         with torch.no_grad(), model.in_steps(), Accountant(model, rules=self.rules) as accountant:

@@ -13,7 +13,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 INSIDE = 1e-4
 """CW moves pixels in the space of tanh, where 0 and 1 are infinitely far: it starts this far inside."""

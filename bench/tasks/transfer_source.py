@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData
 
 WIDTH, LARGEST = 32, 10_000
 """Channels of the first layer; at most so many training images, evenly spread."""

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.aim.config import AiMConfig
-from models.aim.stage2 import HEAD, TOKEN_TABLE
-from models.checkpoint import load_strictly, read_tensors
-from models.errors import CheckpointError
-from models.weights import CONFIG, locate, weights_file
+from retable.models.aim.config import AiMConfig
+from retable.models.aim.stage2 import HEAD, TOKEN_TABLE
+from retable.models.common.checkpoint import load_strictly, read_tensors
+from retable.models.common.errors import CheckpointError
+from retable.models.common.weights import CONFIG, locate, weights_file
 
 POSITION_TABLE = "backbone.embeddings.position_embeddings.weight"
 OPTIONAL = frozenset({"quantize.codebook_used"})

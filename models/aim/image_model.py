@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.aim.sampling import sample_tokens
+from retable.models.aim.sampling import sample_tokens
 
 
 class ImageModel(nn.Module):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.aim.config import SIZES, AiMConfig
+from retable.models.aim.config import SIZES, AiMConfig
 
 if TYPE_CHECKING:
-    from models.aim.image_model import ImageModel
-    from models.aim.tokenizer import VQVAE, VQConfig
-    from models.aim.training import Recipe
+    from retable.models.aim.image_model import ImageModel
+    from retable.models.aim.tokenizer import VQVAE, VQConfig
+    from retable.models.aim.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +35,19 @@ class VQTokenizer:
 
     def build(self, images: Any) -> VQVAE:
         """A tokenizer with random weights; it fits images of every size."""
-        from models.aim.tokenizer import VQVAE
+        from retable.models.aim.tokenizer import VQVAE
 
         return VQVAE(self._config())
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> tuple[VQVAE, dict[str, Any]]:
         """The trained or loaded tokenizer. Raises MissingWeights, CheckpointError."""
         if self.weights is not None:
-            from models.aim.checkpoint import read_checkpoint
+            from retable.models.aim.checkpoint import read_checkpoint
 
             model = self.build(data)
             read_checkpoint(self.weights).load_vqvae(model)
             return model.to(device).eval(), {"weights": self.weights}
-        from models.aim.tokenizer_training import TokenizerRecipe, train_tokenizer
+        from retable.models.aim.tokenizer_training import TokenizerRecipe, train_tokenizer
 
         recipe = TokenizerRecipe(steps=self.steps, batch_size=self.batch_size, lr=self.lr, reseed_step=self.reseed_step)
         return train_tokenizer(self._config(), data, recipe, seed=seed, device=device)
@@ -63,7 +63,7 @@ class VQTokenizer:
         return _weights_digest(self.weights)
 
     def _config(self) -> VQConfig:
-        from models.aim.tokenizer import VQConfig
+        from retable.models.aim.tokenizer import VQConfig
 
         return VQConfig(
             ch=self.ch,
@@ -122,8 +122,8 @@ class AiM:
 
     def build(self, images: Any) -> ImageModel:
         """Stage 2 with random weights and no tokenizer: to be counted and timed."""
-        from models.aim.image_model import ImageModel
-        from models.aim.stage2 import AiM as Stage2
+        from retable.models.aim.image_model import ImageModel
+        from retable.models.aim.stage2 import AiM as Stage2
 
         return ImageModel(Stage2(self.config(images)))
 
@@ -131,11 +131,11 @@ class AiM:
         """Trained on the tokens of `data.train`, or loaded from `weights`. Raises MissingWeights, CheckpointError."""
         model = self._assemble(data, needs).to(device)
         if self.weights is not None:
-            from models.aim.checkpoint import read_checkpoint
+            from retable.models.aim.checkpoint import read_checkpoint
 
             read_checkpoint(self.weights).load_stage2(model.stage2)
             return model.eval(), {"weights": self.weights}
-        from models.aim.training import fit_stage2
+        from retable.models.aim.training import fit_stage2
 
         return model, fit_stage2(model, data, self._recipe(), seed=seed, device=device)
 
@@ -150,13 +150,13 @@ class AiM:
         return _weights_digest(self.weights)
 
     def _assemble(self, data: Any, needs: Mapping[str, Any]) -> ImageModel:
-        from models.aim.image_model import ImageModel
-        from models.aim.stage2 import AiM as Stage2
+        from retable.models.aim.image_model import ImageModel
+        from retable.models.aim.stage2 import AiM as Stage2
 
         return ImageModel(Stage2(self.config(data, needs["tokenizer"])), needs["tokenizer"])
 
     def _recipe(self) -> Recipe:
-        from models.aim.training import Recipe
+        from retable.models.aim.training import Recipe
 
         return Recipe(
             steps=self.steps,
@@ -189,6 +189,6 @@ def sizes_from(given: Mapping[str, int | None], images: Any, vqvae: Any, *, comp
 def _weights_digest(weights: str | None) -> str | None:
     if weights is None:
         return None
-    from models.weights import weights_digest
+    from retable.models.common.weights import weights_digest
 
     return weights_digest(weights)

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.aim.config import AiMConfig
-from models.ssm.linear import few_row_linear
-from models.ssm.mamba1 import Mamba1
-from models.ssm.mamba2 import Mamba2
-from models.ssm.norm import RMSNorm
+from retable.models.aim.config import AiMConfig
+from retable.models.ssm.linear import few_row_linear
+from retable.models.ssm.mamba1 import Mamba1
+from retable.models.ssm.mamba2 import Mamba2
+from retable.models.ssm.norm import RMSNorm
 
 MIXERS: dict[str, Callable[..., nn.Module]] = {"Mamba1": Mamba1, "Mamba2": Mamba2}
 HEAD, TOKEN_TABLE = "lm_head.weight", "backbone.embeddings.word_embeddings.weight"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 
-from models.aim.tokenizer import VQVAE, VQConfig
+from retable.models.aim.tokenizer import VQVAE, VQConfig
 
 BETAS = (0.5, 0.9)
 CURVE_POINTS = 30

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from models.rsc_snn.coding import Coding, Gradient, Noise
-from models.rsc_snn.neuron import Backward, attacked_neurons
-from models.vision.classifier import Classifier
+from retable.models.rsc_snn.coding import Coding, Gradient, Noise
+from retable.models.rsc_snn.neuron import Backward, attacked_neurons
+from retable.models.vision.classifier import Classifier
 
 
 class CodedClassifier(Classifier):

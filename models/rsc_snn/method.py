@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.vision.method import IMAGENET, Network
+from retable.models.vision.method import IMAGENET, Network
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.rsc_snn.classifier import CodedClassifier
+    from retable.models.rsc_snn.classifier import CodedClassifier
 
 VGG11: tuple[int | Literal["A"], ...] = (64, "A", 128, 256, "A", 512, 512, 512, "A", 512, 512)
 
@@ -70,8 +70,8 @@ class RSCSNN(Network):
 
     def build(self, images: Any) -> CodedClassifier:
         """Random weights from torch's own generator; without data, for what the parameters say, else ImageNet's sizes."""
-        from models.rsc_snn.classifier import CodedClassifier
-        from models.rsc_snn.coding import Coding
+        from retable.models.rsc_snn.classifier import CodedClassifier
+        from retable.models.rsc_snn.coding import Coding
 
         places = IMAGENET | self._places(images)
         coding = Coding(self.coding, self.steps, self.sigma, self.per_step)
@@ -79,10 +79,10 @@ class RSCSNN(Network):
 
     def network(self, **arguments: Any) -> nn.Module:
         """The body that `body` names, with neurons or, in an ANN twin, ReLU."""
-        from models.rsc_snn.network import VGG, WideResNet
-        from models.rsc_snn.neuron import TriangleNeuron
-        from models.vision.layers import relu
-        from models.vision.sew_resnet import SEWResNet
+        from retable.models.rsc_snn.network import VGG, WideResNet
+        from retable.models.rsc_snn.neuron import TriangleNeuron
+        from retable.models.vision.layers import relu
+        from retable.models.vision.sew_resnet import SEWResNet
 
         def fires(threshold: float = 1.0) -> nn.Module:
             return TriangleNeuron(self.tau, self.width)
@@ -96,8 +96,8 @@ class RSCSNN(Network):
         return SEWResNet(layers=(3, 4, 6, 3), connect="add", **arguments)
 
     def train(self, data: Any, *, seed: int, device: str) -> tuple[CodedClassifier, dict[str, Any]]:
-        from models.rsc_snn.training import perturbed
-        from models.vision.training import fit_classifier
+        from retable.models.rsc_snn.training import perturbed
+        from retable.models.vision.training import fit_classifier
 
         model = self.build(data)
         objective = None if self.adversary == "none" else perturbed(self.perturbation(), self)
@@ -105,7 +105,7 @@ class RSCSNN(Network):
 
     def perturbation(self) -> Any:
         """What the adversary of the training does."""
-        from models.rsc_snn.training import Perturbation
+        from retable.models.rsc_snn.training import Perturbation
 
         return Perturbation(adversary=self.adversary, eps=self.adv_eps, alpha=self.adv_alpha, steps=self.adv_steps)
 
@@ -138,8 +138,8 @@ class ERSCT(RSCSNN):
         """Trained on `data.train`. Raises ValueError for a teacher of other layers, FloatingPointError for a broken loss."""
         import torch
 
-        from models.rsc_snn.training import distilled
-        from models.vision.training import fit_classifier
+        from retable.models.rsc_snn.training import distilled
+        from retable.models.vision.training import fit_classifier
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # initial weights, noise

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.rsc_snn.neuron import TriangleNeuron
-from models.vision.layers import Neuron, check_positive, each_step
-from models.vision.over_time import as_steps
+from retable.models.rsc_snn.neuron import TriangleNeuron
+from retable.models.vision.layers import Neuron, check_positive, each_step
+from retable.models.vision.over_time import as_steps
 
 Layer = int | Literal["A"]
 """A 3x3 convolution to so many channels with norm and neuron, or average pooling by 2."""

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import Neuron
-from models.spiking.operators import integrate_and_fire
-from models.spiking.surrogates import Surrogate
+from retable.models.spiking.neurons import Neuron
+from retable.models.spiking.operators import integrate_and_fire
+from retable.models.spiking.surrogates import Surrogate
 
 Backward = Literal["bptt", "rate"]
 """`bptt`: through time, by the surrogate. `rate`: 1 at every step of a neuron that fired at all (it then fires at u > 1 only)."""

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.rsc_snn.classifier import CodedClassifier
-from models.rsc_snn.network import kl_divergence, pre_synaptic
-from models.vision.recipe import Recipe
-from models.vision.training import Objective, loss_of
+from retable.models.rsc_snn.classifier import CodedClassifier
+from retable.models.rsc_snn.network import kl_divergence, pre_synaptic
+from retable.models.vision.recipe import Recipe
+from retable.models.vision.training import Objective, loss_of
 
 Adversary = Literal["none", "gaussian", "fgsm", "pgd"]
 

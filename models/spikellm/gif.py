@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.backends import Backend
-from models.spiking.operators import integrate_and_fire
+from retable.models.common.backends import Backend
+from retable.models.spiking.operators import integrate_and_fire
 
 
 def steps_of(addbit: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.spikellm.quantizer import WeightGrid
+from retable.models.spikellm.quantizer import WeightGrid
 
 BLOCK = 128
 

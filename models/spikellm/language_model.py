@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spikellm import palette
-from models.spikellm.layers import LINEARS, MATMULS, make_spiking, set_execution, set_quantising
-from models.spikellm.pipeline import neurons_of
-from models.spikellm.recipe import Recipe
+from retable.models.spikellm import palette
+from retable.models.spikellm.layers import LINEARS, MATMULS, make_spiking, set_execution, set_quantising
+from retable.models.spikellm.pipeline import neurons_of
+from retable.models.spikellm.recipe import Recipe
 
 NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 PUBLISHED = "published"

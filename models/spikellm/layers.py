@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spikellm import gif
-from models.spikellm.quantizer import IDENTITY_BITS, Quantizer, check_bits
+from retable.models.spikellm import gif
+from retable.models.spikellm.quantizer import IDENTITY_BITS, Quantizer, check_bits
 
 Observer = Callable[[nn.Module, Tensor, Tensor], None]
 KeyRange = Literal["sequence", "token"]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.spikellm.recipe import Pair, Recipe, Weights
+from retable.models.spikellm.recipe import Pair, Recipe, Weights
 
 if TYPE_CHECKING:
-    from models.spikellm.language_model import LanguageModel
+    from retable.models.spikellm.language_model import LanguageModel
 
 Fit = tuple["LanguageModel", dict[str, Any]]
 
@@ -53,7 +53,7 @@ class TinyLlama:
             raise ValueError("`heads` must be a multiple of `kv_heads`, and `width` of twice `heads`")
 
     def build(self, data: Any) -> LanguageModel:
-        from models.spikellm import tiny_llama
+        from retable.models.spikellm import tiny_llama
 
         kv_heads = self.heads if self.kv_heads is None else self.kv_heads
         return tiny_llama.new(self.width, self.layers, self.heads, kv_heads, self.hidden)
@@ -62,7 +62,7 @@ class TinyLlama:
         """Trained on `data.train`. Raises ValueError for a text shorter than a window."""
         import torch
 
-        from models.spikellm import tiny_llama
+        from retable.models.spikellm import tiny_llama
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -92,8 +92,8 @@ class PublishedLM:
 
     def build(self, data: Any) -> LanguageModel:
         """A LLaMA of this size with random weights and no tokenizer. Raises ValueError without a size."""
-        from models.spikellm.language_model import LanguageModel
-        from models.spikellm.published import require
+        from retable.models.spikellm.language_model import LanguageModel
+        from retable.models.spikellm.published import require
 
         if self.size is None:
             raise ValueError(f"`size` must be given to build {self.weights} without its weights")
@@ -103,8 +103,8 @@ class PublishedLM:
 
     def read(self) -> LanguageModel:
         """The published model. Raises MissingWeights."""
-        from models.spikellm.language_model import LanguageModel
-        from models.spikellm.published import read_folder
+        from retable.models.spikellm.language_model import LanguageModel
+        from retable.models.spikellm.published import read_folder
 
         return LanguageModel(*read_folder(self.weights, self.dtype), published=True).eval()
 
@@ -116,7 +116,7 @@ class PublishedLM:
 
     def weights_digest(self) -> str:
         """Raises MissingWeights."""
-        from models.spikellm.published import folder_digest
+        from retable.models.spikellm.published import folder_digest
 
         return folder_digest(self.weights)
 
@@ -134,14 +134,14 @@ class SmolLM2(PublishedLM):
 
     def read(self) -> LanguageModel:
         """Raises MissingWeights."""
-        from models.spikellm.published import smollm2_folder
+        from retable.models.spikellm.published import smollm2_folder
 
         smollm2_folder()
         return super().read()
 
     def weights_digest(self) -> str:
         """Raises MissingWeights."""
-        from models.spikellm.published import smollm2_digest
+        from retable.models.spikellm.published import smollm2_digest
 
         return smollm2_digest()
 
@@ -160,7 +160,7 @@ class PostTraining(Recipe):
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> Fit:
         """Calibrated on `data.train`; the base becomes the result, in place. Raises what `pipeline.quantise` does."""
-        from models.spikellm.pipeline import calibration_windows, quantise
+        from retable.models.spikellm.pipeline import calibration_windows, quantise
 
         model, recipe = needs["base"], self.recipe()
         tokens_SN = calibration_windows(model.tokenizer, data.train, recipe.samples, recipe.window, seed)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.spikellm.layers import LINEARS, set_quantising
-from models.spikellm.recipe import Recipe
-from models.spikellm.transform import Weights, clipping_of, keep_from_zero, transformed
+from retable.models.spikellm.layers import LINEARS, set_quantising
+from retable.models.spikellm.recipe import Recipe
+from retable.models.spikellm.transform import Weights, clipping_of, keep_from_zero, transformed
 
 Rounding = Callable[[str, Tensor, Tensor | None, Tensor | None], Tensor]
 """(linear, its weight, upper and lower clipping) -> the quantised weight, differentiable."""

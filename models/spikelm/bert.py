@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spikelm.neurons import Neurons
+from retable.models.spikelm.neurons import Neurons
 
 EPS = 1e-12
 INIT_STD = 0.02

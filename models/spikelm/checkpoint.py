@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import load_strictly, read_tensors
-from models.errors import CheckpointError
+from retable.models.common.checkpoint import load_strictly, read_tensors
+from retable.models.common.errors import CheckpointError
 
 _BEFORE_LINEAR = re.compile(r"(?:(?P<site>.*)\.)?act_clip_val\.(?P<t>\d+)")
 _ON_OPERAND = re.compile(r"(?P<site>.*\.)?clip_(?P<operand>key|value)\.(?P<t>\d+)")

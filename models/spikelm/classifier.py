@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.spikelm.bert import BertForSequenceClassification, Config
-from models.spikelm.neurons import Neurons
-from models.spikelm.tokenizer import Tokenizer
+from retable.models.spikelm.bert import BertForSequenceClassification, Config
+from retable.models.spikelm.neurons import Neurons
+from retable.models.spikelm.tokenizer import Tokenizer
 
 
 class SentenceClassifier(nn.Module):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.spikelm.recipe import Recipe
+from retable.models.spikelm.recipe import Recipe
 
 if TYPE_CHECKING:
-    from models.spikelm.classifier import SentenceClassifier
+    from retable.models.spikelm.classifier import SentenceClassifier
 
 Fit = tuple["SentenceClassifier", dict[str, Any]]
 
@@ -63,10 +63,10 @@ class SpikingBert(Recipe):
 
         Raises ValueError for data that are no labelled sentences, MissingWeights.
         """
-        from models.spikelm.bert import Config
-        from models.spikelm.classifier import SentenceClassifier
-        from models.spikelm.neurons import Neurons
-        from models.spikelm.tokenizer import Tokenizer
+        from retable.models.spikelm.bert import Config
+        from retable.models.spikelm.classifier import SentenceClassifier
+        from retable.models.spikelm.neurons import Neurons
+        from retable.models.spikelm.tokenizer import Tokenizer
 
         tokenizer = None
         if data is not None:
@@ -95,14 +95,14 @@ class SpikingBert(Recipe):
         """
         import torch
 
-        from models.spikelm.training import fit_sentences
+        from retable.models.spikelm.training import fit_sentences
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # initial weights, dropout
             model = self.build(data)
             if self.weights is not None:
-                from models.spikelm.checkpoint import load_released
-                from models.weights import weights_file
+                from retable.models.common.weights import weights_file
+                from retable.models.spikelm.checkpoint import load_released
 
                 load_released(weights_file(self.weights), model.network)
             return model, fit_sentences(model, data, self, seed=seed, device=device)
@@ -115,7 +115,7 @@ class SpikingBert(Recipe):
 
     def weights_digest(self) -> str | None:
         """Digests of the pre-trained weights and the vocabulary, None without either. Raises MissingWeights."""
-        from models.weights import weights_digest
+        from retable.models.common.weights import weights_digest
 
         digests = [weights_digest(name) for name in (self.weights, self.vocab) if name is not None]
         return ", ".join(digests) or None

@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
-from models.spiking.operators import elastic, integrate_and_fire
-from models.spiking.surrogates import ATAN, RECT
+from retable.models.spiking.neurons import LIF
+from retable.models.spiking.operators import elastic, integrate_and_fire
+from retable.models.spiking.surrogates import ATAN, RECT
 
 Kind = Literal["elastic", "ternary", "sign", "lif", "psn", "none"]
 LEAK_TAU = 4 / 3

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.spikellm.published import require
-from models.weights import weights_file
+from retable.models.common.weights import weights_file
+from retable.models.spikellm.published import require
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

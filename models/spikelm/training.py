@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.spikelm.bert import BertForPreTraining, task_loss
-from models.spikelm.classifier import SentenceClassifier
-from models.spikelm.neurons import measured_rate, measuring
-from models.spikelm.recipe import Recipe
-from models.spikelm.tokenizer import Tokenizer
+from retable.models.spikelm.bert import BertForPreTraining, task_loss
+from retable.models.spikelm.classifier import SentenceClassifier
+from retable.models.spikelm.neurons import measured_rate, measuring
+from retable.models.spikelm.recipe import Recipe
+from retable.models.spikelm.tokenizer import Tokenizer
 
 MASKED, KEPT_SHARE, RANDOM_SHARE = 0.15, 0.1, 0.1
 """Of the words; of the masked ones, as BERT does (arXiv 1810.04805), a tenth stays and a tenth becomes another word."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spikeyolo.boxes import iou
+from retable.models.spikeyolo.boxes import iou
 
 TOPK, ALPHA, BETA = 10, 0.5, 6.0
 EPS = 1e-9

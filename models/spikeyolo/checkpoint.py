@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import PICKLED, load_strictly, read_tensors
-from models.errors import CheckpointError
-from models.weights import weights_file
+from retable.models.common.checkpoint import PICKLED, load_strictly, read_tensors
+from retable.models.common.errors import CheckpointError
+from retable.models.common.weights import weights_file
 
 REBUILDS = ("_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
 COUNTERS = "num_batches_tracked"

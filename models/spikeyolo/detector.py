@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.spikeyolo.head import STRIDES
-from models.spikeyolo.network import Rows
-from models.spikeyolo.suppression import Detections, suppressed
+from retable.models.spikeyolo.head import STRIDES
+from retable.models.spikeyolo.network import Rows
+from retable.models.spikeyolo.suppression import Detections, suppressed
 
 GREY = 114 / 255
 """What images are padded with."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo.boxes import anchors, from_sides, to_centre
+from retable.models.spikeyolo.boxes import anchors, from_sides, to_centre
 
 REG_MAX = 16
 """Distances 0 ... 15 strides of a side from the centre of its cell."""

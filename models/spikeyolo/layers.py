@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo.merge import dense, folded, scale_and_shift
-from models.spikeyolo.virtual import VirtualSteps
-from models.spiking.neurons import ILIF, LIF
-from models.spiking.surrogates import RECT
-from models.vision.layers import each_step
+from retable.models.spikeyolo.merge import dense, folded, scale_and_shift
+from retable.models.spikeyolo.virtual import VirtualSteps
+from retable.models.spiking.neurons import ILIF, LIF
+from retable.models.spiking.surrogates import RECT
+from retable.models.vision.layers import each_step
 
 NeuronKind = Literal["ilif", "ilif-gen1", "lif"]
 MakeNeuron = Callable[[], nn.Module]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.spikeyolo.assigner import Assigned, Targets, assign
-from models.spikeyolo.boxes import iou, to_sides
-from models.spikeyolo.head import REG_MAX, Detect, Predicted
+from retable.models.spikeyolo.assigner import Assigned, Targets, assign
+from retable.models.spikeyolo.boxes import iou, to_sides
+from retable.models.spikeyolo.head import REG_MAX, Detect, Predicted
 
 BOX, CLS, DFL = 7.5, 0.5, 1.5
 """Gains of the three terms."""

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.spikeyolo.recipe import Recipe
-from models.spikeyolo.sizes import SPIKEYOLO_SIZES, YOLOV8_SIZES, Size
+from retable.models.spikeyolo.recipe import Recipe
+from retable.models.spikeyolo.sizes import SPIKEYOLO_SIZES, YOLOV8_SIZES, Size
 
 if TYPE_CHECKING:
-    from models.spikeyolo.detector import Detector
-    from models.spikeyolo.network import Rows
+    from retable.models.spikeyolo.detector import Detector
+    from retable.models.spikeyolo.network import Rows
 
 COCO = {"in_channels": 3, "num_classes": 80}
 """What a network is built for where neither the data nor the parameters say."""
@@ -74,8 +74,8 @@ class Detection(Recipe):
         """Random weights from torch's own generator; without data, for what the parameters say, else RGB and 80 classes."""
         from torch import nn
 
-        from models.spikeyolo.detector import Detector
-        from models.spikeyolo.layers import neuron_of
+        from retable.models.spikeyolo.detector import Detector
+        from retable.models.spikeyolo.layers import neuron_of
 
         neuron = neuron_of(self.neuron, self.D) if self.spiking else nn.ReLU
         places, T = self._places(data), self.steps(data)
@@ -90,12 +90,12 @@ class Detection(Recipe):
         import torch
 
         if self.weights is not None:
-            from models.spikeyolo.checkpoint import load_published
+            from retable.models.spikeyolo.checkpoint import load_published
 
             model, log = self.build(data), {"weights": self.weights}
             load_published(model.network, self.weights)
         else:
-            from models.spikeyolo.training import fit_detector
+            from retable.models.spikeyolo.training import fit_detector
 
             with torch.random.fork_rng():
                 torch.manual_seed(seed)  # initial weights
@@ -115,7 +115,7 @@ class Detection(Recipe):
         """Digest of the published weights, None where it trains. Raises MissingWeights."""
         if self.weights is None:
             return None
-        from models.weights import weights_digest
+        from retable.models.common.weights import weights_digest
 
         return weights_digest(self.weights)
 
@@ -141,7 +141,7 @@ class SpikeYOLO(Detection):
         return SPIKEYOLO_SIZES[self.size] if self.size else Size(self.depth, self.width)
 
     def network(self, **arguments: Any) -> Rows:
-        from models.spikeyolo.network import spikeyolo
+        from retable.models.spikeyolo.network import spikeyolo
 
         return spikeyolo(**arguments)
 
@@ -158,7 +158,7 @@ class PlainYOLO(Detection):
         return YOLOV8_SIZES[self.size] if self.size else Size(self.depth, self.width)
 
     def network(self, **arguments: Any) -> Rows:
-        from models.spikeyolo.plain import plain_yolo
+        from retable.models.spikeyolo.plain import plain_yolo
 
         return plain_yolo(**arguments)
 
@@ -177,7 +177,7 @@ class BinarySteps:
         """Its copy with binary steps; nothing is trained. Raises ValueError where it has no I-LIF neurons."""
         from copy import deepcopy
 
-        from models.spikeyolo.virtual import to_virtual_steps
+        from retable.models.spikeyolo.virtual import to_virtual_steps
 
         model = deepcopy(needs["trained"])
         neurons = to_virtual_steps(model.network)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.spikeyolo.head import STRIDES, Detect
-from models.spikeyolo.layers import (
+from retable.models.spikeyolo.head import STRIDES, Detect
+from retable.models.spikeyolo.layers import (
     SPPF,
     Concat,
     DownSampling,
@@ -22,8 +22,8 @@ from models.spikeyolo.layers import (
     SpikeConvWithoutBN,
     Upsample,
 )
-from models.spikeyolo.sizes import Size
-from models.vision.over_time import as_steps
+from retable.models.spikeyolo.sizes import Size
+from retable.models.vision.over_time import as_steps
 
 
 class Steps(nn.Module):

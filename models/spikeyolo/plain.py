@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo.head import Detect
-from models.spikeyolo.layers import Concat, Driven, MakeNeuron, Upsample, norm
-from models.spikeyolo.network import Rows, Steps
-from models.spikeyolo.sizes import Size
-from models.vision.layers import each_step
+from retable.models.spikeyolo.head import Detect
+from retable.models.spikeyolo.layers import Concat, Driven, MakeNeuron, Upsample, norm
+from retable.models.spikeyolo.network import Rows, Steps
+from retable.models.spikeyolo.sizes import Size
+from retable.models.vision.layers import each_step
 
 
 class ConvSpike(Driven):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spikeyolo.boxes import from_centre
+from retable.models.spikeyolo.boxes import from_centre
 
 MOST_CANDIDATES = 30_000
 APART = 7680

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo.assigner import targets_of
-from models.spikeyolo.detector import Detector
-from models.spikeyolo.loss import detection_loss
-from models.spikeyolo.recipe import BIAS_LR, MOMENTUM, Recipe
+from retable.models.spikeyolo.assigner import targets_of
+from retable.models.spikeyolo.detector import Detector
+from retable.models.spikeyolo.loss import detection_loss
+from retable.models.spikeyolo.recipe import BIAS_LR, MOMENTUM, Recipe
 
 CURVE_POINTS = 20
 EMA_DECAY, EMA_STEPS = 0.9999, 2000

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spiking import reference
-from models.spiking.neurons import ILIF
-from models.spiking.operators import integrate_and_fire
-from models.vision.layers import each_step
+from retable.models.spiking import reference
+from retable.models.spiking.neurons import ILIF
+from retable.models.spiking.operators import integrate_and_fire
+from retable.models.vision.layers import each_step
 
 
 def binary_steps(s_Tx: Tensor, D: int) -> Tensor:

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.backends import Backend
-from models.spiking.operators import Potentials, elastic, integrate_and_fire
-from models.spiking.surrogates import SIGMOID, Surrogate
+from retable.models.common.backends import Backend
+from retable.models.spiking.operators import Potentials, elastic, integrate_and_fire
+from retable.models.spiking.surrogates import SIGMOID, Surrogate
 
 
 class Neuron(nn.Module):

@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.spiking.operators import integrate_and_fire
-from models.spiking.surrogates import RECT, Surrogate
+from retable.models.spiking.operators import integrate_and_fire
+from retable.models.spiking.surrogates import RECT, Surrogate
 
 
 def over_channels(bn: nn.Module, x: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spiking import numba_kernels as kernels
-from models.spiking.reference import LEAK, LEAST_ALPHA, Neuron
-from models.spiking.surrogates import NAMES
-from models.threads import spread
+from retable.models.common.threads import spread
+from retable.models.spiking import numba_kernels as kernels
+from retable.models.spiking.reference import LEAK, LEAST_ALPHA, Neuron
+from retable.models.spiking.surrogates import NAMES
 
 WORTH_THREADS = 1 << 16
 """Elements from which a second thread pays for its hand-over."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from models.numba_math import exp
+from retable.models.common.numba_math import exp
 
 DECAY, HARD, STRICT, DETACH = 1, 2, 4, 8
 """Bits of `flags`."""

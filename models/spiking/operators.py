@@ -12,12 +12,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from models import backends
-from models.operators import operator
-from models.precision import compute_dtype
-from models.shapes import check_shape
-from models.spiking import reference
-from models.spiking.surrogates import SIGMOID, Surrogate
+from retable.models.common import backends
+from retable.models.common.operators import operator
+from retable.models.common.precision import compute_dtype
+from retable.models.common.shapes import check_shape
+from retable.models.spiking import reference
+from retable.models.spiking.surrogates import SIGMOID, Surrogate
 
 Potentials = Literal["none", "last", "all"]
 
@@ -107,10 +107,10 @@ def _backend(name: str) -> Any:
     if name == "reference":
         return reference
     if name == "numba":
-        from models.spiking import numba_backend
+        from retable.models.spiking import numba_backend
 
         return numba_backend
-    from models.spiking import triton_backend
+    from retable.models.spiking import triton_backend
 
     return triton_backend
 

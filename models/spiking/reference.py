@@ -19,7 +19,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from models.spiking.surrogates import DERIVATIVES
+from retable.models.spiking.surrogates import DERIVATIVES
 
 LEAK = 0.25
 """Of the elastic neuron: u_t = 0.25 u_{t-1} (alpha_{t-1} - s_{t-1}) + x_t (arXiv 2406.03287, released code)."""

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.spiking import triton_kernels as kernels
-from models.spiking.reference import LEAK, LEAST_ALPHA, Neuron
+from retable.models.spiking import triton_kernels as kernels
+from retable.models.spiking.reference import LEAK, LEAST_ALPHA, Neuron
 
 BLOCK = 256
 LAUNCH = {"BLOCK": BLOCK, "num_warps": 2, "enable_fp_fusion": False}

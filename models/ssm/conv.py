@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models import backends
-from models.operators import operator
-from models.precision import compute_dtype
-from models.shapes import check_dims, check_shape
+from retable.models.common import backends
+from retable.models.common.operators import operator
+from retable.models.common.precision import compute_dtype
+from retable.models.common.shapes import check_dims, check_shape
 
 
 def causal_conv1d(
@@ -86,10 +86,10 @@ _causal_conv1d.register_autograd(_differentiate, setup_context=_keep)
 def _backend(name: str) -> Any:
     """The module with `conv_forward`, `conv_backward` and `conv_step` of a compiled backend."""
     if name == "numba":
-        from models.ssm import numba_backend
+        from retable.models.ssm import numba_backend
 
         return numba_backend
-    from models.ssm import triton_backend
+    from retable.models.ssm import triton_backend
 
     return triton_backend
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.shapes import check_shape
-from models.ssm import conv
-from models.ssm.mamba2 import Cache, initial_dt_bias, negative_exp, new_cache
-from models.ssm.selective_scan import selective_scan
-from models.ssm.state_update import selective_state_update
+from retable.models.common.shapes import check_shape
+from retable.models.ssm import conv
+from retable.models.ssm.mamba2 import Cache, initial_dt_bias, negative_exp, new_cache
+from retable.models.ssm.selective_scan import selective_scan
+from retable.models.ssm.state_update import selective_state_update
 
 
 class Mamba1(nn.Module):

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.precision import compute_dtype
-from models.shapes import check_shape
-from models.ssm import conv
-from models.ssm.linear import few_row_linear
-from models.ssm.norm import RMSNormGated
-from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
+from retable.models.common.precision import compute_dtype
+from retable.models.common.shapes import check_shape
+from retable.models.ssm import conv
+from retable.models.ssm.linear import few_row_linear
+from retable.models.ssm.norm import RMSNormGated
+from retable.models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
 
 
 @dataclass

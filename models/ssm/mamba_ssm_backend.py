@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from models.ssm import scan_reference
+from retable.models.ssm import scan_reference
 
 CHUNK = 2048
 """Steps between two kept states of the official kernels."""

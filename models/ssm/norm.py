@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.precision import compute_dtype
-from models.shapes import check_shape
+from retable.models.common.precision import compute_dtype
+from retable.models.common.shapes import check_shape
 
 
 def _normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:

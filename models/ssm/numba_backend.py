@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.ssm import numba_kernels as kernels
-from models.threads import spread
+from retable.models.common.threads import spread
+from retable.models.ssm import numba_kernels as kernels
 
 WORTH_THREADS = 1 << 17
 """State elements from which a second thread pays for its hand-over."""

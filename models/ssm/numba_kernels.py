@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from models.numba_math import exp, softplus
+from retable.models.common.numba_math import exp, softplus
 
 CHUNK = 16
 """Steps between two kept states."""

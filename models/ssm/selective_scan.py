@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import backends
-from models.operators import operator
-from models.precision import compute_dtype, no_autocast
-from models.shapes import check_dims, check_groups, check_shape
-from models.ssm import scan_reference
+from retable.models.common import backends
+from retable.models.common.operators import operator
+from retable.models.common.precision import compute_dtype, no_autocast
+from retable.models.common.shapes import check_dims, check_groups, check_shape
+from retable.models.ssm import scan_reference
 
 LARGEST_STATE = 256
 """The fast backends' limit on N."""
@@ -77,14 +77,14 @@ def _backend(name: str) -> Any:
     if name == "reference":
         return scan_reference
     if name == "numba":
-        from models.ssm import numba_backend
+        from retable.models.ssm import numba_backend
 
         return numba_backend
     if name == "triton":
-        from models.ssm import triton_backend
+        from retable.models.ssm import triton_backend
 
         return triton_backend
-    from models.ssm import mamba_ssm_backend
+    from retable.models.ssm import mamba_ssm_backend
 
     return mamba_ssm_backend
 
@@ -218,7 +218,7 @@ _selective_scan.register_autograd(_differentiate, setup_context=_keep)
 def _discretise(delta: Tensor, bias: Tensor | None, softplus: bool, backend: str) -> Tensor:
     """softplus(delta + bias), the identity above 20."""
     if softplus and backend == "numba":
-        from models.ssm import numba_backend
+        from retable.models.ssm import numba_backend
 
         return numba_backend.softplus(delta, bias)
     dt = delta if bias is None else delta + bias.unsqueeze(-1)

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import backends
-from models.operators import operator
-from models.precision import compute_dtype, no_autocast
-from models.shapes import check_dims, check_groups, check_shape
-from models.ssm import ssd_chunks
+from retable.models.common import backends
+from retable.models.common.operators import operator
+from retable.models.common.precision import compute_dtype, no_autocast
+from retable.models.common.shapes import check_dims, check_groups, check_shape
+from retable.models.ssm import ssd_chunks
 
 NO_LIMIT = (0.0, math.inf)
 
@@ -205,11 +205,11 @@ def _ssd_step(state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Ten
     """y (B, H, P); the backends work on a copy of a state of another dtype or layout."""
     work = state.to(x.dtype).contiguous()
     if backend == "numba":
-        from models.ssm import numba_backend
+        from retable.models.ssm import numba_backend
 
         y = numba_backend.ssd_step(work, x, dt, A, B, C)
     elif backend == "triton":
-        from models.ssm import triton_backend
+        from retable.models.ssm import triton_backend
 
         y = triton_backend.ssd_step(work, x, dt, A, B, C)
     else:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import backends
-from models.operators import operator
-from models.precision import compute_dtype
-from models.shapes import check_groups, check_shape
+from retable.models.common import backends
+from retable.models.common.operators import operator
+from retable.models.common.precision import compute_dtype
+from retable.models.common.shapes import check_groups, check_shape
 
 
 @torch.no_grad()
@@ -94,11 +94,11 @@ def _(
 def _update(backend: str, state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """y (B, D) for state (B, D, N), x and dt (B, D), A (D, N), B and C (B, G, N)."""
     if backend == "numba":
-        from models.ssm import numba_backend
+        from retable.models.ssm import numba_backend
 
         return numba_backend.state_update(state, x, dt, A, B, C)
     if backend == "triton":
-        from models.ssm import triton_backend
+        from retable.models.ssm import triton_backend
 
         y: Tensor = triton_backend.state_update(state, x, dt, A, B, C)
         return y

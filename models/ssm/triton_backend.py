@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from triton import next_power_of_2
 
-from models.ssm import triton_kernels as kernels
+from retable.models.ssm import triton_kernels as kernels
 
 CHUNK = 16
 """Steps between two kept states."""

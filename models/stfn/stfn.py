@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
-from models.spiking.surrogates import Surrogate
+from retable.models.spiking.neurons import LIF
+from retable.models.spiking.surrogates import Surrogate
 
 Convolution = Literal["graph", "attention"]
 

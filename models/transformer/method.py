@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.aim.method import sizes_from
+from retable.models.aim.method import sizes_from
 
 if TYPE_CHECKING:
-    from models.aim.image_model import ImageModel
-    from models.transformer.model import TransformerConfig
+    from retable.models.aim.image_model import ImageModel
+    from retable.models.transformer.model import TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Transformer:
 
     def config(self, images: Any = None, vqvae: Any = None) -> TransformerConfig:
         """Sizes. Raises ValueError where neither the parameters nor the tokenizer and the data give them."""
-        from models.transformer.model import TransformerConfig
+        from retable.models.transformer.model import TransformerConfig
 
         given = {"vocab_size": self.codes, "num_tokens": self.num_tokens, "num_classes": self.num_classes}
         return TransformerConfig(
@@ -50,14 +50,14 @@ class Transformer:
 
     def build(self, images: Any) -> ImageModel:
         """Random weights and no tokenizer: to be counted and timed."""
-        from models.aim.image_model import ImageModel
-        from models.transformer import model
+        from retable.models.aim.image_model import ImageModel
+        from retable.models.transformer import model
 
         return ImageModel(model.Transformer(self.config(images)))
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> tuple[ImageModel, dict[str, Any]]:
         """Trained on the tokens of `data.train`."""
-        from models.aim.training import Recipe, fit_stage2
+        from retable.models.aim.training import Recipe, fit_stage2
 
         recipe = Recipe(
             steps=self.steps,
@@ -77,7 +77,7 @@ class Transformer:
         return model.to(device).eval()
 
     def _assemble(self, data: Any, needs: Mapping[str, Any]) -> ImageModel:
-        from models.aim.image_model import ImageModel
-        from models.transformer import model
+        from retable.models.aim.image_model import ImageModel
+        from retable.models.transformer import model
 
         return ImageModel(model.Transformer(self.config(data, needs["tokenizer"])), needs["tokenizer"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.vision.recipe import Recipe
+from retable.models.vision.recipe import Recipe
 
 
 def at_least_one(recipe: Recipe, *names: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
+from retable.models.spiking.neurons import LIF
 
 Neuron = Callable[..., nn.Module]
 """Makes a neuron layer: `neuron(threshold=...)` is a module that maps (T, ...) to (T, ...)."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from models.vision.checks import (
+from retable.models.vision.checks import (
     at_least_one,
     check_depths,
     check_heads,
@@ -19,12 +19,12 @@ from models.vision.checks import (
     check_stages,
     check_widths,
 )
-from models.vision.recipe import Recipe
+from retable.models.vision.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.vision.classifier import Classifier
+    from retable.models.vision.classifier import Classifier
 
 IMAGENET = {"in_channels": 3, "image_size": 224, "num_classes": 1000}
 """What a network is built for where neither the data nor the parameters say."""
@@ -62,8 +62,8 @@ class Network(Recipe):
 
     def build(self, images: Any) -> Classifier:
         """Random weights from torch's own generator; without data, for what the size or the parameters say, else ImageNet."""
-        from models.vision.classifier import Classifier
-        from models.vision.layers import relu
+        from retable.models.vision.classifier import Classifier
+        from retable.models.vision.layers import relu
 
         arguments = IMAGENET | self.architecture() | self._places(images) | {"T": self.steps}
         if not self.spiking:
@@ -78,8 +78,8 @@ class Network(Recipe):
         import torch
 
         if self.weights is not None:
-            from models.checkpoint import load_strictly, read_tensors
-            from models.weights import weights_file
+            from retable.models.common.checkpoint import load_strictly, read_tensors
+            from retable.models.common.weights import weights_file
 
             model, path = self.build(data), weights_file(self.weights)
             load_strictly(path, model.network, official_keys(read_tensors(path)))
@@ -92,7 +92,7 @@ class Network(Recipe):
 
     def train(self, data: Any, *, seed: int, device: str) -> tuple[Classifier, dict[str, Any]]:
         """What `fit` does once torch's own generator is seeded."""
-        from models.vision.training import fit_classifier
+        from retable.models.vision.training import fit_classifier
 
         model = self.build(data)
         return model, fit_classifier(model, data.train, self, seed=seed, device=device)
@@ -107,7 +107,7 @@ class Network(Recipe):
         """Digest of the published weights, None where it trains. Raises MissingWeights."""
         if self.weights is None:
             return None
-        from models.weights import weights_digest
+        from retable.models.common.weights import weights_digest
 
         return weights_digest(self.weights)
 
@@ -148,14 +148,14 @@ class Spikformer(Network):
         check_pooling(self.pooling)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.spikformer import SPIKFORMER_SIZES
+        from retable.models.vision.spikformer import SPIKFORMER_SIZES
 
         own = {"embed_dims": self.dim, "depths": self.depth, "num_heads": self.heads, "pooling_stat": self.pooling}
         attention = self.attention or ("ssa" if self.spiking else "softmax")
         return {**(SPIKFORMER_SIZES[self.size] if self.size else own), "attention": attention}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.spikformer import Spikformer as Structure
+        from retable.models.vision.spikformer import Spikformer as Structure
 
         return Structure(**arguments)
 
@@ -178,13 +178,13 @@ class SpikeDrivenTransformer(Network):
         check_pooling(self.pooling)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.spike_driven import SDT_SIZES
+        from retable.models.vision.spike_driven import SDT_SIZES
 
         own = {"embed_dims": self.dim, "depths": self.depth, "num_heads": self.heads, "pooling_stat": self.pooling}
         return {"dvs_mode": self.dvs_mode, **(SDT_SIZES[self.size] if self.size else own)}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.spike_driven import SpikeDrivenTransformer as Structure
+        from retable.models.vision.spike_driven import SpikeDrivenTransformer as Structure
 
         return Structure(**arguments)
 
@@ -211,13 +211,13 @@ class MetaSpikeformer(Network):
             check_heads("widths", width, self.heads)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
+        from retable.models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
 
         own = {"embed_dim": self.widths, "depths": self.depths, "num_heads": self.heads, "strides": self.strides}
         return dict(META_SPIKEFORMER_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.meta_spikeformer import MetaSpikeFormer as Structure
+        from retable.models.vision.meta_spikeformer import MetaSpikeFormer as Structure
 
         return Structure(**arguments)
 
@@ -243,7 +243,7 @@ class QKFormer(Network):
         check_heads("dim", self.dim, self.heads, share=4)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.qkformer import QKFORMER_SIZES
+        from retable.models.vision.qkformer import QKFORMER_SIZES
 
         own = {"embed_dims": self.dim, "depths": self.depths, "num_heads": self.heads, "layout": self.layout}
         attention = self.attention or ("ssa" if self.spiking else "softmax")
@@ -251,7 +251,7 @@ class QKFormer(Network):
         return {**sizes, "attention": attention, "protocol": self.protocol}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.qkformer import QKFormer as Structure
+        from retable.models.vision.qkformer import QKFormer as Structure
 
         return Structure(**arguments)
 
@@ -276,13 +276,13 @@ class SEWResNet(Network):
             raise ValueError(f"`connect` must be add where `spiking` is false, not {self.connect}")
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.sew_resnet import SEW_RESNET_SIZES
+        from retable.models.vision.sew_resnet import SEW_RESNET_SIZES
 
         own = {"layers": self.blocks, "widths": self.widths, "stem": self.stem}
         return {**(SEW_RESNET_SIZES[self.size] if self.size else own), "connect": self.connect}
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.sew_resnet import SEWResNet as Structure
+        from retable.models.vision.sew_resnet import SEWResNet as Structure
 
         del arguments["image_size"]  # any will do
         return Structure(**arguments)
@@ -302,13 +302,13 @@ class MSResNet(Network):
         check_stages(self.blocks, self.widths)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.ms_resnet import MS_RESNET_SIZES
+        from retable.models.vision.ms_resnet import MS_RESNET_SIZES
 
         own = {"layers": self.blocks, "widths": self.widths, "stem": self.stem}
         return dict(MS_RESNET_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.ms_resnet import MSResNet as Structure
+        from retable.models.vision.ms_resnet import MSResNet as Structure
 
         del arguments["image_size"]  # any will do
         return Structure(**arguments)
@@ -339,7 +339,7 @@ class SpikingResformer(Network):
             check_heads("widths", width, heads)
 
     def architecture(self) -> dict[str, Any]:
-        from models.vision.spikingresformer import SPIKINGRESFORMER_SIZES
+        from retable.models.vision.spikingresformer import SPIKINGRESFORMER_SIZES
 
         own = {
             "widths": self.widths,
@@ -351,7 +351,7 @@ class SpikingResformer(Network):
         return dict(SPIKINGRESFORMER_SIZES[self.size]) if self.size else own
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision.spikingresformer import SpikingResformer as Structure
+        from retable.models.vision.spikingresformer import SpikingResformer as Structure
 
         del arguments["image_size"]  # any will do
         return Structure(**arguments)
@@ -382,14 +382,14 @@ class QCFS(Network):
         return self._converted(ann) if self.spiking else ann
 
     def train(self, data: Any, *, seed: int, device: str) -> tuple[Classifier, dict[str, Any]]:
-        from models.vision.training import fit_classifier
+        from retable.models.vision.training import fit_classifier
 
         ann = self._ann(data)
         log = fit_classifier(ann, data.train, self, seed=seed, device=device)
         return (self._converted(ann).eval() if self.spiking else ann), log
 
     def _ann(self, images: Any) -> Classifier:
-        from models.vision.classifier import Classifier
+        from retable.models.vision.classifier import Classifier
 
         places = IMAGENET | self._places(images)
         if images is not None and len(images.image_shape) == 4:
@@ -399,7 +399,7 @@ class QCFS(Network):
         return Classifier(self.network(**places), channels=places["in_channels"], T=1)
 
     def network(self, **arguments: Any) -> nn.Module:
-        from models.vision import qcfs
+        from retable.models.vision import qcfs
 
         arguments["activation"] = lambda: qcfs.QCFS(L=self.levels)
         if self.size and self.size in qcfs.RESNET_SIZES:
@@ -410,8 +410,8 @@ class QCFS(Network):
         return qcfs.VGG(**arguments, **sizes)
 
     def _converted(self, ann: Classifier) -> Classifier:
-        from models.vision.classifier import Classifier
-        from models.vision.qcfs import convert
+        from retable.models.vision.classifier import Classifier
+        from retable.models.vision.qcfs import convert
 
         snn = Classifier(convert(ann.network, T=self.T), channels=len(ann.mean_C), T=self.T)
         snn.mean_C, snn.std_C = ann.mean_C, ann.std_C

@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
-from models.spiking.surrogates import RECT
-from models.vision.layers import Neuron, check_choice, check_positive, check_stages
-from models.vision.over_time import BatchNorm, OverTime, as_steps
+from retable.models.spiking.neurons import LIF
+from retable.models.spiking.surrogates import RECT
+from retable.models.vision.layers import Neuron, check_choice, check_positive, check_stages
+from retable.models.vision.over_time import BatchNorm, OverTime, as_steps
 
 Stem = Literal["imagenet", "deep", "small"]
 THRESHOLD = 0.5

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import IF
-from models.vision.layers import check_stages
+from retable.models.spiking.neurons import IF
+from retable.models.vision.layers import check_stages
 
 Activation = Callable[[], nn.Module]
 VGG_SIZES: Mapping[str, Mapping[str, Any]] = {

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from models.vision.layers import (
+from retable.models.vision.layers import (
     AFTER_ATTENTION,
     Neuron,
     Size,
@@ -25,7 +25,7 @@ from models.vision.layers import (
     mean_of_tokens,
     size_of,
 )
-from models.vision.spikformer import MLP, SCALE, SSA, Attention
+from retable.models.vision.spikformer import MLP, SCALE, SSA, Attention
 
 Layout = Literal["imagenet", "cifar"]
 Protocol = Literal["official", "corrected"]

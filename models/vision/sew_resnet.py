@@ -15,10 +15,10 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from models.spiking.neurons import IF
-from models.spiking.surrogates import ATAN
-from models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
-from models.vision.over_time import Merged, OverTime, check_input
+from retable.models.spiking.neurons import IF
+from retable.models.spiking.surrogates import ATAN
+from retable.models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
+from retable.models.vision.over_time import Merged, OverTime, check_input
 
 Connect = Literal["add", "and", "iand"]
 Kind = Literal["basic", "bottleneck"]

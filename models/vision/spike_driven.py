@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.vision.layers import (
+from retable.models.vision.layers import (
     AFTER_ATTENTION,
     Neuron,
     Size,
@@ -22,7 +22,7 @@ from models.vision.layers import (
     mean_of_tokens,
     size_of,
 )
-from models.vision.spikformer import SPS
+from retable.models.vision.spikformer import SPS
 
 
 class MembraneSPS(SPS):

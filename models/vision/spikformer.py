@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from models.vision.layers import (
+from retable.models.vision.layers import (
     AFTER_ATTENTION,
     Neuron,
     Size,

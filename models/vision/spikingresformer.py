@@ -17,10 +17,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
-from models.spiking.surrogates import ATAN
-from models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
-from models.vision.over_time import BatchNorm, OverTime, as_steps
+from retable.models.spiking.neurons import LIF
+from retable.models.spiking.surrogates import ATAN
+from retable.models.vision.layers import Neuron, check_choice, check_positive, check_stages, each_step
+from retable.models.vision.over_time import BatchNorm, OverTime, as_steps
 
 Stem = Literal["imagenet", "small"]
 MOMENTUM = 0.999

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.vision.classifier import Classifier
-from models.vision.recipe import Augment, Recipe
+from retable.models.vision.classifier import Classifier
+from retable.models.vision.recipe import Augment, Recipe
 
 CURVE_POINTS = 20
 MOMENTUM = 0.9

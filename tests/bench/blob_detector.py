@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.datasets.detection import ArrayDetections, DetectionData, gather
-from bench.registry import register
+from retable.bench.datasets.detection import ArrayDetections, DetectionData, gather
+from retable.bench.registry import register
 
 SIDE = 32
 COLOURS = np.array([[250, 20, 20], [20, 20, 250]], np.uint8)

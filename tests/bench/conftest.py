@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import pytest
 
-from bench import registry
-from bench.cli import main
+from retable.bench import registry
+from retable.bench.cli.main import main
 
 TINY = Path(__file__).with_name("tiny.py")
 

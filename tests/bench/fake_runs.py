@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import MissingDataError
-from bench.executor import Event, Job, execute
-from bench.record import Failure, Measurement, Record, Status, digest
-from bench.store import Store
-from bench.suite import Limits
+from retable.bench.errors import MissingDataError
+from retable.bench.record import Failure, Measurement, Record, Status, digest
+from retable.bench.run.executor import execute
+from retable.bench.run.job import Event, Job
+from retable.bench.store.store import Store
+from retable.bench.suite import Limits
 
 DRIVER = [sys.executable, "-c", "from tests.bench.fake_runs import main; main()"]
 RUN = "tests.bench.fake_runs:run"

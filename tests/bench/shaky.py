@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.record import Measurement
-from bench.registry import register
+from retable.bench.record import Measurement
+from retable.bench.registry import register
 from tests.bench.tiny import Tiny, Weight
 
 

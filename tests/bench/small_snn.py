@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets.images import ArraySplit, ImageData
-from bench.registry import register
-from models.vision.method import Network
+from retable.bench.datasets.images import ArraySplit, ImageData
+from retable.bench.registry import register
+from retable.models.vision.method import Network
 
 
 @register("method", "small-snn")
@@ -28,7 +28,7 @@ def small_network(
 ) -> Any:
     from torch import Tensor, nn
 
-    from models.spiking.neurons import LIF
+    from retable.models.spiking.neurons import LIF
 
     class SmallNetwork(nn.Module):
         def __init__(self) -> None:

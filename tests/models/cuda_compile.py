@@ -17,9 +17,9 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from models.spiking import reference, surrogates
-from models.spiking import triton_backend as spiking
-from models.ssm import triton_backend as ssm
+from retable.models.spiking import reference, surrogates
+from retable.models.spiking import triton_backend as spiking
+from retable.models.ssm import triton_backend as ssm
 
 INSTRUCTIONS = {
     "fused": r"\bfma\.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.datasets.detection import ArrayDetections, DetectionData, gather
+from retable.bench.datasets.detection import ArrayDetections, DetectionData, gather
 
 
 def squares(count: int = 16, side: int = 64, steps: int | None = None, seed: int = 0) -> DetectionData:

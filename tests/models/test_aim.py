@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.aim.config import SIZES, AiMConfig
-from models.aim.method import AiM as AiMMethod
-from models.aim.sampling import GuidedDecoder, filter_logits, sample_tokens
-from models.aim.stage2 import AiM
-from models.aim.training import Recipe, drop_labels
+from retable.models.aim.config import SIZES, AiMConfig
+from retable.models.aim.method import AiM as AiMMethod
+from retable.models.aim.sampling import GuidedDecoder, filter_logits, sample_tokens
+from retable.models.aim.stage2 import AiM
+from retable.models.aim.training import Recipe, drop_labels
 
 TINY = AiMConfig(
     d_model=32,

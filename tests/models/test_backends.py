@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import backends
-from models.errors import BackendError
-from models.spiking.operators import elastic, integrate_and_fire
-from models.spiking.reference import Neuron
-from models.spiking.surrogates import NAMES, Surrogate
-from models.ssm.conv import causal_conv1d, causal_conv1d_step
-from models.ssm.selective_scan import selective_scan
-from models.ssm.ssd import ssd_scan, ssd_step
-from models.ssm.state_update import selective_state_update
+from retable.models.common import backends
+from retable.models.common.errors import BackendError
+from retable.models.spiking.operators import elastic, integrate_and_fire
+from retable.models.spiking.reference import Neuron
+from retable.models.spiking.surrogates import NAMES, Surrogate
+from retable.models.ssm.conv import causal_conv1d, causal_conv1d_step
+from retable.models.ssm.selective_scan import selective_scan
+from retable.models.ssm.ssd import ssd_scan, ssd_step
+from retable.models.ssm.state_update import selective_state_update
 
 FAST = [name for name in ("numba", "triton") if backends.missing(name, "cpu") is None]
 SIZES = {"b": st.integers(0, 3), "length": st.integers(1, 40), "groups": st.integers(1, 3), "share": st.integers(1, 5)}
@@ -442,7 +442,7 @@ def test_kernels_after_a_fork() -> None:
         pytest.skip("needs os.fork")
     code = (
         "import os, torch\n"
-        "from models.spiking.operators import integrate_and_fire as neuron\n"
+        "from retable.models.spiking.operators import integrate_and_fire as neuron\n"
         "torch.set_num_threads(2)\n"
         "x = torch.ones(4, 1 << 16)\n"
         "want = neuron(x, k=0.5)[0].numpy()\n"

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.aim.checkpoint import read_checkpoint
-from models.aim.config import AiMConfig
-from models.aim.stage2 import AiM
-from models.aim.tokenizer import VQVAE, VQConfig
-from models.errors import CheckpointError, MissingWeights
+from retable.models.aim.checkpoint import read_checkpoint
+from retable.models.aim.config import AiMConfig
+from retable.models.aim.stage2 import AiM
+from retable.models.aim.tokenizer import VQVAE, VQConfig
+from retable.models.common.errors import CheckpointError, MissingWeights
 
 CONFIG = AiMConfig(
     d_model=32,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.datasets.digits import Digits
-from bench.datasets.photo_patches import PhotoPatches
-from models.aim.method import AiM, VQTokenizer
-from models.transformer.method import Transformer
+from retable.bench.datasets.digits import Digits
+from retable.bench.datasets.photo_patches import PhotoPatches
+from retable.models.aim.method import AiM, VQTokenizer
+from retable.models.transformer.method import Transformer
 
 SHORT = {"steps": 2, "batch_size": 4}
 STAGE2 = {

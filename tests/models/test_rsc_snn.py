@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.registry import resolve
-from bench.tasks.attack import Attack
-from bench.tasks.certify import Certify
-from models.rsc_snn.coding import Coding
-from models.rsc_snn.method import ERSCT, RSCSNN
-from models.rsc_snn.network import VGG, WideResNet, pre_synaptic
-from models.rsc_snn.neuron import TriangleNeuron, attacked_neurons
-from models.rsc_snn.training import Perturbation
+from retable.bench.registry import resolve
+from retable.bench.tasks.attack import Attack
+from retable.bench.tasks.certify import Certify
+from retable.models.rsc_snn.coding import Coding
+from retable.models.rsc_snn.method import ERSCT, RSCSNN
+from retable.models.rsc_snn.network import VGG, WideResNet, pre_synaptic
+from retable.models.rsc_snn.neuron import TriangleNeuron, attacked_neurons
+from retable.models.rsc_snn.training import Perturbation
 from tests.bench.small_snn import image_data
 
 SMALL: dict[str, Any] = {

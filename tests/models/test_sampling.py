@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.aim.image_model import ImageModel
-from models.aim.sampling import GuidedDecoder, filter_logits, sample_tokens
+from retable.models.aim.image_model import ImageModel
+from retable.models.aim.sampling import GuidedDecoder, filter_logits, sample_tokens
 
 CODES, TOKENS, CLASSES = 6, 5, 3
 

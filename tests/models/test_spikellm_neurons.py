@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.spikellm import gif, palette, saliency
-from models.spikellm.gptq import Hessian, gptq
-from models.spikellm.layers import Neurons, SpikingLinear
-from models.spikellm.quantizer import Quantizer, WeightGrid, binary_range, symmetric_range, uniform_range
-from models.spikellm.recipe import Recipe
+from retable.models.spikellm import gif, palette, saliency
+from retable.models.spikellm.gptq import Hessian, gptq
+from retable.models.spikellm.layers import Neurons, SpikingLinear
+from retable.models.spikellm.quantizer import Quantizer, WeightGrid, binary_range, symmetric_range, uniform_range
+from retable.models.spikellm.recipe import Recipe
 
 bits = st.integers(2, 8)
 seeds = st.integers(0, 2**31)

@@ -12,12 +12,12 @@ import torch
 
 pytest.importorskip("transformers")
 
-from models.errors import MissingWeights
-from models.spikellm import method, pipeline, tiny_llama, transform
-from models.spikellm.language_model import LanguageModel
-from models.spikellm.layers import NotLlamaError
-from models.spikellm.quantizer import Quantizer
-from models.spikellm.recipe import Recipe
+from retable.models.common.errors import MissingWeights
+from retable.models.spikellm import method, pipeline, tiny_llama, transform
+from retable.models.spikellm.language_model import LanguageModel
+from retable.models.spikellm.layers import NotLlamaError
+from retable.models.spikellm.quantizer import Quantizer
+from retable.models.spikellm.recipe import Recipe
 
 TEXT = "A tale told by an honest clerk, of ships and of the sea; every evening he would add a page to it. " * 30
 

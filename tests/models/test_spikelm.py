@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.accountant import Accountant
-from bench.datasets.texts.labelled import LabelledTextData, Sentences
-from models.errors import MissingWeights
-from models.spikelm.bert import SpikingLinear
-from models.spikelm.method import SpikingBert
-from models.spikelm.neurons import Elastic, Neurons, forget_amplitudes, measured_rate, measuring
-from models.spikelm.tokenizer import SPECIAL, Tokenizer
-from models.spikelm.training import IGNORED, masked, rate_at
+from retable.bench.accountant import Accountant
+from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
+from retable.models.common.errors import MissingWeights
+from retable.models.spikelm.bert import SpikingLinear
+from retable.models.spikelm.method import SpikingBert
+from retable.models.spikelm.neurons import Elastic, Neurons, forget_amplitudes, measured_rate, measuring
+from retable.models.spikelm.tokenizer import SPECIAL, Tokenizer
+from retable.models.spikelm.training import IGNORED, masked, rate_at
 
 SMALL: dict[str, Any] = {
     "T": 2,

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.accountant import Accountant
-from bench.registry import resolve
-from bench.tasks.detect import Detect
-from models.spikeyolo.detector import Detector
-from models.spikeyolo.layers import Driven, SpikeConv, neuron_of
-from models.spikeyolo.method import BinarySteps, Detection, PlainYOLO, SpikeYOLO
-from models.spikeyolo.network import spikeyolo
-from models.spikeyolo.sizes import SPIKEYOLO_SIZES, Size
-from models.spikeyolo.virtual import VirtualSteps, binary_steps, to_virtual_steps
-from models.spiking.neurons import ILIF
+from retable.bench.accountant import Accountant
+from retable.bench.registry import resolve
+from retable.bench.tasks.detect import Detect
+from retable.models.spikeyolo.detector import Detector
+from retable.models.spikeyolo.layers import Driven, SpikeConv, neuron_of
+from retable.models.spikeyolo.method import BinarySteps, Detection, PlainYOLO, SpikeYOLO
+from retable.models.spikeyolo.network import spikeyolo
+from retable.models.spikeyolo.sizes import SPIKEYOLO_SIZES, Size
+from retable.models.spikeyolo.virtual import VirtualSteps, binary_steps, to_virtual_steps
+from retable.models.spiking.neurons import ILIF
 from tests.models.spikeyolo_data import squares
 
 TINY: dict[str, Any] = {"width": 0.0625, "depth": 0.1}

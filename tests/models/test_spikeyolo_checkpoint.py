@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from models.errors import CheckpointError, MissingWeights
-from models.spikeyolo.checkpoint import load_published, read_published
-from models.spikeyolo.layers import neuron_of
-from models.spikeyolo.method import SpikeYOLO
-from models.spikeyolo.network import Rows, spikeyolo
-from models.spikeyolo.sizes import Size
+from retable.models.common.errors import CheckpointError, MissingWeights
+from retable.models.spikeyolo.checkpoint import load_published, read_published
+from retable.models.spikeyolo.layers import neuron_of
+from retable.models.spikeyolo.method import SpikeYOLO
+from retable.models.spikeyolo.network import Rows, spikeyolo
+from retable.models.spikeyolo.sizes import Size
 from tests.models.spikeyolo_data import squares
 
 

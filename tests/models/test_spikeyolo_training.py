@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.spikeyolo.assigner import TOPK, Targets, assign, targets_of
-from models.spikeyolo.boxes import anchors, from_centre, from_sides, iou, to_centre, to_sides
-from models.spikeyolo.head import Detect
-from models.spikeyolo.loss import detection_loss, distance_loss
-from models.spikeyolo.recipe import BIAS_LR, MOMENTUM, Recipe
-from models.spikeyolo.suppression import suppressed
-from models.spikeyolo.training import fit_detector, flipped, follow, make_optimizer, set_rates
+from retable.models.spikeyolo.assigner import TOPK, Targets, assign, targets_of
+from retable.models.spikeyolo.boxes import anchors, from_centre, from_sides, iou, to_centre, to_sides
+from retable.models.spikeyolo.head import Detect
+from retable.models.spikeyolo.loss import detection_loss, distance_loss
+from retable.models.spikeyolo.recipe import BIAS_LR, MOMENTUM, Recipe
+from retable.models.spikeyolo.suppression import suppressed
+from retable.models.spikeyolo.training import fit_detector, flipped, follow, make_optimizer, set_rates
 from tests.models.spikeyolo_data import squares
 
 SIDES = ((8, 8), (4, 4), (2, 2))
@@ -255,8 +255,8 @@ def test_the_average_follows_slowly() -> None:
 
 
 def test_a_diverging_training_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from models.spikeyolo import training
-    from models.spikeyolo.method import SpikeYOLO
+    from retable.models.spikeyolo import training
+    from retable.models.spikeyolo.method import SpikeYOLO
 
     method = SpikeYOLO(width=0.0625, depth=0.1, epochs=1, warmup=0.0, batch_size=4)
     data = squares(4)

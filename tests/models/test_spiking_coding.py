@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.spiking.coding import Coding, encode, first_spike, phase, phase_weights, rank_order, rate
+from retable.models.spiking.coding import Coding, encode, first_spike, phase, phase_weights, rank_order, rate
 
 CODINGS = get_args(Coding)
 

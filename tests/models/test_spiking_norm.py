@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.spiking.norm import BNTT, MPBN, TEBN, MergedBN, TdBN
+from retable.models.spiking.norm import BNTT, MPBN, TEBN, MergedBN, TdBN
 
 C, T = 3, 4
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.ssm.selective_scan import selective_scan
-from models.ssm.ssd import ssd_scan, ssd_step
-from models.ssm.state_update import selective_state_update
+from retable.models.ssm.selective_scan import selective_scan
+from retable.models.ssm.ssd import ssd_scan, ssd_step
+from retable.models.ssm.state_update import selective_state_update
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -181,7 +181,7 @@ def scan_recurrence(case: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
 def test_selective_scan_is_the_recurrence(
     kind: str, complex_a: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.ssm.scan_reference.BLOCK", block)
+    monkeypatch.setattr("retable.models.ssm.scan_reference.BLOCK", block)
     case = scan_case(kind, complex_a)
     want, want_state = (torch.from_numpy(value) for value in scan_recurrence(case))
     for recorded in (False, True):
@@ -197,7 +197,7 @@ def test_selective_scan_is_the_recurrence(
     ("kind_b", "kind_c"), [("constant", "grouped"), ("variable", "variable"), ("grouped", "variable")]
 )
 def test_selective_scan_gradients(kind_b: str, kind_c: str, complex_a: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.ssm.scan_reference.BLOCK", 50)  # several blocks of two time steps
+    monkeypatch.setattr("retable.models.ssm.scan_reference.BLOCK", 50)  # several blocks of two time steps
     case = scan_case(kind_b, complex_a, length=5) | {"C": scan_case(kind_c, complex_a, length=5)["C"]}
     leaves = [value.requires_grad_() for value in case.values()]
     assert torch.autograd.gradcheck(lambda *values: selective_scan(*values, delta_softplus=True), leaves)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.ssm.conv import causal_conv1d, causal_conv1d_step, conv_state, fill_conv_state
-from models.ssm.linear import few_row_linear, packs
-from models.ssm.mamba1 import Mamba1
-from models.ssm.mamba2 import Mamba2
-from models.ssm.norm import RMSNorm, RMSNormGated, rms_norm
+from retable.models.ssm.conv import causal_conv1d, causal_conv1d_step, conv_state, fill_conv_state
+from retable.models.ssm.linear import few_row_linear, packs
+from retable.models.ssm.mamba1 import Mamba1
+from retable.models.ssm.mamba2 import Mamba2
+from retable.models.ssm.norm import RMSNorm, RMSNormGated, rms_norm
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 MIXERS = {

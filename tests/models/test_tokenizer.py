@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.datasets.images import ArraySplit, ImageData
-from models.aim.tokenizer import VQVAE, Downsample, VectorQuantizer, VQConfig
-from models.aim.tokenizer_training import TokenizerRecipe, _Batches, evaluate, reseed_codes, train_tokenizer
+from retable.bench.datasets.images import ArraySplit, ImageData
+from retable.models.aim.tokenizer import VQVAE, Downsample, VectorQuantizer, VQConfig
+from retable.models.aim.tokenizer_training import TokenizerRecipe, _Batches, evaluate, reseed_codes, train_tokenizer
 
 SMALL = VQConfig(ch=32, ch_mult=(1, 1), num_res_blocks=1, z_channels=32, codes=16, code_dim=4)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.aim.method import AiM as AiMMethod
-from models.aim.sampling import sample_tokens
-from models.transformer.method import Transformer as TransformerMethod
-from models.transformer.model import Transformer, TransformerConfig, rotate, rotations
+from retable.models.aim.method import AiM as AiMMethod
+from retable.models.aim.sampling import sample_tokens
+from retable.models.transformer.method import Transformer as TransformerMethod
+from retable.models.transformer.model import Transformer, TransformerConfig, rotate, rotations
 
 
 def model(positions: str) -> Transformer:

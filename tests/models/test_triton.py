@@ -21,16 +21,16 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from models import backends
-from models.spiking import reference
-from models.spiking import triton_backend as spiking
-from models.spiking.operators import elastic, integrate_and_fire
-from models.spiking.surrogates import NAMES, Surrogate
-from models.ssm import triton_backend as ssm
-from models.ssm.conv import causal_conv1d, causal_conv1d_step
-from models.ssm.selective_scan import selective_scan
-from models.ssm.ssd import ssd_step
-from models.ssm.state_update import selective_state_update
+from retable.models.common import backends
+from retable.models.spiking import reference
+from retable.models.spiking import triton_backend as spiking
+from retable.models.spiking.operators import elastic, integrate_and_fire
+from retable.models.spiking.surrogates import NAMES, Surrogate
+from retable.models.ssm import triton_backend as ssm
+from retable.models.ssm.conv import causal_conv1d, causal_conv1d_step
+from retable.models.ssm.selective_scan import selective_scan
+from retable.models.ssm.ssd import ssd_step
+from retable.models.ssm.state_update import selective_state_update
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" or not torch.cuda.is_available() else "cuda"
 pytestmark = pytest.mark.skipif(

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.vision import qcfs
-from models.vision.layers import relu
-from models.vision.ms_resnet import MSResNet
-from models.vision.sew_resnet import SEWResNet, combine
-from models.vision.spikingresformer import DSSA, SpikingResformer
+from retable.models.vision import qcfs
+from retable.models.vision.layers import relu
+from retable.models.vision.ms_resnet import MSResNet
+from retable.models.vision.sew_resnet import SEWResNet, combine
+from retable.models.vision.spikingresformer import DSSA, SpikingResformer
 
 NETWORKS: dict[str, Callable[..., Any]] = {
     "sew": partial(SEWResNet, widths=(8, 8), layers=(1, 1), stem="small"),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.registry import resolve
-from models.errors import CheckpointError, MissingWeights
-from models.vision import method
+from retable.bench.registry import resolve
+from retable.models.common.errors import CheckpointError, MissingWeights
+from retable.models.vision import method
 from tests.bench.small_snn import image_data
 
 FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF, PLIF
-from models.vision.layers import lif, linear_attention, relu, softmax_attention
-from models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES, BNAndPad, MetaSpikeFormer
-from models.vision.qkformer import QKFORMER_SIZES, QKFormer, TokenAttention
-from models.vision.spike_driven import SDSA, SDT_SIZES, MembraneMLP, SpikeDrivenTransformer
-from models.vision.spikformer import SPIKFORMER_SIZES, SSA, Spikformer
+from retable.models.spiking.neurons import LIF, PLIF
+from retable.models.vision.layers import lif, linear_attention, relu, softmax_attention
+from retable.models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES, BNAndPad, MetaSpikeFormer
+from retable.models.vision.qkformer import QKFORMER_SIZES, QKFormer, TokenAttention
+from retable.models.vision.spike_driven import SDSA, SDT_SIZES, MembraneMLP, SpikeDrivenTransformer
+from retable.models.vision.spikformer import SPIKFORMER_SIZES, SSA, Spikformer
 
 SMALL: dict[str, Callable[..., Any]] = {
     "spikformer": partial(Spikformer, embed_dims=16, num_heads=2, depths=1, pooling_stat="0011"),

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.ssm import norm
-from models.ssm.mamba1 import Mamba1
-from models.ssm.mamba2 import Cache, Mamba2
-from models.ssm.selective_scan import selective_scan
-from models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
-from models.ssm.state_update import selective_state_update
+from retable.models.ssm import norm
+from retable.models.ssm.mamba1 import Mamba1
+from retable.models.ssm.mamba2 import Cache, Mamba2
+from retable.models.ssm.selective_scan import selective_scan
+from retable.models.ssm.ssd import NO_LIMIT, ssd_scan, ssd_step
+from retable.models.ssm.state_update import selective_state_update
 from tests.parity.close import BFLOAT16, FORWARD, GRADIENT, assert_close
 from tests.parity.conftest import Golden
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from models.aim.config import AiMConfig
-from models.aim.sampling import GuidedDecoder, filter_logits, sample_tokens
-from models.aim.stage2 import AiM, Block
-from models.aim.tokenizer import VQVAE, VQConfig
+from retable.models.aim.config import AiMConfig
+from retable.models.aim.sampling import GuidedDecoder, filter_logits, sample_tokens
+from retable.models.aim.stage2 import AiM, Block
+from retable.models.aim.tokenizer import VQVAE, VQConfig
 from tests.parity.close import FORWARD, GRADIENT, assert_close
 from tests.parity.conftest import Adapter, Golden
 

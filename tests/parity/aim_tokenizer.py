@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from models.aim.tokenizer import VQVAE, VectorQuantizer, VQConfig
+from retable.models.aim.tokenizer import VQVAE, VectorQuantizer, VQConfig
 from tests.parity.close import FORWARD, GRADIENT, assert_close
 from tests.parity.conftest import Adapter, Golden
 

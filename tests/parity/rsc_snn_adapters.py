@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.metrics import certificates
-from bench.metrics.certified import curve, mean_radius
-from bench.tasks.perturb import Perturber
-from models import backends
-from models.rsc_snn.classifier import CodedClassifier
-from models.rsc_snn.coding import Coding, poisson, rsc
-from models.rsc_snn.network import VGG
-from models.rsc_snn.neuron import TriangleNeuron, attacked_neurons
+from retable.bench.metrics import certificates
+from retable.bench.metrics.certified import curve, mean_radius
+from retable.bench.tasks.perturb import Perturber
+from retable.models.common import backends
+from retable.models.rsc_snn.classifier import CodedClassifier
+from retable.models.rsc_snn.coding import Coding, poisson, rsc
+from retable.models.rsc_snn.network import VGG
+from retable.models.rsc_snn.neuron import TriangleNeuron, attacked_neurons
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 from tests.parity.snn_neurons import running

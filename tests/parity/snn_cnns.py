@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models import backends
-from models.vision import ms_resnet, qcfs, sew_resnet, spikingresformer
+from retable.models.common import backends
+from retable.models.vision import ms_resnet, qcfs, sew_resnet, spikingresformer
 from tests.parity.close import close
 from tests.parity.conftest import Golden
 from tests.parity.snn_neurons import running

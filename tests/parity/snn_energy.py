@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.accountant import Accountant
-from models.spiking.neurons import LIF
+from retable.bench.accountant import Accountant
+from retable.models.spiking.neurons import LIF
 from tests.parity.close import close
 from tests.parity.conftest import Golden
 

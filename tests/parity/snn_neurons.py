@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models import backends
-from models.spiking import neurons
-from models.spiking.surrogates import Surrogate
+from retable.models.common import backends
+from retable.models.spiking import neurons
+from retable.models.spiking.surrogates import Surrogate
 from tests.parity.close import close
 from tests.parity.conftest import Golden
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.stfn.stfn import (
+from retable.models.stfn.stfn import (
     Dynamics,
     GraphAttention,
     Layer,

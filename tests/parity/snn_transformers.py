@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import PLIF
-from models.vision import meta_spikeformer, qkformer, spike_driven, spikformer
-from models.vision.layers import Neuron, lif
+from retable.models.spiking.neurons import PLIF
+from retable.models.vision import meta_spikeformer, qkformer, spike_driven, spikformer
+from retable.models.vision.layers import Neuron, lif
 from tests.parity.close import close
 from tests.parity.conftest import Adapter, Golden
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.spikellm import gif, pipeline, saliency
-from models.spikellm.layers import Neurons, SpikingLinear, SpikingMatmul
-from models.spikellm.quantizer import Quantizer
-from models.spikellm.recipe import Recipe
+from retable.models.spikellm import gif, pipeline, saliency
+from retable.models.spikellm.layers import Neurons, SpikingLinear, SpikingMatmul
+from retable.models.spikellm.quantizer import Quantizer
+from retable.models.spikellm.recipe import Recipe
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import backends
-from models.spikelm.bert import (
+from retable.models.common import backends
+from retable.models.spikelm.bert import (
     BertForPreTraining,
     BertForSequenceClassification,
     Config,
@@ -19,9 +19,9 @@ from models.spikelm.bert import (
     SpikingLinear,
     task_loss,
 )
-from models.spikelm.checkpoint import from_released
-from models.spikelm.neurons import Elastic, Neurons, measuring
-from models.spiking.operators import elastic
+from retable.models.spikelm.checkpoint import from_released
+from retable.models.spikelm.neurons import Elastic, Neurons, measuring
+from retable.models.spiking.operators import elastic
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 

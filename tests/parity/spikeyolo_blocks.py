@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo import layers
-from models.spikeyolo.head import Detect
+from retable.models.spikeyolo import layers
+from retable.models.spikeyolo.head import Detect
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets.gen1 import HEIGHT, WIDTH, View, split_of
-from bench.datasets.letterbox import Letterbox
-from bench.datasets.prophesee import GEN1_BOXES, encode_boxes, encode_dat, open_recording, read_boxes
-from bench.metrics.coco_evaluation import evaluate
+from retable.bench.datasets.gen1 import HEIGHT, WIDTH, View, split_of
+from retable.bench.datasets.letterbox import Letterbox
+from retable.bench.datasets.prophesee import GEN1_BOXES, encode_boxes, encode_dat, open_recording, read_boxes
+from retable.bench.metrics.coco_evaluation import evaluate
 
 
 def gen1_encoding(golden: Any) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.spikeyolo import boxes
-from models.spikeyolo.assigner import Targets, assign
-from models.spikeyolo.head import REG_MAX, STRIDES, Detect
-from models.spikeyolo.layers import NeuronKind, neuron_of
-from models.spikeyolo.loss import BOX, CLS, DFL, detection_loss
-from models.spikeyolo.network import Rows, spikeyolo
-from models.spikeyolo.sizes import Size
-from models.spikeyolo.suppression import suppressed
-from models.spikeyolo.virtual import to_virtual_steps
-from models.spiking.neurons import ILIF
+from retable.models.spikeyolo import boxes
+from retable.models.spikeyolo.assigner import Targets, assign
+from retable.models.spikeyolo.head import REG_MAX, STRIDES, Detect
+from retable.models.spikeyolo.layers import NeuronKind, neuron_of
+from retable.models.spikeyolo.loss import BOX, CLS, DFL, detection_loss
+from retable.models.spikeyolo.network import Rows, spikeyolo
+from retable.models.spikeyolo.sizes import Size
+from retable.models.spikeyolo.suppression import suppressed
+from retable.models.spikeyolo.virtual import to_virtual_steps
+from retable.models.spiking.neurons import ILIF
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models import backends
-from models.spikeyolo.layers import NeuronKind, neuron_of
-from models.spikeyolo.virtual import VirtualSteps, binary_steps
-from models.spiking.neurons import ILIF
+from retable.models.common import backends
+from retable.models.spikeyolo.layers import NeuronKind, neuron_of
+from retable.models.spikeyolo.virtual import VirtualSteps, binary_steps
+from retable.models.spiking.neurons import ILIF
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 from tests.parity.snn_neurons import running

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 FILE = Path(__file__).with_name("austen.txt.xz")
 SHA256 = "6da9161f7e113c89ac82c2ffce794a6f7ba9ba55c136ad7354be36c17aa0a499"
@@ -29,7 +29,7 @@ class Austen:
         import lzma
         from hashlib import sha256
 
-        from bench.datasets.texts.text import TextData
+        from retable.bench.datasets.texts.text import TextData
 
         try:
             raw = lzma.decompress(FILE.read_bytes())

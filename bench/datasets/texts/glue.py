@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.datasets.texts.labelled import rows
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.texts.labelled import rows
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.labelled import LabelledTextData, Sentences
+    from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
 
 Task = Literal["cola", "mnli", "mnli-mm", "mrpc", "qnli", "qqp", "rte", "sst-2", "sts-b"]
 SHORT = 1000
@@ -74,7 +74,7 @@ class Glue:
 
     def load(self) -> LabelledTextData:
         """Raises MissingDataError, BenchError naming the line of what cannot be read."""
-        from bench.datasets.texts.labelled import LabelledTextData
+        from retable.bench.datasets.texts.labelled import LabelledTextData
 
         train, held_out = (read(path, LAYOUTS[self.task]) for path in self._files())
         return LabelledTextData(
@@ -104,7 +104,7 @@ def read(path: Path, layout: Layout) -> Sentences:
     """
     import numpy as np
 
-    from bench.datasets.texts.labelled import Sentences
+    from retable.bench.datasets.texts.labelled import Sentences
 
     lines = list(enumerate(rows(path.read_bytes(), str(path)), start=1))
     header = [] if isinstance(layout.first, int) else lines.pop(0)[1]

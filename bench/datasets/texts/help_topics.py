@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class HelpTopics:
         return sha256(repr(_topics()).encode()).hexdigest()
 
     def load(self) -> TextData:
-        from bench.datasets.texts.text import TextData
+        from retable.bench.datasets.texts.text import TextData
 
         texts = [text for _, text in _topics()]
         train = [text for i, text in enumerate(texts) if i % 5]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,12 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.datasets.fixed import fixed_order
-from bench.datasets.texts.labelled import rows
-from bench.errors import BenchError, MissingDataError
+from retable.bench.datasets.fixed import fixed_order
+from retable.bench.datasets.texts.labelled import rows
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.labelled import LabelledTextData, Sentences
+    from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -59,7 +59,7 @@ class MovieSnippets:
         """Raises MissingDataError, BenchError for another archive."""
         import numpy as np
 
-        from bench.datasets.texts.labelled import LabelledTextData, Sentences
+        from retable.bench.datasets.texts.labelled import LabelledTextData, Sentences
 
         pairs = read(archive())
         order = fixed_order(len(pairs), "movie-snippets")

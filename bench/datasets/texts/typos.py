@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from bench.errors import BenchError
+from retable.bench.errors import BenchError
 
 NAME = "generated-typos"
 VERSION = 1

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from bench.datasets.texts.text import TextData
+    from retable.bench.datasets.texts.text import TextData
 
 ROWS = {"train": 36718, "test": 4358}
 """Lines of the two splits."""
@@ -40,7 +40,7 @@ class WikiText2:
 
     def load(self) -> TextData:
         """Raises MissingDataError, BenchError for files with other numbers of lines."""
-        from bench.datasets.texts.text import TextData
+        from retable.bench.datasets.texts.text import TextData
 
         train, test = (self._joined(split) for split in ROWS)
         return TextData(name="wikitext-2", train=train, held_out=test)

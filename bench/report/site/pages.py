@@ -10,14 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import __version__
-from bench.report.chapter import Chapter
-from bench.report.draw import describe
-from bench.report.escape import clean
-from bench.report.files import safe_name
-from bench.report.site.provenance import provenance
-from bench.report.site.samples import Sample
-from bench.report.site.view import ClaimView, claim_told, claim_view, table_view
+from retable import __version__
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.draw import describe
+from retable.bench.report.escape import clean
+from retable.bench.report.files import safe_name
+from retable.bench.report.site.provenance import provenance
+from retable.bench.report.site.samples import Sample
+from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
 if TYPE_CHECKING:
     from jinja2 import Environment

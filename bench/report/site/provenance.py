@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bench.record import Record, canonical
-from bench.report.chapter import Chapter
-from bench.report.escape import clean
+from retable.bench.record import Record, canonical
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.escape import clean
 
 SHOWN_ITEMS = 4
 """Longer lists (loss curves) are shown by their length and last item."""

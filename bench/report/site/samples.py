@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bench.errors import StoreError
-from bench.record import Record
-from bench.suite import Suite
+from retable.bench.errors import StoreError
+from retable.bench.record import Record
+from retable.bench.suite import Suite
 
 if TYPE_CHECKING:
-    from bench.store import Store
+    from retable.bench.store.store import Store
 
 BUDGET = 400_000
 """Bytes of samples on one page; a site of ten suites stays below 15 MB."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.gate import Judgement, explain
-from bench.report.grid import caption, floors
-from bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
-from bench.suite import Column
-from bench.table import Cell, Row, Table, legend
+from retable.bench.judge.claims import Judgement, explain
+from retable.bench.report.grid import caption, floors
+from retable.bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
+from retable.bench.report.table import Cell, Row, Table, legend
+from retable.bench.suite import Column
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import as_csv, draw, latex
-from bench.report.as_json import judgements_to_json, tables_to_json
-from bench.report.chapter import Chapter
-from bench.report.document import document
-from bench.report.files import put
-from bench.report.macros import macros
-from bench.report.page import render
-from bench.report.site.pages import index_page, suite_page
-from bench.report.site.samples import find_samples
+from retable.bench.report import as_csv, draw, latex
+from retable.bench.report.as_json import judgements_to_json, tables_to_json
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.document import document
+from retable.bench.report.files import put
+from retable.bench.report.macros import macros
+from retable.bench.report.page import render
+from retable.bench.report.site.pages import index_page, suite_page
+from retable.bench.report.site.samples import find_samples
 
 if TYPE_CHECKING:
-    from bench.store import Store
+    from retable.bench.store.store import Store
 
 
 def write_site(chapters: Sequence[Chapter], store: Store, folder: Path) -> Path:

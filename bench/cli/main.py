@@ -1,0 +1,209 @@
+"""The command line: `bench run | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
+
+Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
+declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from retable import __version__
+from retable.bench.errors import INTERRUPTED, OK, USAGE, BenchError
+from retable.bench.report import STYLES
+
+DEFAULT_STORE = "results/work"
+DEFAULT_RESULTS = "results"
+GATE_FORMATS = ("terminal", "junit", "markdown", "json")
+FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
+EPILOG = """exit statuses:
+  0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
+  3 something that had to be measured was not        130 interrupted"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        from retable.bench.cli import verbs
+
+        for plugin in arguments.plugin:
+            from retable.bench.registry import load_plugin
+
+            load_plugin(plugin)
+        status: int = verbs.VERBS[arguments.verb](arguments)
+        sys.stdout.flush()
+        return status
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # `bench table ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        print("bench: interrupted; what was finished is stored", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        print(f"bench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return USAGE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command."""
+    top = argparse.ArgumentParser(
+        prog="bench",
+        description="Rebuild the tables of papers and judge their claims.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"bench {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE", help="load more components")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    stored = argparse.ArgumentParser(add_help=False)
+    stored.add_argument(
+        "--store",
+        default=os.environ.get("BENCH_STORE", DEFAULT_STORE),
+        metavar="DIR",
+        help=f"folder of the record store (default: $BENCH_STORE or {DEFAULT_STORE})",
+    )
+    frozen = argparse.ArgumentParser(add_help=False)
+    frozen.add_argument(
+        "--results",
+        default=os.environ.get("BENCH_RESULTS", DEFAULT_RESULTS),
+        metavar="DIR",
+        help=f"folder of the published versions (default: $BENCH_RESULTS or {DEFAULT_RESULTS})",
+    )
+    of_suite = argparse.ArgumentParser(add_help=False)
+    of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
+    of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    run = verbs.add_parser(
+        "run", parents=[common, stored, of_suite], help="run what is not stored yet, print the table"
+    )
+    run.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
+    run.add_argument("--seeds", type=repetitions, metavar="N|I,J", help="repetitions: a count, or their numbers")
+    run.add_argument(
+        "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
+    )
+    run.add_argument("--offline", action="store_true", help="refuse the network")
+    run.add_argument("--dry-run", action="store_true", help="say what would run")
+    run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    run.add_argument(
+        "--repeat",
+        type=runs,
+        default=1,
+        metavar="N",
+        help="run every case N times in all and certify whether each bit comes back; records stay as they are",
+    )
+    run.add_argument(
+        "--vary",
+        type=variations,
+        default=(),
+        metavar="threads,batch",
+        help="certify also what other numbers of threads, or other batches on the same weights, change",
+    )
+
+    listing = verbs.add_parser("list", parents=[common], help="the suites")
+    listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
+
+    check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
+    check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")
+
+    show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
+    show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+
+    table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
+    table.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="terminal",
+        metavar="FORMAT",
+        help=f"one of {', '.join(FORMATS)}; those after parquet are tabulate's",
+    )
+    table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
+    table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
+
+    report = verbs.add_parser(
+        "report", parents=[common, stored], help="a site of suites, and LaTeX, CSV and JSON files"
+    )
+    report.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
+    report.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+    report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
+
+    gate = verbs.add_parser(
+        "gate", parents=[common, stored, of_suite, frozen], help="the verdicts, and an exit status for CI"
+    )
+    gate.add_argument(
+        "--against", metavar="VERSION", help="also hold numbers to a frozen version: v1, SUITE/v1, its path, or newest"
+    )
+    gate.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="what must hold: 'fid <= 3', 'decode_ratio of decode >= 3', 'fid drops by 5 %%', 'nll rises by at most 1 %%'",
+    )
+    gate.add_argument("--only", default="*", metavar="GLOB", help="only what concerns entries whose names match")
+    gate.add_argument(
+        "--format", choices=GATE_FORMATS, default="terminal", help="what is printed, or written with --out"
+    )
+    gate.add_argument("--out", metavar="FILE", help="write the format there; stdout has the text")
+
+    freeze = verbs.add_parser(
+        "freeze", parents=[common, stored, of_suite, frozen], help="publish results as an immutable version"
+    )
+    freeze.add_argument("--partial", action="store_true", help="also when some cases have no result")
+
+    verify = verbs.add_parser("verify", parents=[common, frozen], help="published versions against their manifests")
+    verify.add_argument(
+        "version", nargs="?", metavar="SUITE[/vN]", help="one version, or those of a suite (default: all)"
+    )
+
+    diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
+    diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
+    diff.add_argument("new", metavar="B", help="what to compare it with; v2 is that of the same suite")
+    verbs.add_parser("doctor", parents=[common, stored], help="this machine, the data at hand, the store's health")
+    return top
+
+
+def repetitions(text: str) -> tuple[int, ...]:
+    """`3` is 0, 1, 2; `4,7` is just those."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a count nor numbers with commas") from None
+    if min(numbers) < 0 or numbers == (0,):
+        raise argparse.ArgumentTypeError("repetitions are counted from 0, and there must be at least one")
+    return tuple(range(numbers[0])) if "," not in text else numbers
+
+
+def runs(text: str) -> int:
+    """A number of runs from 1 to 99."""
+    if not text.isdigit() or not 1 <= int(text) <= 99:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs from 1 to 99")
+    return int(text)
+
+
+def variations(text: str) -> tuple[str, ...]:
+    """Settings with commas."""
+    words = tuple(text.split(","))
+    if unknown := [word for word in words if word not in ("threads", "batch")]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads and batch can")
+    return words
+
+
+def jobs(text: str) -> int:
+    """A number of processes from 0 (in this process) on."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

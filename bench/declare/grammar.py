@@ -1,0 +1,339 @@
+"""The form of a suite file, described once: the reader's errors and the JSON schema of editors both come from here.
+
+What the values mean (names that must exist, claims that must be measurable) is the business of `bench.declare.reader`.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
+from retable.bench.registry import Kind
+from retable.bench.suite import ClaimKind, PlotKind, VerdictWord
+
+NAME = Text(
+    noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
+    pattern=r"(?!(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$))[a-z0-9][a-z0-9._-]{0,79}",
+)
+METRIC = Text(
+    noun="a metric's name such as fid or decode_ms[1024]",
+    pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\[\]]+\])?",
+    suggests="metric",
+)
+DURATION = Text(noun="a duration such as 200 s, 5 min, 2 h or 30 d", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?(s|min|h|d)")
+SIZE = Text(noun="a size such as 512 MB, 4 GB or 4 GiB", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?(MB|MiB|GB|GiB|TB|TiB)")
+REPORTED = Either(
+    options=(
+        Number(),
+        Text(
+            noun="a number as printed (6.95, 148M, 1.3B, 62.5k) or `not found`",
+            pattern=r"not found|[-+]?[0-9]{1,15}(\.[0-9]{1,15})? ?[kKMGBT]?",
+        ),
+    )
+)
+TOLERANCE = Either(
+    options=(Number(minimum=0), Text(noun="a percentage such as 0.5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%"))
+)
+SHARE = Either(
+    options=(Number(minimum=0), Text(noun="a percentage such as 5 %", pattern=r"[0-9]{1,9}(\.[0-9]{1,9})? ?%"))
+)
+ARXIV = Text(
+    noun='an arXiv number in quotes such as "2408.12245"',
+    pattern=r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}(v[0-9]+)?",
+)
+FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"si|[,_]?(d|(\.[0-9]{1,2})?[eEfFgG%])")
+
+REPETITIONS = Items(of=Number(whole=True, minimum=0))
+METRICS = Items(of=METRIC)
+PROFILE_NAMES = Items(of=NAME)
+
+PROFILE = Record(
+    title="profile",
+    fields={
+        "repetitions": Field(
+            REPETITIONS,
+            "Numbers of the repetitions; each gives one seed, shared by all rows.",
+            required=True,
+            fixed=True,
+        ),
+        "limits": Field(
+            Record(
+                title="limits",
+                fields={
+                    "timeout": Field(DURATION, "Time after which a stage is stopped.", required=True, fixed=True),
+                    "memory": Field(
+                        SIZE, "Resident memory beyond which a stage is stopped.", required=True, fixed=True
+                    ),
+                    "threads": Field(
+                        Number(whole=True, minimum=1), "Threads of torch in one worker; 1 unless said.", fixed=True
+                    ),
+                },
+            ),
+            "What one stage of one case may use.",
+            required=True,
+            fixed=True,
+        ),
+        "device": Field(
+            Text(noun="cpu, cuda or cuda:0", pattern=r"cpu|cuda(:[0-9]{1,3})?"),
+            "Where it runs; cpu unless said.",
+            fixed=True,
+        ),
+        "dtype": Field(
+            Words(words=("float32", "float64", "bfloat16", "float16")),
+            "Type of the numbers; float32 unless said.",
+            fixed=True,
+        ),
+        "kernels": Field(
+            Words(words=("auto", "reference", "numba", "triton", "mamba_ssm")),
+            "Backend of the operators; auto, the first that can run, unless said. Records tell which ran.",
+            fixed=True,
+        ),
+    },
+)
+
+
+def component(kind: Kind) -> Record:
+    """A declared component: a registered name with parameters, or another one with changes."""
+    return Record(
+        title=kind,
+        fields={
+            "use": Field(Text(suggests=kind), f"Registered name of the {kind}."),
+            "extends": Field(NAME, f"Name of another {kind} of this suite, of which this one is a variant."),
+            "with": Field(Anything(), "Parameters; they are merged into those of the extended one."),
+            "needs": Field(
+                Named(of=NAME, key=Text(noun="a word", pattern=r"[A-Za-z_][A-Za-z0-9_]*")),
+                "Which methods it builds on, by role.",
+            ),
+        },
+        one_of=(("use", "extends"),),
+    )
+
+
+def components(kind: Kind) -> Field:
+    says = f"The suite's {kind}s by name. One without a value at some profile can only be used at the others."
+    return Field(Named(of=component(kind), key=NAME, gaps=True), says)
+
+
+def reference(kind: Kind) -> Either:
+    """A component by its name in this suite, or written in place."""
+    return Either(options=(Text(noun=f"the name of a {kind} of this suite", pattern=NAME.pattern), component(kind)))
+
+
+MEASURED: dict[str, Field] = {
+    "dataset": Field(reference("dataset"), "The data."),
+    "task": Field(reference("task"), "How the method is put to work."),
+    "metrics": Field(METRICS, "What is measured."),
+    "repetitions": Field(REPETITIONS, "Repetitions of this row, where they are not the profile's."),
+}
+
+ENTRY = Record(
+    title="entry",
+    fields={
+        "name": Field(NAME, "Name of the row, for claims and the command line.", required=True, fixed=True),
+        "label": Field(Text(), "What the table prints; the name unless said."),
+        "group": Field(Text(), "Rows of one group stand together."),
+        "profiles": Field(PROFILE_NAMES, "The only profiles that have this row; all unless said.", fixed=True),
+        "reported": Field(
+            Named(of=REPORTED, key=METRIC), "The paper's own numbers, as it prints them; `not found` for a gap."
+        ),
+        "method": Field(reference("method"), "What is measured; without it the row only shows what is reported."),
+        **MEASURED,
+    },
+)
+
+
+def _bounded(title: str, fields: dict[str, Field]) -> Record:
+    return Record(
+        title=title,
+        fields={
+            "metric": Field(METRIC, "The metric compared.", required=True),
+            **fields,
+            "equals": Field(Number(), "The value that must come out, within the tolerance."),
+            "tolerance": Field(
+                TOLERANCE, "Allowed distance from `equals`: a number, or a percentage of it; 0 unless said."
+            ),
+            "at_least": Field(Number(), "The smallest value that is right."),
+            "at_most": Field(Number(), "The largest value that is right."),
+        },
+        one_of=(("equals", "at_least", "at_most"),),
+    )
+
+
+VERDICT = Words(words=get_args(VerdictWord))
+CLAIM = Record(
+    title="claim",
+    fields={
+        "name": Field(NAME, "Name of the claim.", required=True, fixed=True),
+        "text": Field(Text(), "The claim in one sentence.", required=True),
+        "source": Field(Text(), "Where the paper makes it: table, figure or section.", required=True),
+        "value": Field(
+            _bounded("value", {"entry": Field(NAME, "The row it is about.", required=True)}),
+            "The metric of one row meets a bound.",
+        ),
+        "ordering": Field(
+            Record(
+                title="ordering",
+                fields={
+                    "metric": Field(METRIC, "The metric compared.", required=True),
+                    "increasing": Field(
+                        Items(of=NAME, minimum=2), "Rows from the smallest value to the largest.", required=True
+                    ),
+                },
+            ),
+            "The metric increases strictly along the rows.",
+        ),
+        "ratio": Field(
+            _bounded(
+                "ratio",
+                {
+                    "of": Field(NAME, "The row above the line.", required=True),
+                    "to": Field(NAME, "The row below the line.", required=True),
+                },
+            ),
+            "The metric of one row over that of another meets a bound.",
+        ),
+        "profiles": Field(PROFILE_NAMES, "The profiles in which it can be seen; all unless said.", fixed=True),
+        "min_seeds": Field(
+            Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."
+        ),
+        "expect": Field(
+            Either(
+                options=(
+                    VERDICT,
+                    Record(
+                        title="expectation",
+                        fields={
+                            "verdict": Field(VERDICT, "The verdict expected.", required=True),
+                            "because": Field(Text(), "Why it is not `reproduced`."),
+                        },
+                    ),
+                )
+            ),
+            "The verdict this suite expects, with the reason where it is not `reproduced`; `reproduced` unless said.",
+            gaps=True,
+        ),
+    },
+    one_of=(get_args(ClaimKind),),
+)
+
+TABLE = Record(
+    title="table",
+    fields={
+        "name": Field(NAME, "Name of the table.", required=True, fixed=True),
+        "title": Field(Text(), "What stands above it.", required=True),
+        "rows": Field(Items(of=Text()), "Names of rows or globs over them; `!glob` leaves rows out; all unless said."),
+        "columns": Field(
+            Items(
+                of=Record(
+                    title="column",
+                    fields={
+                        "label": Field(Text(), "Head of the column.", required=True),
+                        "metric": Field(METRIC, "What it shows.", required=True),
+                        "show": Field(
+                            Words(words=("reported", "measured", "both")),
+                            "The paper's number, ours, or both (unless said).",
+                        ),
+                        "format": Field(FORMAT, "How a number is printed; .4g unless said, si for 148M."),
+                    },
+                )
+            ),
+            "The columns from left to right.",
+            required=True,
+        ),
+        "note": Field(Text(), "What stands below it."),
+    },
+)
+
+PLOT = Record(
+    title="plot",
+    fields={
+        "name": Field(NAME, "Name of the plot and of its files.", required=True, fixed=True),
+        "title": Field(Text(), "What stands above it.", required=True),
+        "kind": Field(
+            Words(words=get_args(PlotKind)),
+            "`scatter`: a point a row; `lines`: a line a series; `curve`: a line a row through details of a metric.",
+            required=True,
+        ),
+        "rows": Field(Items(of=Text()), "For scatter and curve: names of rows or globs; `!glob` leaves rows out."),
+        "series": Field(
+            Items(
+                of=Record(
+                    title="series",
+                    fields={
+                        "label": Field(Text(), "Name of the line.", required=True),
+                        "rows": Field(Items(of=NAME), "Its rows.", required=True),
+                    },
+                )
+            ),
+            "For lines: the lines, each through rows.",
+        ),
+        "x": Field(METRIC, "For scatter and lines: the metric along the x axis."),
+        "y": Field(METRIC, "The metric along the y axis.", required=True),
+        "prefix": Field(Text(), "For curve: details of `y` whose names start so; the rest is the place on the x axis."),
+        "label": Field(Text(), "For curve: what the details are, at the y axis; the metric's name unless said."),
+        "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
+        "note": Field(Text(), "What stands below it."),
+    },
+)
+
+STATISTICS = Record(
+    title="statistics",
+    fields={
+        "alpha": Field(SHARE, "Rate of wrong verdicts that is accepted, of each claim by itself; 5 % unless said."),
+        "power": Field(SHARE, "Chance with which `effect` must be seen; 80 % unless said."),
+        "effect": Field(
+            Number(minimum=0),
+            "The smallest effect worth seeing, in standard deviations of the paired differences between seeds; with "
+            "fewer seeds than show it there is no verdict.",
+            gaps=True,
+        ),
+    },
+)
+
+REPRODUCIBILITY = Record(
+    title="reproducibility",
+    fields={
+        "tolerance": Field(
+            TOLERANCE, "How far a frozen number may move: a number, or a percentage of it; 0.1 % unless said."
+        ),
+        "metrics": Field(
+            Named(of=TOLERANCE, key=METRIC),
+            "The same for single metrics; timings are compared only when they are named here.",
+        ),
+    },
+)
+
+SUITE = Record(
+    title="suite",
+    fields={
+        "suite": Field(NAME, "Name of the suite: that of its file.", required=True, fixed=True),
+        "title": Field(Text(), "What the table is about.", required=True),
+        "paper": Field(Text(), "Title of the paper.", required=True),
+        "arxiv": Field(ARXIV, "The paper's number at arXiv.", required=True),
+        "version": Field(Number(whole=True, minimum=1), "Raised when the suite changes its meaning.", required=True),
+        "profiles": Field(
+            Named(of=PROFILE, key=NAME),
+            "The readings of this file: `mini` runs anywhere in minutes, `paper` is the paper's own setting.",
+            required=True,
+            fixed=True,
+        ),
+        "methods": components("method"),
+        "datasets": components("dataset"),
+        "tasks": components("task"),
+        "defaults": Field(
+            Record(title="defaults", fields=MEASURED), "What every row with a method has unless it says otherwise."
+        ),
+        "entries": Field(Items(of=ENTRY), "The rows.", required=True, fixed=True),
+        "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
+        "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
+        "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
+        "statistics": Field(STATISTICS, "Error rates of the verdicts."),
+        "reproducibility": Field(REPRODUCIBILITY, "How closely frozen numbers must come back: `bench gate --against`."),
+        "rules": Field(
+            Items(of=Text(), minimum=0),
+            "Conditions that `bench gate` holds numbers to: `METRIC [of ROW] >= NUMBER`, `... <= NUMBER`, or, against a "
+            "frozen version, `METRIC [of ROW] drops|rises by [at least|at most] NUMBER [%]`.",
+            gaps=True,
+        ),
+    },
+)

@@ -1,0 +1,374 @@
+"""Suite files into suites, at one profile or at all; every name is looked up, every claim must be measurable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from retable.bench import registry
+from retable.bench.declare import strict_yaml
+from retable.bench.declare.choices import Declaration
+from retable.bench.declare.components import Components, require_needs
+from retable.bench.declare.grammar import MEASURED, SUITE
+from retable.bench.declare.params import build_metric
+from retable.bench.declare.rules import RuleError, read_rule
+from retable.bench.declare.shapes import ABSENT, check
+from retable.bench.declare.strict_yaml import Node
+from retable.bench.errors import BenchError, nearest
+from retable.bench.suite import (
+    Bound,
+    Claim,
+    ClaimKind,
+    Column,
+    Entry,
+    Expectation,
+    Layout,
+    Limits,
+    PlotKind,
+    Profile,
+    Reported,
+    Reproducibility,
+    Rule,
+    Series,
+    Sketch,
+    Statistics,
+    Suite,
+    Tolerance,
+)
+
+SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+LEAST_EFFECT = 0.05
+"""In standard deviations: what two and a half thousand seeds show."""
+SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
+
+
+def load_suite(path: str | Path, profile: str = "mini") -> Suite:
+    """The suite that a file declares, read for one profile; a component that does not import breaks only its own cases.
+
+    Raises DeclarationError (`file:line: sentence`), BenchError for a file that cannot be read, UnknownNameError for a
+    profile that the file does not have.
+    """
+    return _read(Declaration(strict_yaml.load(path)), profile)
+
+
+def check_suite(path: str | Path) -> tuple[Suite, ...]:
+    """As `load_suite`, for every profile the file has; every component has to import."""
+    declaration = Declaration(strict_yaml.load(path))
+    return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+
+
+def _read(declaration: Declaration, profile: str, *, strict: bool = False) -> Suite:
+    return _Reader(declaration=declaration, root=declaration.at(profile), profile=profile, strict=strict).suite()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """One profile's tree into the nouns of `bench.suite`."""
+
+    declaration: Declaration
+    root: Node
+    profile: str
+    strict: bool
+    _known_metrics: set[str] = field(default_factory=set)
+
+    def suite(self) -> Suite:
+        check(self.root, SUITE, "the suite")
+        top = self.root.value
+        stem = Path(self.root.path).stem
+        if top["suite"].value != stem:
+            raise top["suite"].error(
+                f"the suite is called {top['suite'].value!r} and its file {stem!r}; they must agree"
+            )
+        self.components.check()
+        entries = tuple(self._entry(node) for node in top["entries"].value)
+        rows = {entry.name: entry for entry in entries}
+        return Suite(
+            name=stem,
+            title=_text(top, "title"),
+            paper=_text(top, "paper"),
+            arxiv=top["arxiv"].value,
+            version=top["version"].value,
+            profile=self._profile,
+            profiles=self.declaration.profiles,
+            entries=entries,
+            claims=tuple(self._claim(node, rows) for node in _list(top, "claims")),
+            layouts=tuple(self._layout(node) for node in _list(top, "tables")),
+            sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
+            statistics=_statistics(_map(top, "statistics")),
+            reproducibility=self._reproducibility(_map(top, "reproducibility")),
+            rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
+            path=self.root.path,
+        )
+
+    @cached_property
+    def components(self) -> Components:
+        return Components(self.root, strict=self.strict)
+
+    @cached_property
+    def _profile(self) -> Profile:
+        declared = self.root.value["profiles"].value[self.profile].value
+        limits = declared["limits"].value
+        rest = {key: declared[key].value for key in ("device", "dtype", "kernels") if key in declared}
+        return Profile(
+            name=self.profile,
+            repetitions=_plain_tuple(declared["repetitions"]),
+            limits=Limits(
+                timeout=_quantity(limits["timeout"], SECONDS),
+                memory=int(_quantity(limits["memory"], BYTES)),
+                **({"threads": limits["threads"].value} if "threads" in limits else {}),
+            ),
+            **rest,
+        )
+
+    def _entry(self, node: Node) -> Entry:
+        own = node.value
+        name = own["name"].value
+        reported = {metric: _reported(item) for metric, item in _map(own, "reported").items()}
+        for metric, item in _map(own, "reported").items():
+            self._check_metric(metric, item)
+        measured: dict[str, Any] = {}
+        if "method" in own:
+            measured = self._measured(node)
+        elif stray := next((key for key in MEASURED if key in own), None):
+            raise own[stray].error(f"entry {name!r} has {stray!r} but no method to measure")
+        elif not reported:
+            raise node.error(f"entry {name!r} has neither a method nor reported values")
+        group = _text(own, "group")
+        return Entry(
+            name=name, label=_text(own, "label") or name, group=group, reported=reported, where=node.where, **measured
+        )
+
+    def _measured(self, node: Node) -> dict[str, Any]:
+        name = node.value["name"].value
+        fields = {**_map(self.root.value, "defaults"), **node.value}
+        for key in ("dataset", "task", "metrics"):
+            if key not in fields:
+                raise node.error(f"entry {name!r} has a method but no {key!r}, and the defaults have none")
+        method = self.components.get("method", fields["method"])
+        task = self.components.get("task", fields["task"])
+        if not task.broken and getattr(registry.resolve("task", task.use), "FITS", True):
+            require_needs("method", method)
+        for item in fields["metrics"].value:
+            self._check_metric(item.value, item)
+        return {
+            "method": method,
+            "dataset": self.components.get("dataset", fields["dataset"]),
+            "task": task,
+            "metrics": _plain_tuple(fields["metrics"]),
+            "repetitions": _plain_tuple(fields["repetitions"])
+            if "repetitions" in fields
+            else self._profile.repetitions,
+        }
+
+    def _check_metric(self, name: str, node: Node) -> None:
+        if name not in self._known_metrics:
+            try:
+                build_metric(name)
+            except BenchError as error:
+                raise node.error(str(error)) from error
+            self._known_metrics.add(name)
+
+    def _claim(self, node: Node, rows: dict[str, Entry]) -> Claim:
+        own = node.value
+        kind: ClaimKind = next(kind for kind in ("value", "ordering", "ratio") if kind in own)
+        predicate = own[kind].value
+        names = {
+            "value": lambda: [predicate["entry"]],
+            "ratio": lambda: [predicate["of"], predicate["to"]],
+            "ordering": lambda: predicate["increasing"].value,
+        }[kind]()
+        metric = predicate["metric"].value
+        self._check_metric(metric, predicate["metric"])
+        profiles = self.declaration.profiles_of(node)
+        for item in names:
+            if item.value not in self.declaration.entry_names:
+                raise item.error(
+                    f"the suite has no entry {item.value!r}{nearest(item.value, self.declaration.entry_names)}"
+                )
+            if self.profile in profiles:
+                self._check_measured(item, metric, rows)
+        return Claim(
+            name=own["name"].value,
+            text=_text(own, "text"),
+            source=_text(own, "source"),
+            kind=kind,
+            metric=metric,
+            entries=tuple(item.value for item in names),
+            bound=None if kind == "ordering" else _bound(own[kind]),
+            profiles=profiles,
+            expect=self._expectation(own, profiles),
+            where=node.where,
+            **({"min_seeds": own["min_seeds"].value} if "min_seeds" in own else {}),
+        )
+
+    def _check_measured(self, item: Node, metric: str, rows: dict[str, Entry]) -> None:
+        """A claim can only be judged where its rows measure its metric."""
+        entry = rows.get(item.value)
+        if entry is None:
+            problem = "does not exist"
+        elif entry.method is None:
+            problem = "has no method, so nothing is measured"
+        elif metric not in entry.metrics:
+            problem = f"does not measure {metric!r}{nearest(metric, entry.metrics)}"
+        else:
+            return
+        raise item.error(f"at the profile {self.profile!r} the entry {item.value!r} {problem}")
+
+    def _expectation(self, own: dict[str, Node], profiles: tuple[str, ...]) -> Expectation:
+        if self.profile not in profiles:
+            return Expectation(verdict="not measured", because=f"needs profile {' or '.join(profiles)}")
+        if "expect" not in own or own["expect"].value is ABSENT:
+            return Expectation(verdict="reproduced")
+        node = own["expect"]
+        given = node.value if isinstance(node.value, dict) else {"verdict": node}
+        verdict, because = given["verdict"].value, _text(given, "because")
+        if verdict != "reproduced" and not because:
+            raise node.error(f"an expected verdict {verdict!r} needs its reason: {{verdict: {verdict}, because: ...}}")
+        return Expectation(verdict=verdict, because=because)
+
+    def _layout(self, node: Node) -> Layout:
+        own = node.value
+        columns = []
+        for item in own["columns"].value:
+            metric = self._shown(item.value["metric"])
+            rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
+            columns.append(Column(label=_text(item.value, "label"), metric=metric, **rest))
+        return Layout(
+            name=own["name"].value,
+            title=_text(own, "title"),
+            rows=self._rows(own) or ("*",),
+            columns=tuple(columns),
+            note=_text(own, "note"),
+        )
+
+    def _sketch(self, node: Node) -> Sketch:
+        own = node.value
+        kind: PlotKind = own["kind"].value
+        wanted = {"scatter": ("x", "rows"), "lines": ("x", "series"), "curve": ("prefix", "rows")}[kind]
+        allowed = (*wanted, "label") if kind == "curve" else wanted
+        if lacking := [key for key in wanted if key not in own]:
+            raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
+        if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:
+            raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
+        lines = _list(own, "series")
+        return Sketch(
+            name=own["name"].value,
+            title=_text(own, "title"),
+            kind=kind,
+            y=self._shown(own["y"]),
+            x=self._shown(own["x"]) if "x" in own else "",
+            rows=self._rows(own),
+            series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
+            prefix=own["prefix"].value if "prefix" in own else "",
+            label=_text(own, "label"),
+            note=_text(own, "note"),
+            **({"scale": own["scale"].value} if "scale" in own else {}),
+        )
+
+    def _reproducibility(self, own: dict[str, Node]) -> Reproducibility:
+        metrics = {
+            self._shown(Node(name, item.path, item.line)): _tolerance(item)
+            for name, item in _map(own, "metrics").items()
+        }
+        if "tolerance" not in own:
+            return Reproducibility(metrics=metrics)
+        return Reproducibility(tolerance=_tolerance(own["tolerance"]), metrics=metrics)
+
+    def _rule(self, node: Node, entries: tuple[Entry, ...]) -> Rule:
+        try:
+            return read_rule(node.value, entries)
+        except RuleError as error:
+            raise node.error(str(error)) from error
+
+    def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
+        """Globs over entries, each of which has to match one."""
+        names = self.declaration.entry_names
+        for item in _list(own, "rows"):
+            pattern = item.value.removeprefix("!")
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
+        return tuple(item.value for item in _list(own, "rows"))
+
+    def _shown(self, node: Node) -> str:
+        """A metric that some entry reports or measures."""
+        name: str = node.value
+        self._check_metric(name, node)
+        shown = self.declaration.shown_metrics
+        if name not in shown:
+            raise node.error(f"no entry reports or measures {name!r}{nearest(name, sorted(shown))}")
+        return name
+
+
+def _list(own: dict[str, Node], key: str) -> list[Node]:
+    return own[key].value if key in own and own[key].value is not ABSENT else []
+
+
+def _map(own: dict[str, Node], key: str) -> dict[str, Node]:
+    return own[key].value if key in own else {}
+
+
+def _text(own: dict[str, Node], key: str) -> str:
+    """A text on one line, empty where it is not given."""
+    return " ".join(own[key].value.split()) if key in own else ""
+
+
+def _plain_tuple(node: Node) -> tuple[Any, ...]:
+    return tuple(item.value for item in node.value)
+
+
+def _quantity(node: Node, units: dict[str, int]) -> float:
+    digits = node.value.rstrip("abcdefghijklmnopqrstuvwxyzBGMT ")
+    amount = float(digits) * units[node.value[len(digits) :].strip()]
+    if not amount:
+        raise node.error(f"{node.value!r} leaves nothing to run with")
+    return amount
+
+
+def _reported(node: Node) -> Reported:
+    """A number as the paper prints it; decimal arithmetic keeps 1.3B from becoming 1300000000.0000002."""
+    text = node.text.strip()
+    if text == "not found":
+        return Reported(value=None, text=text)
+    if not isinstance(node.value, str):
+        return Reported(value=float(node.value), text=text)
+    digits = text.rstrip("kKMGBT ")
+    return Reported(value=float(Decimal(digits).scaleb(SI.get(text[-1], 0))), text=text)
+
+
+def _statistics(own: dict[str, Node]) -> Statistics:
+    given = {key: _share(own[key]) for key in ("alpha", "power") if key in own}
+    limits = {"alpha": (0.0, 0.5), "power": (0.5, 1.0)}
+    for key, value in given.items():
+        low, high = limits[key]
+        if not low < value < high:
+            raise own[key].error(f"{key!r} must lie between {low:.0%} and {high:.0%}, not at {value:.4%}")
+    effect = own["effect"].value if "effect" in own and own["effect"].value is not ABSENT else None
+    if effect is not None and effect < LEAST_EFFECT:
+        raise own["effect"].error(f"an 'effect' below {LEAST_EFFECT:g} standard deviations needs thousands of seeds")
+    return Statistics(**given, effect=None if effect is None else float(effect))
+
+
+def _share(node: Node) -> float:
+    return float(node.value.rstrip("% ")) / 100 if isinstance(node.value, str) else float(node.value)
+
+
+def _tolerance(node: Node) -> Tolerance:
+    return Tolerance(relative=_share(node)) if isinstance(node.value, str) else Tolerance(absolute=float(node.value))
+
+
+def _bound(node: Node) -> Bound:
+    own = node.value
+    if "equals" not in own:
+        if "tolerance" in own:
+            raise own["tolerance"].error("a tolerance goes with 'equals' only")
+        return Bound(**{key: float(own[key].value) for key in ("at_least", "at_most") if key in own})
+    equals = float(own["equals"].value)
+    tolerance = own["tolerance"].value if "tolerance" in own else 0
+    if isinstance(tolerance, str):
+        tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
+    return Bound(equals=equals, tolerance=float(tolerance))

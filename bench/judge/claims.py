@@ -1,0 +1,223 @@
+"""Gate: claims against stored records, a verdict each. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import NamedTuple
+
+from retable.bench.judge import stats
+from retable.bench.judge.results import Results, absence
+from retable.bench.judge.stats import Interval
+from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A claim's verdict, what was expected, and what it rests on: an estimate with its interval, keys of records."""
+
+    claim: Claim
+    verdict: VerdictWord
+    reason: str
+    estimate: Interval | None = None
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> VerdictWord:
+        return self.claim.expect.verdict
+
+    @property
+    def as_expected(self) -> bool:
+        return self.verdict == self.expected
+
+
+class Number(NamedTuple):
+    """What one entry measured at one seed, and the key of the record that holds it."""
+
+    value: float
+    exact: bool
+    key: str
+
+
+class _Sample(NamedTuple):
+    """Values of each of the claim's entries, seed by seed in the same order, and the records that they are from."""
+
+    values: Sequence[Sequence[float]]
+    exact: bool
+    evidence: tuple[str, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one seed of something that another seed would change."""
+        return len(self.values[0]) == 1 and not self.exact
+
+
+class _NotMeasuredError(Exception):
+    """Why a claim cannot be judged."""
+
+
+_Finding = tuple[VerdictWord, str, Interval]
+
+
+def judge(suite: Suite, results: Results) -> list[Judgement]:
+    """A verdict for every claim of the suite, in its order."""
+    return [_judge(claim, suite, results) for claim in suite.claims]
+
+
+def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
+    if suite.profile.name not in claim.profiles:
+        return Judgement(claim=claim, verdict="not measured", reason=f"needs profile {' or '.join(claim.profiles)}")
+    try:
+        sample = _sample(claim, suite, results)
+    except _NotMeasuredError as why:
+        return Judgement(claim=claim, verdict="not measured", reason=str(why))
+    try:
+        predicate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind]
+        verdict, reason, estimate = predicate(claim, sample, suite.statistics.alpha)
+    except ValueError as why:
+        return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
+    return Judgement(claim=claim, verdict=verdict, reason=reason, estimate=estimate, evidence=sample.evidence)
+
+
+def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
+    """The claim's numbers. A seed that was not run is left out; one that was run and gave no number stops the claim:
+    to judge by the seeds that survived would favour the method that loses more of them.
+    """
+    found, problems = [], []
+    for name in claim.entries:
+        numbers, absences = numbers_of(suite.entry(name), claim.metric, results)
+        found.append(numbers)
+        problems += absences if absences or numbers else [f"{name} was not run"]
+    if all(found) and all(number.exact for numbers in found for number in numbers.values()):
+        return _exact_sample(claim, found)
+    if problems:
+        raise _NotMeasuredError(problems[0])
+    shared = sorted(set.intersection(*map(set, found)))
+    if lack := too_few(len(shared), claim.min_seeds, suite.statistics, paired=len(found) > 1):
+        raise _NotMeasuredError(lack)
+    chosen = [[numbers[seed] for seed in shared] for numbers in found]
+    keys = tuple(number.key for numbers in chosen for number in numbers)
+    return _Sample([[number.value for number in numbers] for numbers in chosen], exact=False, evidence=keys)
+
+
+def too_few(seeds: int, least: int, statistics: Statistics, *, paired: bool) -> str:
+    """Why so many seeds give no verdict, or the empty text: the least number, and what the declared effect needs."""
+    purpose = ""
+    if statistics.effect is not None:
+        try:
+            needed = stats.seeds_needed(statistics.effect, statistics.power, statistics.alpha)
+        except ValueError as why:
+            return str(why)
+        if needed > least:
+            least = needed
+            purpose = (
+                f" to see an effect of {statistics.effect:g} standard deviations with power {statistics.power:.0%}"
+            )
+    if seeds >= least:
+        return ""
+    return f"{seeds} {'paired ' if paired else ''}seed{'s' * (seeds != 1)} of at least {least}{purpose}"
+
+
+def numbers_of(entry: Entry, metric: str, results: Results) -> tuple[dict[int, Number], list[str]]:
+    """An entry's numbers by repetition, and why those repetitions that were run without giving one gave none."""
+    numbers, absences = {}, []
+    for repetition in entry.repetitions:
+        record = results.get((entry.name, repetition))
+        if record is None:
+            continue
+        measured = record.metrics.get(metric)
+        if record.ok and measured is not None and measured.value is not None:
+            numbers[repetition] = Number(measured.value, measured.exact, record.key)
+        else:
+            absences.append(f"{entry.name}, repetition {repetition}: {absence(record, metric)}")
+    return numbers, absences
+
+
+def _exact_sample(claim: Claim, found: Sequence[dict[int, Number]]) -> _Sample:
+    """Seeds cannot change an exact number: one stands for all, and nothing has to be paired."""
+    for name, numbers in zip(claim.entries, found, strict=True):
+        if len({number.value for number in numbers.values()}) > 1:
+            raise _NotMeasuredError(f"{claim.metric} of {name} should be exact, but differs between seeds")
+    values = [[next(iter(numbers.values())).value] for numbers in found]
+    return _Sample(values, exact=True, evidence=tuple(n.key for numbers in found for n in numbers.values()))
+
+
+def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """The interval against the bound; one seed, where the claim allows it, is compared as it is."""
+    estimate = stats.careful(sample.values[0], alpha, exact=sample.exact)
+    if not sample.alone:
+        return *against(claim.bound, estimate), estimate
+    verdict, reason = against(claim.bound, stats.interval(sample.values[0], exact=True))
+    return verdict, f"{reason}; one seed has no interval", estimate
+
+
+def _ratio(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    estimate = stats.ratios(sample.values[0], sample.values[1], alpha, exact=sample.exact)
+    if sample.alone:
+        return "not measured", "undecided: one pair of seeds has no interval", estimate
+    return *against(claim.bound, estimate), estimate
+
+
+def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """Every step along the chain must be up: paired differences against 0.
+
+    Reproduced needs all steps, each tested at alpha (intersection-union), so no correction is due. Contradicted needs only
+    one, so each is tested at alpha over the number of steps (Bonferroni). Either is wrong at most with probability alpha.
+    """
+    pairs = list(pairwise(sample.values))
+    names = [f"{lower} < {upper}" for lower, upper in pairwise(claim.entries)]
+    steps = [stats.differences(upper, lower, alpha, exact=sample.exact) for lower, upper in pairs]
+    strict = [stats.differences(b, a, alpha / len(pairs), exact=sample.exact) for a, b in pairs]
+    weakest = min(range(len(steps)), key=lambda index: steps[index].mean)
+    if sample.alone:
+        return "not measured", "undecided: one pair of seeds has no interval", steps[weakest]
+    if all(step.above(0) for step in steps):
+        return "reproduced", "every step is up" if len(steps) > 1 else names[0], steps[weakest]
+    for name, step in zip(names, strict, strict=True):
+        if step.below(0) or (sample.exact and step.mean == 0):
+            return "contradicted", f"not {name}", step
+    undecided = [index for index in range(len(steps)) if not steps[index].above(0)]
+    weakest = min(undecided, key=lambda index: steps[index].mean)
+    return "not measured", f"undecided: {names[weakest]}, but the interval holds 0", steps[weakest]
+
+
+def against(bound: Bound | None, estimate: Interval) -> tuple[VerdictWord, str]:
+    """Reproduced inside the bound, contradicted outside; an interval that crosses it decides nothing."""
+    low, high = _limits(bound or Bound())
+    if estimate.inside(low, high):
+        return "reproduced", "inside the bound"
+    if estimate.below(low) or estimate.above(high):
+        return "contradicted", "outside the bound"
+    return "not measured", "undecided: the interval crosses the bound"
+
+
+def _limits(bound: Bound) -> tuple[float, float]:
+    """Both limits belong to the bound; decimal arithmetic, since 0.7 + 0.1 < 0.8 in binary."""
+    low = float("-inf") if bound.at_least is None else bound.at_least
+    high = float("inf") if bound.at_most is None else bound.at_most
+    if bound.equals is None:
+        return low, high
+    middle, tolerance = Decimal(repr(bound.equals)), Decimal(repr(bound.tolerance))
+    return max(low, float(middle - tolerance)), min(high, float(middle + tolerance))
+
+
+def explain(judged: Judgement) -> str:
+    """The estimate with its interval, the reason, and what was expected where that is not what came out."""
+    parts = [judged.reason]
+    if (estimate := judged.estimate) is not None:
+        what = {"value": judged.claim.metric, "ratio": "ratio", "ordering": "difference"}[judged.claim.kind]
+        seeds = f" over {estimate.n} seed{'s' * (estimate.n != 1)}"
+        if estimate.low is None or estimate.high is None:
+            text = f"{estimate.mean:.4g}"
+        elif estimate.low == estimate.high:
+            text, seeds = f"{estimate.mean:,.10g}", seeds if estimate.n > 1 else " (exact)"
+        else:
+            text = f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
+        parts.insert(0, f"{what} {text}{seeds}")
+    if not judged.as_expected:
+        parts.append(f"EXPECTED: {judged.expected}")
+    elif judged.verdict != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
+        parts.append(f"as expected: {judged.claim.expect.because}")
+    return "; ".join(parts)

@@ -1,0 +1,158 @@
+"""Plan: the cases of a suite as stages with keys, and which of them the store already holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from retable.bench.record import Record, Status, digest
+from retable.bench.store.keys import case_ingredients, differences, fit_ingredients, fits
+from retable.bench.suite import Case, Component, Limits
+
+if TYPE_CHECKING:
+    from retable.bench.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A method whose weights are (or will be) stored under `key`, with what it needs fitted before it."""
+
+    component: Component
+    key: str
+    needs: Mapping[str, Fitted] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """Everything a process needs to run one stage: plain data, so that it can be sent to a worker.
+
+    `template` is the record without its outcome. A fit stage fits `model`; an evaluation restores it (when its task works on
+    fitted weights) and measures `metrics`.
+    """
+
+    template: Record
+    model: Fitted
+    limits: Limits
+    store: str
+    device: str
+    dtype: str
+    kernels: str
+    dataset: Component | None = None
+    task: Component | None = None
+    metrics: tuple[str, ...] = ()
+    offline: bool = False
+
+    @property
+    def name(self) -> str:
+        case = f"{self.template.suite}/{self.template.entry}/{self.template.repetition}"
+        return f"{case} {self.template.stage} {self.model.component.use}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Stages by key in an order that respects their needs, and the key of each case."""
+
+    stages: Mapping[str, StageSpec]
+    cases: Mapping[str, str]
+    cached: frozenset[str]
+
+    @property
+    def open_stages(self) -> list[StageSpec]:
+        """What has to run: evaluations without a stored result, and the fits that those lack."""
+        wanted: set[str] = set()
+        waiting = [key for key in self.cases.values() if key not in self.cached]
+        while waiting:
+            key = waiting.pop()
+            if key not in wanted:
+                wanted.add(key)
+                waiting += [need for need in self.stages[key].template.needs if need not in self.cached]
+        return [stage for key, stage in self.stages.items() if key in wanted]
+
+    @property
+    def open_cases(self) -> list[str]:
+        return [name for name, key in self.cases.items() if key not in self.cached]
+
+
+def make_plan(cases: list[Case], store: Store, *, environment: str = "", offline: bool = False) -> Plan:
+    """Stages for `cases`; a stage counts as cached when the store holds an `ok` record (and its weights) under its key."""
+    stages: dict[str, StageSpec] = {}
+    keys: dict[str, str] = {}
+    for case in cases:
+        keys[case.name] = _add_case(case, stages, str(store.folder), environment, offline)
+    return Plan(stages=stages, cases=keys, cached=frozenset(store.ok_keys(list(stages))))
+
+
+def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool) -> str:
+    entry, profile = case.entry, case.suite.profile
+    assert entry.method is not None
+    assert entry.task is not None
+
+    def stage(template: Record, model: Fitted, task: Component | None = None, metrics: tuple[str, ...] = ()) -> None:
+        stages.setdefault(
+            template.key,
+            StageSpec(
+                template=template,
+                model=model,
+                limits=profile.limits,
+                store=store,
+                device=profile.device,
+                dtype=profile.dtype,
+                kernels=profile.kernels,
+                dataset=entry.dataset,
+                task=task,
+                metrics=metrics,
+                offline=offline,
+            ),
+        )
+
+    def fit(component: Component) -> Fitted:
+        needs = {name: fit(need) for name, need in component.needs.items()}
+        ingredients = fit_ingredients(case, component)
+        fitted = Fitted(component=component, key=digest(ingredients), needs=needs)
+        keys = tuple(need.key for need in needs.values())
+        stage(_template(case, "fit", fitted.key, ingredients, keys, environment), fitted)
+        return fitted
+
+    ingredients = case_ingredients(case)
+    key = digest(ingredients)
+    model = fit(entry.method) if fits(entry.task) else Fitted(component=entry.method, key="")
+    needs = (model.key,) if model.key else ()
+    stage(_template(case, "evaluate", key, ingredients, needs, environment), model, entry.task, entry.metrics)
+    return key
+
+
+def _template(case: Case, stage: str, key: str, ingredients: dict, needs: tuple[str, ...], environment: str) -> Record:
+    return Record(
+        key=key,
+        stage="fit" if stage == "fit" else "evaluate",
+        suite=case.suite.name,
+        entry=case.entry.name,
+        profile=case.suite.profile.name,
+        repetition=case.repetition,
+        seed=case.seed,
+        status=Status.INTERRUPTED,
+        ingredients=ingredients,
+        needs=needs,
+        environment=environment,
+    )
+
+
+def explain(stage: StageSpec, store: Store) -> str:
+    """Why a stage is or is not taken from the store, in one line or a few."""
+    key = stage.template.key
+    if store.ok_keys([key]):
+        return "cached"
+    last = store.last(key)
+    if last is not None:
+        return f"runs: the last attempt ended as {last.status}"
+    template = stage.template
+    earlier = [
+        record
+        for record in store.records(template.suite, template.profile)
+        if (record.entry, record.repetition, record.stage) == (template.entry, template.repetition, template.stage)
+    ]
+    if not earlier:
+        return "runs: never ran before"
+    changed = differences(earlier[-1].ingredients, template.ingredients)
+    return "runs: changed since the last run: " + "; ".join(changed)

@@ -1,0 +1,167 @@
+"""A worker process (`python -m retable.bench.run.worker FD`) and what it shares with the driver: how a job is tried.
+
+The driver starts a worker as the leader of its own session. The worker forks a guardian at once, while it is small: the
+guardian only waits for the end of the pipe on its stdin, whose other end the driver alone holds, and then kills the
+whole session. So nothing outlives a driver that was killed, however deep in C code a job is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from retable.bench.record import Record, Status
+
+MESSAGE_LIMIT = 4_000
+TRACEBACK_LIMIT = 20_000
+
+
+def attempt(run: str, load: Callable[[], Any]) -> dict[str, Any]:
+    """Call the function `run` ("module:function") on a payload; its record as JSON, or how it failed.
+
+    KeyboardInterrupt passes through; everything else that a job may raise, SystemExit too, is a failure of the job.
+    """
+    from retable.bench.record import Record
+
+    started = time.perf_counter()
+    try:
+        record = _function(run)(load())
+        if not isinstance(record, Record):
+            raise TypeError(f"{run} returned {type(record).__name__}, not a Record")
+        return {"record": _strict(record)}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        status, failure = describe(error)
+        return {"status": str(status), "failure": failure, "seconds": time.perf_counter() - started}
+
+
+def describe(error: BaseException) -> tuple[Status, dict[str, str]]:
+    """What an exception says about a job: its status, and type, message and traceback as text that can be stored."""
+    from traceback import format_exception
+
+    from retable.bench.errors import BenchError
+    from retable.bench.record import Status
+
+    names = {kind.__name__ for kind in type(error).__mro__}
+    message = storable(str(error), MESSAGE_LIMIT)
+    if isinstance(error, FileNotFoundError):
+        status = Status.MISSING
+    elif isinstance(error, MemoryError) or "OutOfMemoryError" in names or "can't allocate memory" in message:
+        status = Status.OUT_OF_MEMORY
+    else:
+        status = Status.FAILED
+    # A BenchError is one sentence for the user, so where it was raised says nothing more.
+    traceback = "" if isinstance(error, BenchError) else storable("".join(format_exception(error)), TRACEBACK_LIMIT)
+    return status, {"type": type(error).__name__, "message": message, "traceback": traceback}
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL to a worker, its process group, and those of its descendants that have left the group."""
+    try:
+        import psutil
+
+        for process in psutil.Process(leader).children(recursive=True):
+            with suppress(psutil.Error):
+                process.kill()
+    except Exception:  # it is gone already, or nobody can list processes here: the group is what can be reached
+        pass
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def main() -> NoReturn:
+    """Serve jobs over the socket whose descriptor is the first argument, until the driver closes it."""
+    channel = int(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _fork_guardian(channel)
+    _replace_stdin()
+    import faulthandler
+    from multiprocessing.connection import Connection
+
+    faulthandler.enable()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _serve(Connection(channel))
+    os._exit(0)  # not sys.exit: threads that a job left behind must not keep the process
+
+
+def _serve(driver: Any) -> None:
+    """First come the driver's settings, then pickled payloads, each answered by what `attempt` returns."""
+    import pickle
+    from functools import partial
+
+    settings = json.loads(driver.recv_bytes())
+    sys.path[:] = settings["path"]
+    plugins = list(settings["plugins"])
+
+    def load(message: bytes) -> Any:
+        from retable.bench.registry import load_plugin
+
+        while plugins:
+            load_plugin(plugins[0])
+            plugins.pop(0)
+        return pickle.loads(message)
+
+    while True:
+        message = driver.recv_bytes()
+        reply = attempt(settings["run"], partial(load, message))
+        driver.send_bytes(json.dumps(reply).encode())
+
+
+def _fork_guardian(channel: int) -> None:
+    """Fork twice, so that the guardian is nobody's child and a job that waits for any child never meets it."""
+    leader = os.getpid()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    if os.fork():
+        os._exit(0)
+    os.close(channel)
+    try:
+        while os.read(0, 1):
+            pass
+    finally:
+        kill_session(leader)
+        os._exit(0)
+
+
+def _replace_stdin() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _function(target: str) -> Callable[[Any], Any]:
+    from importlib import import_module
+
+    module, _, name = target.partition(":")
+    function: Callable[[Any], Any] = getattr(import_module(module), name)
+    return function
+
+
+def _strict(record: Record) -> str:
+    """A record as JSON; refused here, where it was made, if the store would have to refuse it."""
+    try:
+        text = record.to_json()
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the record cannot be stored: {error}") from error
+    return text
+
+
+def storable(text: str, limit: int) -> str:
+    """Text as UTF-8 can hold it, with the middle left out when it is long: a traceback's two ends tell the most."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
+
+
+if __name__ == "__main__":
+    main()

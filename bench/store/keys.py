@@ -1,0 +1,133 @@
+"""Keys: what identifies a fit and an evaluation, as ingredients that can be shown and a digest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from retable.bench import registry
+from retable.bench.declare.params import build, build_metric
+from retable.bench.record import canonical, digest
+from retable.bench.store.sources import source_digest
+from retable.bench.suite import Case, Component
+
+Ingredients = dict[str, Any]
+
+
+def component_ingredients(kind: registry.Kind, component: Component) -> Ingredients:
+    """Name, every parameter with its default filled in, and the digest of the sources behind a component.
+
+    Of one whose module does not import there is the reason instead; no record under such a key can be a success.
+    """
+    if component.broken:
+        return {"use": component.use, "params": dict(component.params), "broken": component.broken}
+    instance = build(kind, component)
+    return {
+        "use": component.use,
+        "params": asdict(instance),
+        "source": source_digest(type(instance).__module__),
+    }
+
+
+def dataset_ingredients(component: Component) -> Ingredients:
+    """As `component_ingredients`, with the digest of the data; absent data have no digest, and the reason instead."""
+    ingredients = component_ingredients("dataset", component)
+    if component.broken:
+        return ingredients
+    try:
+        ingredients["digest"] = build("dataset", component).digest()
+    except FileNotFoundError as error:
+        ingredients["missing"] = str(error)
+    return ingredients
+
+
+def fit_ingredients(case: Case, method: Component) -> Ingredients:
+    """All that can change the weights of `method` fitted for this case; not the task, the metrics, the host, the time."""
+    assert case.entry.dataset is not None
+    profile = case.suite.profile
+    return {
+        "stage": "fit",
+        "method": component_ingredients("method", method),
+        "weights": weights_digest(method),
+        "needs": {name: digest(fit_ingredients(case, need)) for name, need in sorted(method.needs.items())},
+        "dataset": dataset_ingredients(case.entry.dataset),
+        "seed": case.seed,
+        "profile": profile.name,
+        "dtype": profile.dtype,
+        "kernels": profile.kernels,
+        "device": profile.device.partition(":")[0],
+    }
+
+
+def fits(task: Component) -> bool:
+    """Whether a task works on fitted weights."""
+    return bool(task.broken) or bool(build("task", task).FITS)
+
+
+def case_ingredients(case: Case) -> Ingredients:
+    """All that can change the numbers of a case."""
+    method, dataset, task = case.entry.method, case.entry.dataset, case.entry.task
+    assert method is not None
+    assert dataset is not None
+    assert task is not None
+    profile = case.suite.profile
+    if fits(task):
+        model: Ingredients = {"fit": digest(fit_ingredients(case, method))}
+    else:
+        model = {"method": component_ingredients("method", method), "dataset": dataset_ingredients(dataset)}
+    return {
+        "stage": "evaluate",
+        **model,
+        "task": component_ingredients("task", task),
+        "metrics": {name: metric_ingredients(name) for name in sorted(case.entry.metrics)},
+        "seed": case.seed,
+        "profile": profile.name,
+        "dtype": profile.dtype,
+        "kernels": profile.kernels,
+        "device": profile.device.partition(":")[0],
+    }
+
+
+def case_key(case: Case) -> str:
+    """The key under which the numbers of a case are stored."""
+    return digest(case_ingredients(case))
+
+
+def metric_ingredients(name: str) -> Ingredients:
+    """A metric's declared version and the digest of its sources."""
+    metric = build_metric(name)
+    return {"version": metric.VERSION, "source": source_digest(type(metric).__module__)}
+
+
+def weights_digest(method: Component) -> str | None:
+    """Digest of published weights that a method loads instead of training; None where it trains."""
+    if method.broken:
+        return None
+    instance = build("method", method)
+    identify = getattr(instance, "weights_digest", None)
+    if identify is None:
+        return None
+    try:
+        found: str | None = identify()
+    except FileNotFoundError as error:
+        return f"missing: {error}"
+    return found
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
+    """One line for each ingredient that differs, as `path: old -> new`."""
+    lines: list[str] = []
+    for name in sorted(set(old) | set(new)):
+        here = f"{path}.{name}" if path else name
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, here)
+        elif canonical(before) != canonical(after):  # a record holds lists where a case has tuples
+            lines.append(f"{here}: {_short(before)} -> {_short(after)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) > 40 else text

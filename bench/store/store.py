@@ -1,0 +1,218 @@
+"""Store: durable records looked up by key, and the files beside them. It knows nothing of what they mean.
+
+Rows are only ever appended; several attempts of one key may stand side by side. Every row carries the SHA-256 of its
+body: a row that fails it counts as absent, so its case is run again, and `bench doctor` reports it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from retable.bench.errors import StoreError
+from retable.bench.record import SCHEMA, Artefact, Record, canonical
+from retable.bench.store.artefacts import Artefacts
+from retable.bench.store.database import LAYOUTS, Database
+
+TEXTS = ("key", "suite", "profile", "status", "checksum", "body")
+COLUMNS = ", ".join(["id", *(f"CAST({name} AS BLOB)" for name in TEXTS)])
+"""Read as bytes: a damaged text need not be UTF-8 any more."""
+INSERT = f"INSERT INTO records ({', '.join(TEXTS)}) VALUES (?, ?, ?, ?, ?, ?)"
+CHUNK = 500
+Row = tuple[int, bytes, bytes, bytes, bytes, bytes, bytes]
+
+
+class Store:
+    """Records in `records.sqlite` and files in `artefacts/` of a folder.
+
+    `create=False` opens for reading: nothing is created, and a folder without a store is an empty one. `timeout` is how
+    many seconds to wait for other processes. Every failure is a StoreError: one sentence that names the path. A process
+    opens its own Store; any number of them may write at once.
+    """
+
+    def __init__(self, folder: str | Path, *, create: bool = True, timeout: float = 30.0) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "records.sqlite"
+        self.artefacts = Artefacts(self.folder / "artefacts")
+        _check_folder(self.folder, create)
+        if create:
+            self.artefacts.sweep()
+        self._database = Database(self.path, create=create, timeout=timeout)
+
+    def close(self) -> None:
+        """Let go of the database; happens by itself when nobody holds the store any more."""
+        self._database.close()
+
+    def append(self, record: Record) -> None:
+        """Make a record durable: once this returns, a crash of the process or the machine does not lose it.
+
+        Raises ValueError or TypeError for what is not strict JSON in UTF-8: NaN, lone surrogates, foreign types.
+        """
+        body = record.to_json()
+        checksum = sha256(body.encode()).hexdigest()
+        values = (record.key, record.suite, record.profile, str(record.status), checksum, body)
+        self._database.write(INSERT, values=values)
+
+    def get(self, key: str) -> Record | None:
+        """The latest intact `ok` record of a key."""
+        return next(self._records("WHERE key = ? AND status = 'ok' ORDER BY id DESC", key), None)
+
+    def last(self, key: str) -> Record | None:
+        """The latest intact record of a key, whatever its status."""
+        return next(self._records("WHERE key = ? ORDER BY id DESC", key), None)
+
+    def ok_keys(self, keys: Iterable[str]) -> set[str]:
+        """Those keys whose latest `ok` record is intact and has its artefacts beside it."""
+        wanted = list(dict.fromkeys(keys))
+        latest: dict[str, Record] = {}
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
+            marks = ", ".join("?" * len(chunk))
+            for record in self._records(f"WHERE status = 'ok' AND key IN ({marks}) ORDER BY id", *chunk):
+                latest[record.key] = record
+        return {key for key, record in latest.items() if all(map(self.artefacts.holds, record.artefacts.values()))}
+
+    def records(self, suite: str, profile: str | None = None) -> list[Record]:
+        """Every intact record of a suite, oldest first."""
+        if profile is None:
+            return list(self._records("WHERE suite = ? ORDER BY id", suite))
+        return list(self._records("WHERE suite = ? AND profile = ? ORDER BY id", suite, profile))
+
+    def find(self, prefix: str) -> list[Record]:
+        """Every intact record whose key starts with `prefix`, oldest first."""
+        return list(self._records("WHERE key >= ? AND key < ? ORDER BY id", prefix, prefix + "\U0010ffff"))
+
+    def certify(self, certificate: Mapping[str, Any]) -> None:
+        """Keep what repeating the case of `certificate["key"]` showed; records stay as they are."""
+        body = canonical(certificate)
+        values = (certificate["key"], sha256(body.encode()).hexdigest(), body)
+        self._database.write("INSERT INTO certificates (key, checksum, body) VALUES (?, ?, ?)", values=values)
+
+    def certificates(self, key: str) -> list[dict[str, Any]]:
+        """The intact certificates of a key, oldest first."""
+        there = list(self._database.rows("SELECT 1 FROM sqlite_master WHERE name = 'certificates'"))
+        if not there:  # an old store that cannot be written has no such table
+            return []
+        query = "SELECT checksum, CAST(body AS BLOB) FROM certificates WHERE key = ? ORDER BY id"
+        rows = self._database.rows(query, key)
+        return [json.loads(body) for checksum, body in rows if sha256(body).hexdigest() == checksum]
+
+    def save_environment(self, environment: Mapping[str, Any]) -> str:
+        """Keep what is known of the machine; its id is the digest of its content."""
+        body = canonical(environment)
+        identity = sha256(body.encode()).hexdigest()
+        self._database.write("INSERT OR REPLACE INTO environments (id, body) VALUES (?, ?)", values=(identity, body))
+        return identity
+
+    def environment(self, identity: str) -> dict[str, Any] | None:
+        """What `save_environment` kept; None when it is unknown or damaged."""
+        query = "SELECT CAST(body AS BLOB) FROM environments WHERE id = ?"
+        for (body,) in self._database.rows(query, identity):
+            if sha256(body).hexdigest() == identity:
+                facts: dict[str, Any] = json.loads(body)
+                return facts
+        return None
+
+    def put_artefact(self, name: str, content: bytes | Callable[[BinaryIO], object]) -> Artefact:
+        """Keep a file: its bytes, or a function that writes them to an open file; `name` lends its suffix."""
+        return self.artefacts.put(name, content)
+
+    def artefact_path(self, artefact: Artefact) -> Path:
+        """Where an artefact lies; never outside the store."""
+        return self.artefacts.path(artefact)
+
+    def read_artefact(self, artefact: Artefact) -> bytes:
+        """The bytes of an artefact, checked against their digest."""
+        return self.artefacts.read(artefact)
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts and sizes, for `bench doctor`."""
+        query = "SELECT CAST(status AS BLOB), count(*) FROM records GROUP BY status ORDER BY status"
+        counts = {status.decode(errors="replace"): count for status, count in self._database.rows(query)}
+        return {
+            "state": "there" if self._database.there else "not created yet",
+            "layout": len(LAYOUTS),
+            "records": sum(counts.values()),
+            "records_by_status": counts,
+            "quarantined_records": self._count("quarantine"),
+            "environments": self._count("environments"),
+            "bytes": self.path.stat().st_size if self._database.there else 0,
+            **self.artefacts.statistics(),
+        }
+
+    def damage(self) -> list[str]:
+        """One sentence for everything that is not as it was written; reads the whole store."""
+        found: list[str] = []
+        try:
+            found += [f"database: {line}" for (line,) in self._database.rows("PRAGMA quick_check") if line != "ok"]
+            for row in self._database.rows(f"SELECT {COLUMNS} FROM records ORDER BY id"):
+                record = self._decode(row)
+                if record is None:
+                    key = row[1][:12].decode(errors="replace")
+                    found.append(f"record {row[0]} (key {key}): its content fails its checksum")
+                elif record.ok:
+                    lines = self.artefacts.damage(record.artefacts.values())
+                    found += [f"record {row[0]} (key {record.key[:12]}): {line}" for line in lines]
+            query = "SELECT CAST(id AS BLOB), CAST(body AS BLOB) FROM environments"
+            for identity, body in self._database.rows(query):
+                if sha256(body).hexdigest().encode() != identity:
+                    name = identity[:12].decode(errors="replace")
+                    found.append(f"environment {name}: its content fails its checksum")
+        except StoreError as error:
+            found.append(str(error))
+        return found
+
+    def repair(self) -> int:
+        """Move rows that fail their checksum into the table `quarantine`; returns how many there were."""
+        rows = list(self._database.rows(f"SELECT {COLUMNS} FROM records ORDER BY id"))
+        damaged = [row[0] for row in rows if self._decode(row) is None]
+        for identity in damaged:
+            self._database.write(
+                "INSERT INTO quarantine SELECT * FROM records WHERE id = ?",
+                "DELETE FROM records WHERE id = ?",
+                values=(identity,),
+            )
+        return len(damaged)
+
+    def _count(self, table: str) -> int:
+        return sum(count for (count,) in self._database.rows(f"SELECT count(*) FROM {table}"))
+
+    def _records(self, condition: str, *values: str) -> Iterator[Record]:
+        for row in self._database.rows(f"SELECT {COLUMNS} FROM records {condition}", *values):
+            record = self._decode(row)
+            if record is not None:
+                yield record
+
+    def _decode(self, row: Row) -> Record | None:
+        """The record of a row, or None when it is not what was written."""
+        identity, *columns, checksum, body = row
+        if sha256(body).hexdigest().encode() != checksum:
+            return None
+        text = body.decode()
+        try:
+            record = Record.from_json(text)
+        except (KeyError, TypeError, ValueError):
+            schema = json.loads(text).get("schema")
+            message = f"{self.path}: record {identity} (schema {schema}) has a shape that this version cannot read"
+            raise StoreError(message) from None
+        if record.schema > SCHEMA:
+            message = f"record {identity} was written by a newer version of bench; update bench to read it"
+            raise StoreError(f"{self.path}: {message}")
+        expected = (record.key, record.suite, record.profile, str(record.status))
+        return record if columns == [value.encode() for value in expected] else None
+
+
+def _check_folder(folder: Path, create: bool) -> None:
+    try:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif folder.exists() and not folder.is_dir():
+            raise NotADirectoryError
+    except (FileExistsError, NotADirectoryError):
+        raise StoreError(f"{folder}: a store is a folder, and this path is a file or leads through one") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"{folder}: the store cannot be opened or created: {reason}") from None

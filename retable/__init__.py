@@ -1,0 +1,34 @@
+"""Retable: the tables of papers, rebuilt, with a verdict for every claim.
+
+`retable` is the one import name that an installation owns; `bench/` and `models/` of the repository are its packages
+`retable.bench` and `retable.models`. A plug-in may say `from bench.registry import register` as the repository's folders
+suggest, as long as its own project has no `bench`; `from retable import register` always works.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from retable import names
+
+if TYPE_CHECKING:
+    from retable.bench.record import Measurement as Measurement
+    from retable.bench.registry import register as register
+
+__version__ = "0.1.0"
+_PUBLIC = {
+    "Measurement": "retable.bench.record",
+    "register": "retable.bench.registry",
+}
+__all__ = ["Measurement", "__version__", "register"]
+
+names.install()
+
+
+def __getattr__(name: str) -> Any:
+    """Public names, imported when they are first used."""
+    from importlib import import_module
+
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'retable' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

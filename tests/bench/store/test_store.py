@@ -1,0 +1,576 @@
+"""The store: what is appended is there, whole or not at all, whatever happens to processes, disks and files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retable.bench.errors import StoreError
+from retable.bench.record import SCHEMA, Artefact, Failure, Measurement, Record, Status, digest
+from retable.bench.store import database
+from retable.bench.store.store import Store
+from tests.bench.fake_runs import DRIVER, template
+
+STORES = Path(__file__).with_name("stores")
+NOBODY = 65534
+HOSTILE = [
+    "",
+    "\0",
+    "\n\t\"'\\",
+    "</script><img onerror=alert(1)>",
+    "$&%#_{}~^\\",
+    "é漢字🙂\u202e",
+    "a" * 3000,
+    "'; DROP TABLE records; --",
+]
+
+
+def measured(name: str = "case", value: float = 0.5, **changes: Any) -> Record:
+    metrics = {"fd": Measurement(value=value, unit="x", samples=(1.0, 2.5), details={"network": "n"})}
+    return template(name, **{"status": Status.OK, "metrics": metrics, **changes})
+
+
+def failed(name: str = "case", **changes: Any) -> Record:
+    failure = Failure(type="ValueError", message="no", traceback="somewhere")
+    return template(name, **{"status": Status.FAILED, "failure": failure, **changes})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder that this process owns as somebody whom permissions bind, even when the tests run as root."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def one_sentence(error: pytest.ExceptionInfo[StoreError], path: Path) -> str:
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+# Looking up
+
+
+def test_the_latest_ok_record_is_the_result_and_the_latest_attempt_is_the_last(store: Store) -> None:
+    first, second = measured(value=1.0), measured(value=2.0)
+    for record in (failed(), first, second, failed()):
+        store.append(record)
+    assert store.get(first.key) == second
+    assert store.last(first.key) == failed()
+    assert store.records("fake") == [failed(), first, second, failed()]
+
+
+def test_failures_are_never_taken_for_results(store: Store) -> None:
+    for status in Status:
+        if status is not Status.OK:
+            store.append(failed(status, status=status))
+    assert store.ok_keys([digest(status) for status in Status]) == set()
+    assert all(store.get(digest(status)) is None for status in Status)
+
+
+def test_ok_keys_answers_for_more_keys_than_one_query_takes(store: Store) -> None:
+    names = [f"case-{number}" for number in range(1200)]
+    stored = {store.append(measured(name)) or digest(name) for name in names[::100]}
+    assert store.ok_keys(digest(name) for name in [*names, *names]) == stored
+    assert store.ok_keys([]) == set()
+
+
+def test_records_by_suite_and_profile_and_by_start_of_key(store: Store) -> None:
+    mini, paper = measured("a"), measured("b", profile="paper")
+    other = measured("c", suite="other")
+    for record in (mini, paper, other):
+        store.append(record)
+    assert store.records("fake") == [mini, paper]
+    assert store.records("fake", "paper") == [paper]
+    assert store.find(other.key[:9]) == [other]
+    assert store.find("no-such") == []
+
+
+def test_environments_are_named_by_their_content(store: Store) -> None:
+    facts = {"cpu": "x", "cores": 2, "gpu": {"absent": "none"}}
+    identity = store.save_environment(facts)
+    assert store.save_environment(dict(reversed(facts.items()))) == identity
+    assert store.environment(identity) == facts
+    assert store.environment("unknown") is None
+
+
+# Round trips
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(HOSTILE)
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.just(-0.0)
+values = st.recursive(
+    texts | numbers | st.integers() | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+records = st.builds(
+    Record,
+    key=texts,
+    stage=st.sampled_from(["fit", "evaluate"]),
+    suite=texts,
+    entry=texts,
+    profile=texts,
+    repetition=st.integers(min_value=0),
+    seed=st.integers(),
+    status=st.sampled_from(Status),
+    ingredients=st.dictionaries(texts, values, max_size=3),
+    needs=st.lists(texts, max_size=2).map(tuple),
+    metrics=st.dictionaries(
+        texts,
+        st.builds(
+            Measurement, value=numbers, unit=texts, n=st.none() | st.integers(), details=st.dictionaries(texts, texts)
+        )
+        | st.builds(Measurement, value=st.none(), reason=texts, samples=st.none() | st.lists(numbers).map(tuple)),
+        max_size=2,
+    ),
+    timings=st.dictionaries(texts, numbers, max_size=2),
+    memory=st.dictionaries(texts, st.integers(), max_size=2),
+    log=st.dictionaries(texts, values, max_size=2),
+    failure=st.none() | st.builds(Failure, type=texts, message=texts, traceback=texts),
+    created=texts,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(record=records)
+def test_any_record_comes_back_as_it_was(store: Store, record: Record) -> None:
+    store.append(record)
+    found = store.last(record.key)
+    assert found == record
+    assert found.to_json() == record.to_json()
+    assert record in store.records(record.suite, record.profile)
+    assert record in store.find(record.key)
+    assert (record.key in store.ok_keys([record.key])) == (store.get(record.key) is not None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"loss": float("nan")}, {"loss": float("inf")}, {"text": "\ud800"}, {"object": object()}, {"set": {1}}],
+    ids=lambda bad: next(iter(bad)),
+)
+def test_what_is_not_strict_json_is_refused_whole(store: Store, bad: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        store.append(measured(log=bad))
+    assert store.records("fake") == []
+
+
+# Damage
+
+
+def damaged_copies(body: bytes) -> Iterator[bytes]:
+    for position in range(len(body)):
+        yield body[:position] + bytes([body[position] ^ 1 << position % 8]) + body[position + 1 :]
+
+
+@pytest.mark.parametrize("column", ["body", "checksum", "key", "suite", "profile", "status"])
+def test_a_flipped_bit_never_gives_another_record(store: Store, column: str) -> None:
+    good = measured()
+    store.append(good)
+    write = store._database.connection.execute
+    ((original,),) = write(f"SELECT CAST({column} AS BLOB) FROM records").fetchall()
+    for damaged in damaged_copies(original):
+        write(f"UPDATE records SET {column} = CAST(? AS TEXT)", (damaged,))
+        assert store.get(good.key) is None
+        assert store.last(good.key) is None
+        assert store.records("fake") == store.find("") == []
+        assert store.ok_keys([good.key, damaged.decode(errors="replace")]) == set()
+        assert len(store.damage()) == 1
+    write(f"UPDATE records SET {column} = CAST(? AS TEXT)", (original,))
+    assert store.get(good.key) == good
+    assert store.damage() == []
+
+
+def test_a_damaged_result_is_covered_by_an_older_intact_one_and_can_be_set_aside(store: Store) -> None:
+    old, new = measured(value=1.0), measured(value=2.0)
+    store.append(old)
+    store.append(new)
+    store._database.connection.execute("UPDATE records SET body = replace(body, '2.0', '3.0') WHERE id = 2")
+    assert store.get(old.key) == old
+    assert len(store.damage()) == 1
+    assert store.repair() == 1
+    assert store.damage() == []
+    assert store.statistics()["quarantined_records"] == 1
+    assert store.records("fake") == [old]
+
+
+def test_a_damaged_environment_is_unknown(store: Store) -> None:
+    identity = store.save_environment({"cores": 2})
+    store._database.connection.execute("UPDATE environments SET body = '{\"cores\":3}'")
+    assert store.environment(identity) is None
+    assert len(store.damage()) == 1
+    store.save_environment({"cores": 2})
+    assert store.environment(identity) == {"cores": 2}
+
+
+def test_a_log_cut_anywhere_loses_only_what_came_after(store: Store, tmp_path: Path) -> None:
+    """The write-ahead log, cut or followed by noise, as after a power failure: a prefix of the records is left."""
+    expected = []
+    for number in range(6):
+        expected.append(measured(f"case-{number}", value=float(number)))
+        store.append(expected[-1])
+    main, log = store.path.read_bytes(), Path(f"{store.path}-wal").read_bytes()
+    frame = 24 + 4096
+    ends = {32 + frame * count for count in range(len(log) // frame + 1)}
+    cuts = sorted({0, 1, 31, len(log), *range(0, len(log), 2999)} | {end + step for end in ends for step in (-1, 0, 1)})
+    kept = []
+    for cut in cuts:
+        copy = tmp_path / f"cut-{cut}"
+        copy.mkdir()
+        (copy / "records.sqlite").write_bytes(main)
+        (copy / "records.sqlite-wal").write_bytes(log[: max(cut, 0)] + os.urandom(cut % 3 * 500))
+        reader = Store(copy)
+        found = reader.records("fake")
+        reader.close()
+        assert found == expected[: len(found)]
+        kept.append(len(found))
+    assert kept == sorted(kept)
+    assert kept[-1] == len(expected)
+
+
+# Several processes
+
+
+def test_eight_processes_write_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    command = [*DRIVER, "append", str(folder)]
+    project = Path(__file__).parents[3]
+    writers = [subprocess.Popen([*command, str(number), "25"], cwd=project) for number in range(8)]
+    assert [writer.wait(60) for writer in writers] == [0] * 8
+    store = Store(folder, create=False)
+    names = [f"{writer}-{number}" for writer in range(8) for number in range(25)]
+    assert store.ok_keys(map(digest, names)) == set(map(digest, names))
+    statistics = store.statistics()
+    assert statistics["records_by_status"] == {"failed": 200, "ok": 200}
+    assert (statistics["artefacts"], statistics["unfinished_artefacts"]) == (1, 0)
+    assert store.damage() == []
+
+
+def test_a_lock_that_is_kept_is_one_sentence(store: Store) -> None:
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    impatient = Store(store.folder, timeout=0.02)
+    with pytest.raises(StoreError) as error:
+        impatient.append(measured())
+    assert "locked for 0.02 s" in one_sentence(error, store.path)
+    holder.close()
+    impatient.append(measured())
+    assert store.get(measured().key) == measured()
+
+
+# Disks and permissions
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(store: Store) -> None:
+    store.append(measured("before"))
+    connection = store._database.connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError) as error:
+        store.append(measured("large", log={"text": "x" * 100_000}))
+    assert "disk is full" in one_sentence(error, store.path)
+    assert store.records("fake") == Store(store.folder, create=False).records("fake") == [measured("before")]
+    connection.execute("PRAGMA max_page_count = 100000")
+    store.append(measured("after"))
+    assert len(store.records("fake")) == 2
+
+
+@pytest.mark.parametrize("call", ["fsync", "write", "replace"])
+def test_a_disk_full_of_artefacts_leaves_nothing_half(store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def no_space(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    content: Any = b"weights"
+    with monkeypatch.context() as patch:
+        if call == "write":
+            content = no_space
+        else:
+            patch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[call], no_space)
+        with pytest.raises(StoreError) as error:
+            store.put_artefact("a.safetensors", content)
+    assert "No space left" in one_sentence(error, store.artefacts.folder)
+    assert [path for path in store.artefacts.folder.rglob("*") if path.is_file()] == []
+    assert store.read_artefact(store.put_artefact("a.safetensors", b"weights")) == b"weights"
+
+
+@pytest.mark.parametrize("call", [(os, "fsync"), (Path, "replace")], ids=["fsync", "replace"])
+def test_a_process_killed_while_it_writes_an_artefact(store: Store, call: tuple[Any, str]) -> None:
+    child = os.fork()
+    if child == 0:
+        setattr(*call, lambda *arguments: os._exit(9))
+        store.artefacts.put("a.safetensors", b"weights")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert store.statistics()["artefacts"] == 0
+    (left,) = store.artefacts.unfinished.iterdir()
+    os.utime(left, (0, 0))
+    Store(store.folder)
+    assert not left.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(unprivileged: Path) -> None:
+    unprivileged.chmod(0o500)
+    with pytest.raises(StoreError) as error:
+        Store(unprivileged / "store")
+    one_sentence(error, unprivileged / "store")
+    with pytest.raises(StoreError) as error:
+        Store(unprivileged)
+    one_sentence(error, unprivileged)
+
+
+def test_a_store_on_a_read_only_folder_can_be_read(unprivileged: Path) -> None:
+    writer = Store(unprivileged)
+    writer.append(measured())
+    writer.close()
+    for path in (*unprivileged.iterdir(), unprivileged):
+        path.chmod(0o500)
+    before = sorted(unprivileged.iterdir())
+    reader = Store(unprivileged, create=False)
+    assert reader.get(measured().key) == measured()
+    with pytest.raises(StoreError) as error:
+        Store(unprivileged).append(measured())
+    one_sentence(error, unprivileged)
+    assert sorted(unprivileged.iterdir()) == before
+
+
+def test_paths_that_are_no_folder(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for folder in (file, file / "below"):
+        with pytest.raises(StoreError) as error:
+            Store(folder)
+        one_sentence(error, folder)
+    with pytest.raises(StoreError):
+        Store(file, create=False)
+    with pytest.raises(StoreError):
+        Store(tmp_path / ("x" * 300))
+    with pytest.raises(StoreError):
+        Store(tmp_path / "nul\0")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_files_that_are_no_store(tmp_path: Path, create: bool) -> None:
+    path = tmp_path / "records.sqlite"
+    path.write_bytes(b"this is a letter, not a database" * 100)
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path, create=create)
+    assert "not a database" in one_sentence(error, path)
+    path.unlink()
+    with sqlite3.connect(path) as foreign:
+        foreign.execute("CREATE TABLE songs (title)")
+    foreign.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path, create=create)
+    assert "another program" in one_sentence(error, path)
+    assert path.read_bytes() == before
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path, create=create)
+    one_sentence(error, path)
+
+
+def test_a_database_with_overwritten_pages_is_reported_not_believed(store: Store) -> None:
+    for number in range(50):
+        store.append(measured(f"case-{number}"))
+    store.close()
+    size = store.path.stat().st_size
+    with store.path.open("r+b") as file:
+        file.seek(8192)
+        file.write(os.urandom(size - 8192 - 4096))
+    reader = Store(store.folder, create=False)
+    assert reader.damage() != []
+    found = []
+    with suppress(StoreError):
+        found = reader.records("fake")
+    assert all(record == measured(record.entry) for record in found)
+
+
+# Reading only
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    reader = Store(tmp_path / "nowhere", create=False)
+    assert reader.get("x") is None
+    assert reader.ok_keys(["x"]) == set()
+    assert reader.records("x") == reader.find("x") == reader.damage() == []
+    assert reader.statistics()["records"] == 0
+    with pytest.raises(StoreError):
+        reader.append(measured())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_beside_a_writer_leaves_no_trace(store: Store) -> None:
+    reader = Store(store.folder, create=False)
+    store.append(measured())
+    assert reader.get(measured().key) == measured()
+    with pytest.raises(StoreError):
+        reader.append(measured())
+    store.close()
+    reader.close()
+    assert [path.name for path in store.folder.iterdir()] == ["records.sqlite"]
+
+
+def test_a_store_whose_making_was_cut_off_is_empty_and_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").touch()
+    assert Store(tmp_path, create=False).records("fake") == []
+    store = Store(tmp_path)
+    store.append(measured())
+    assert store.records("fake") == [measured()]
+
+
+def test_the_store_imports_nothing_heavy() -> None:
+    code = "import sys, bench.store; print({'torch', 'numpy', 'rich', 'psutil', 'multiprocessing'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_commit_reaches_the_disk(store: Store) -> None:
+    """Only cutting the power tells a commit that was not flushed, so the settings themselves are checked."""
+    assert list(store._database.rows("PRAGMA journal_mode")) == [("wal",)]
+    assert list(store._database.rows("PRAGMA synchronous")) == [(2,)]
+
+
+# Layouts
+
+
+def test_a_newer_store_is_refused_and_left_alone(store: Store) -> None:
+    store.append(measured())
+    store._database.connection.execute("PRAGMA user_version = 99")
+    store.close()
+    before = store.path.read_bytes()
+    for create in (True, False):
+        with pytest.raises(StoreError) as error:
+            Store(store.folder, create=create)
+        assert "newer version" in one_sentence(error, store.path)
+    assert store.path.read_bytes() == before
+
+
+def test_a_record_of_a_newer_schema_is_not_read_as_if_it_were_ours(store: Store) -> None:
+    store.append(measured(schema=SCHEMA + 1))
+    with pytest.raises(StoreError) as error:
+        store.get(measured().key)
+    assert "newer version" in one_sentence(error, store.path)
+    assert len(store.damage()) == 1
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in STORES.iterdir()))
+@pytest.mark.parametrize("create", [True, False])
+def test_stores_of_every_released_layout_are_read(tmp_path: Path, version: str, create: bool) -> None:
+    shutil.copytree(STORES / version, tmp_path / "store")
+    store = Store(tmp_path / "store", create=create)
+    fit = measured("kept-fit", stage="fit", metrics={}, log={"loss": [2.0, 0.5]})
+    found = store.get(fit.key)
+    assert replace(found, artefacts={}) == fit
+    assert store.read_artefact(found.artefacts["weights"]) == b"the weights of version 1"
+    assert store.get(digest("kept")) == measured("kept", needs=(fit.key,), environment=digest({"cores": 2}))
+    assert store.last(digest("kept-failure")) == failed("kept-failure")
+    assert store.environment(digest({"cores": 2})) == {"cores": 2}
+    assert store.damage() == []
+    assert store.statistics()["layout"] == len(database.LAYOUTS)
+
+
+def test_an_older_layout_is_upgraded_with_its_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.append(measured())
+    store.close()
+    step = ("ALTER TABLE records ADD COLUMN note TEXT",)
+    monkeypatch.setattr(database, "LAYOUTS", (*database.LAYOUTS, step))
+    upgraded = Store(store.folder)
+    assert upgraded.get(measured().key) == measured()
+    assert list(upgraded._database.rows("PRAGMA user_version")) == [(len(database.LAYOUTS),)]
+    assert list(upgraded._database.rows("SELECT note FROM records")) == [(None,)]
+
+
+def test_an_upgrade_that_fails_leaves_the_old_layout(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.append(measured())
+    store.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "LAYOUTS", (*database.LAYOUTS, ("ALTER TABLE records ADD COLUMN note", "NONSENSE")))
+        with pytest.raises(StoreError):
+            Store(store.folder)
+    assert Store(store.folder).get(measured().key) == measured()
+
+
+# Artefacts
+
+
+def test_artefacts_are_named_by_content_and_checked_when_read(store: Store) -> None:
+    first = store.put_artefact("key.safetensors", b"one")
+    second = store.put_artefact("key.safetensors", lambda file: file.write(b"two"))
+    assert (store.read_artefact(first), store.read_artefact(second)) == (b"one", b"two")
+    assert store.put_artefact("other.safetensors", b"one") == first
+    assert first.path.endswith(".safetensors")
+    assert first.bytes == 3
+    assert store.artefact_path(first).read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_a_damaged_artefact_is_never_loaded_and_its_stage_runs_again(store: Store, damage: str) -> None:
+    artefact = store.put_artefact("weights.safetensors", b"weights")
+    record = measured(artefacts={"weights": artefact})
+    store.append(record)
+    assert store.ok_keys([record.key]) == {record.key}
+    path = store.artefact_path(artefact)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"changed": b"weighty", "cut": b"weight"}[damage])
+    assert len(store.damage()) == 1
+    with pytest.raises(StoreError) as error:
+        store.read_artefact(artefact)
+    one_sentence(error, path)
+    assert store.ok_keys([record.key]) == set()
+    store.put_artefact("weights.safetensors", b"weights")
+    assert store.ok_keys([record.key]) == {record.key}
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/etc/x", "a/b", "a\\b", "nul\0", "x" * 300, ".hidden", "line\nbreak", "dot.", "é"]
+)
+def test_names_that_could_leave_the_folder_are_refused(store: Store, name: str) -> None:
+    with pytest.raises(StoreError):
+        store.put_artefact(name, b"x")
+    assert not store.artefacts.folder.exists()
+
+
+def test_paths_that_leave_the_folder_are_refused(store: Store, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    store.put_artefact("a.bin", b"x")
+    (store.artefacts.folder / "link").symlink_to(secret)
+    for path in ("../../secret", str(secret), "link", "nul\0", "", ".", "x" * 5000):
+        with pytest.raises(StoreError):
+            store.read_artefact(Artefact(path=path, sha256=digest("x"), bytes=6))
+    assert secret.read_bytes() == b"secret"
