@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.spiking.neurons import LIF
+from retable.models.spiking.neurons import LIF
 
 
 def lif() -> LIF:

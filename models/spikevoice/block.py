@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.spikevoice.attention import SoftmaxAttention, SpikeDrivenAttention, lif
-from models.spikevoice.sizes import Config
+from retable.models.spikevoice.attention import SoftmaxAttention, SpikeDrivenAttention, lif
+from retable.models.spikevoice.sizes import Config
 
 
 class FeedForward(nn.Module):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.checkpoint import load_strictly, read_tensors
-from models.spikevoice.network import SpikeVoice
+from retable.models.common.checkpoint import load_strictly, read_tensors
+from retable.models.spikevoice.network import SpikeVoice
 
 
 def load_released(path: Path, model: SpikeVoice) -> None:

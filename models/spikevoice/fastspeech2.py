@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spikevoice.attention import by_head, softmax_of
-from models.spikevoice.block import convolved, zeroed
-from models.spikevoice.sizes import Config
-from models.spikevoice.variance import PredictorLayers
+from retable.models.spikevoice.attention import by_head, softmax_of
+from retable.models.spikevoice.block import convolved, zeroed
+from retable.models.spikevoice.sizes import Config
+from retable.models.spikevoice.variance import PredictorLayers
 
 
 class Attention(nn.Module):

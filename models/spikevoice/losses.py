@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.spikevoice.network import Output
-from models.spikevoice.sizes import Config
-from models.spikevoice.variance import Targets
+from retable.models.spikevoice.network import Output
+from retable.models.spikevoice.sizes import Config
+from retable.models.spikevoice.variance import Targets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

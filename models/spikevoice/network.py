@@ -13,11 +13,19 @@ from itertools import pairwise, zip_longest
 import torch
 from torch import Tensor, nn
 
-from models.spikevoice import fastspeech2
-from models.spikevoice.attention import lif
-from models.spikevoice.block import spiking_block
-from models.spikevoice.sizes import Config
-from models.spikevoice.variance import NEUTRAL, Control, Conv, SpikingPredictor, Targets, VarianceAdaptor, padding
+from retable.models.spikevoice import fastspeech2
+from retable.models.spikevoice.attention import lif
+from retable.models.spikevoice.block import spiking_block
+from retable.models.spikevoice.sizes import Config
+from retable.models.spikevoice.variance import (
+    NEUTRAL,
+    Control,
+    Conv,
+    SpikingPredictor,
+    Targets,
+    VarianceAdaptor,
+    padding,
+)
 
 POSTNET_KERNEL, POSTNET_LAYERS = 5, 5
 

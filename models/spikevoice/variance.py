@@ -11,9 +11,9 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from models.spikevoice.attention import lif
-from models.spikevoice.block import convolved
-from models.spikevoice.sizes import Config, Spacing
+from retable.models.spikevoice.attention import lif
+from retable.models.spikevoice.block import convolved
+from retable.models.spikevoice.sizes import Config, Spacing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.errors import CheckpointError
-from models.spikevoice.attention import SpikeDrivenAttention, lif
-from models.spikevoice.block import SequentialBlock, STSABlock, spiking_block
-from models.spikevoice.checkpoint import load_released
-from models.spikevoice.losses import losses
-from models.spikevoice.network import SpikeVoice, sinusoids
-from models.spikevoice.sizes import Arm, Config
-from models.spikevoice.variance import Control, Targets, bins, regulate
+from retable.models.common.errors import CheckpointError
+from retable.models.spikevoice.attention import SpikeDrivenAttention, lif
+from retable.models.spikevoice.block import SequentialBlock, STSABlock, spiking_block
+from retable.models.spikevoice.checkpoint import load_released
+from retable.models.spikevoice.losses import losses
+from retable.models.spikevoice.network import SpikeVoice, sinusoids
+from retable.models.spikevoice.sizes import Arm, Config
+from retable.models.spikevoice.variance import Control, Targets, bins, regulate
 
 SMALL: dict[str, Any] = {
     "d": 8, "encoder_blocks": 1, "decoder_blocks": 1, "filter": 12, "predictor": 8, "bins": 8, "postnet": 8, "mels": 6,

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import backends
-from models.spikevoice.attention import lif as lif_neuron
-from models.spikevoice.block import STSABlock
-from models.spikevoice.losses import losses
-from models.spikevoice.network import Output, SpikeVoice
-from models.spikevoice.sizes import Config
-from models.spikevoice.variance import NEUTRAL, Control, Targets
-from models.spiking.neurons import Neuron
+from retable.models.common import backends
+from retable.models.spikevoice.attention import lif as lif_neuron
+from retable.models.spikevoice.block import STSABlock
+from retable.models.spikevoice.losses import losses
+from retable.models.spikevoice.network import Output, SpikeVoice
+from retable.models.spikevoice.sizes import Config
+from retable.models.spikevoice.variance import NEUTRAL, Control, Targets
+from retable.models.spiking.neurons import Neuron
 from tests.parity.close import assert_close
 from tests.parity.conftest import Golden
 
