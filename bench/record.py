@@ -75,7 +75,8 @@ class Record:
     """The outcome of one stage (fit or evaluate) of one case; immutable, one row of the store.
 
     `ingredients` are what the key digests. `timings` are seconds by name. `memory` is bytes by name. `log` holds what a fit
-    reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the keys of the stages whose output this one read.
+    reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the
+    keys of the stages whose output this one read. `unkeyed` are files beside a plug-in that it read and no key covers.
     """
 
     key: str
@@ -94,6 +95,7 @@ class Record:
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
     log: Mapping[str, Any] = field(default_factory=dict)
     kernels: Mapping[str, Any] = field(default_factory=dict)
+    unkeyed: tuple[str, ...] = ()
     environment: str = ""
     failure: Failure | None = None
     created: str = ""
@@ -102,6 +104,11 @@ class Record:
     @property
     def ok(self) -> bool:
         return self.status is Status.OK
+
+    @property
+    def ended(self) -> bool:
+        """Whether an evaluation came to its end: `ok`, or with some metrics that failed beside others that did not."""
+        return self.ok or (self.status in (Status.FAILED, Status.MISSING) and bool(self.metrics))
 
     def to_json(self) -> str:
         """Strict canonical JSON of the record."""
@@ -115,6 +122,7 @@ class Record:
         raw = {name: value for name, value in raw.items() if name in known}
         raw["status"] = Status(raw["status"])
         raw["needs"] = tuple(raw["needs"])
+        raw["unkeyed"] = tuple(raw.get("unkeyed", ()))
         raw["metrics"] = {name: _measurement(value) for name, value in raw["metrics"].items()}
         raw["artefacts"] = {name: Artefact(**value) for name, value in raw["artefacts"].items()}
         raw["failure"] = Failure(**raw["failure"]) if raw["failure"] else None

@@ -10,9 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from retable import __version__
 from retable.bench.errors import INTERRUPTED, OK, USAGE, BenchError
+from retable.bench.plugins import declared, load_plugin
 from retable.bench.report import STYLES
 
 DEFAULT_STORE = "results/work"
@@ -30,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from retable.bench.cli import verbs
 
+        arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
         for plugin in arguments.plugin:
-            from retable.bench.registry import load_plugin
-
             load_plugin(plugin)
         status: int = verbs.VERBS[arguments.verb](arguments)
         sys.stdout.flush()

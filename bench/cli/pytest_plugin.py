@@ -61,13 +61,13 @@ class SuiteFile(pytest.File):
         from retable.bench.judge import checks
         from retable.bench.judge.claims import judge
         from retable.bench.judge.results import collect
-        from retable.bench.registry import load_plugin
+        from retable.bench.plugins import declared, load_plugin
         from retable.bench.store.store import Store
         from retable.bench.versions import versions
         from retable.bench.versions.against import frozen_checks, rule_checks
 
         option = self.config.getoption
-        for plugin in option("bench_plugin"):
+        for plugin in [*declared(self.path.parent.resolve()), *option("bench_plugin")]:
             load_plugin(plugin)
         suite = load_suite(self.path, option("bench_profile"))
         store = Store(option("bench_store"), create=False)

@@ -8,13 +8,14 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from retable.bench.cli.suites import fault, find_suite, load, load_suite, summary
 from retable.bench.cli.version_verbs import diff, freeze, gate, verify
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from retable.bench.record import Record
     from retable.bench.report.table import Table
@@ -117,7 +118,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     from retable.bench.report.table import build_tables
 
     results = collect(suite, store)
-    tables, judgements = build_tables(suite, results), judge(suite, results)
+    tables, judgements = build_tables(suite, results, store.environment), judge(suite, results)
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:
@@ -137,9 +138,23 @@ def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:
     print(text, file=sys.stderr)
     for message in sorted({_failure_line(record) for record in records.values() if not record.ok}):
         print(message, file=sys.stderr)
+    for path, rows in sorted(_unkeyed(records.values()).items()):
+        print(
+            f"  {path} was read by {', '.join(sorted(rows))} and belongs to no key: its changes go unseen",
+            file=sys.stderr,
+        )
     if interrupted:
         return INTERRUPTED
     return UNMEASURED if failures else OK
+
+
+def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
+    """Rows by the files that they read and that no key covers."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for path in record.unkeyed:
+            found.setdefault(path, set()).add(record.entry)
+    return found
 
 
 def _failure_line(record: Record) -> str:
@@ -149,26 +164,10 @@ def _failure_line(record: Record) -> str:
 
 def list_suites(arguments: Namespace) -> int:
     """One line a suite: its name, title and what it measures."""
-    from retable.bench.declare.reader import load_suite
-
     folder = Path(arguments.folder)
     if not folder.is_dir():
         raise BenchError(f"{folder} is not a folder of suites")
-    rows: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("*.yaml")):
-        suite = load_suite(path)
-        rows.append(
-            {
-                "suite": suite.name,
-                "title": suite.title,
-                "arxiv": suite.arxiv,
-                "profiles": list(suite.profiles),
-                "reported_rows": sum(bool(entry.reported) for entry in suite.entries),
-                "measured_rows": sum(entry.method is not None for entry in suite.entries),
-                "cases": len(suite.cases()),
-                "claims": len(suite.claims),
-            }
-        )
+    rows = [summary(path) for path in sorted(folder.glob("*.yaml"))]
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return OK
@@ -183,17 +182,10 @@ def list_suites(arguments: Namespace) -> int:
 
 def check(arguments: Namespace) -> int:
     """Check suite files at every profile; the first sentence of each broken one goes to stderr."""
-    from retable.bench.declare.reader import check_suite
-
     paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
     if not paths:
         raise BenchError("no suite files in suites/")
-    errors = []
-    for path in paths:
-        try:
-            check_suite(path)
-        except DeclarationError as error:
-            errors.append(str(error))
+    errors = [sentence for sentence in map(fault, paths) if sentence]
     if arguments.json:
         print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
     for sentence in errors:
@@ -247,7 +239,8 @@ def table(arguments: Namespace) -> int:
     from retable.bench.store.store import Store
 
     suite = load(arguments)
-    tables = build_tables(suite, collect(suite, Store(arguments.store, create=False)))
+    store = Store(arguments.store, create=False)
+    tables = build_tables(suite, collect(suite, store), store.environment)
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
         if not arguments.output:
@@ -279,7 +272,6 @@ def _rendered(tables: list[Table], form: str, arguments: Namespace) -> str | byt
 
 def report(arguments: Namespace) -> int:
     """A site of the suites, with their tables for papers and spreadsheets; runs nothing."""
-    from retable.bench.declare.reader import load_suite
     from retable.bench.report.chapter import gather
     from retable.bench.report.site.write import write_site
     from retable.bench.store.store import Store
@@ -320,20 +312,3 @@ VERBS = {
     "report": report,
     "doctor": doctor,
 }
-
-
-def load(arguments: Namespace) -> Suite:
-    """The suite and profile that a command names."""
-    from retable.bench.declare.reader import load_suite
-
-    return load_suite(find_suite(arguments.suite), arguments.profile)
-
-
-def find_suite(name: str) -> Path:
-    """A suite file by path, or by its bare name in suites/."""
-    path = Path(name)
-    if path.suffix != ".yaml" and (Path("suites") / f"{name}.yaml").is_file():
-        path = Path("suites") / f"{name}.yaml"
-    if not path.is_file():
-        raise BenchError(f"no suite file {name}; `bench list` names those in suites/")
-    return path

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.suites import find_suite, load, load_suite
 from retable.bench.errors import CONTRADICTED, OK, BenchError, StoreError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 def gate(arguments: Namespace) -> int:
     """Claims against expected verdicts, rules, and frozen numbers; runs nothing."""
-    from retable.bench.cli.verbs import load
     from retable.bench.judge import checks
     from retable.bench.judge.claims import judge
     from retable.bench.judge.results import collect, unmeasured
@@ -115,7 +115,6 @@ def _json(judgements: list[Judgement], found: list[Check], missing: list[str]) -
 
 def freeze(arguments: Namespace) -> int:
     """Publish a suite's results as its next version."""
-    from retable.bench.cli.verbs import load
     from retable.bench.report.frozen import render
     from retable.bench.store.store import Store
     from retable.bench.versions.freeze import freeze as publish
@@ -192,8 +191,6 @@ def diff(arguments: Namespace) -> int:
 
 def _sides(arguments: Namespace) -> tuple[Side, Side]:
     """What the two arguments name; `store` is the suite and the profile of the other one."""
-    from retable.bench.cli.verbs import find_suite
-    from retable.bench.declare.reader import load_suite
     from retable.bench.store.store import Store
     from retable.bench.versions import versions
     from retable.bench.versions.diff import side_of_store, side_of_version

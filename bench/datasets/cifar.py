@@ -47,9 +47,10 @@ class Layout:
 class Cifar10:
     """50000 training and 10000 held-out RGB images of ten classes, 32x32, below `$BENCH_DATA/<root>`."""
 
+    NAME: ClassVar[str] = "cifar-10"
+
     root: str = ""
 
-    NAME: ClassVar[str] = "CIFAR-10"
     NUM_CLASSES: ClassVar[int] = 10
     ARCHIVES: ClassVar[str] = "cifar-10-python.tar.gz (or cifar-10-binary.tar.gz)"
     LAYOUTS: ClassVar[tuple[Layout, ...]] = (
@@ -75,7 +76,7 @@ class Cifar10:
         folder, layout = self._place()
         train, held_out = (self._read(folder, layout, files) for files in (layout.train, layout.test))
         return ImageData(
-            name=self.NAME.lower(), train=train, held_out=held_out, num_classes=self.NUM_CLASSES, image_shape=SHAPE
+            name=self.NAME, train=train, held_out=held_out, num_classes=self.NUM_CLASSES, image_shape=SHAPE
         )
 
     def _place(self) -> tuple[Path, Layout]:
@@ -88,7 +89,7 @@ class Cifar10:
                     if not (folder / file).is_file():
                         raise MissingDataError(f"{folder} lacks {file}: unpack {self.ARCHIVES} again at {root}")
                 return folder, layout
-        raise MissingDataError(f"{self.NAME} is missing: unpack {self.ARCHIVES} at {root}")
+        raise MissingDataError(f"{self.NAME.upper()} is missing: unpack {self.ARCHIVES} at {root}")
 
     def _read(self, folder: Path, layout: Layout, files: tuple[str, ...]) -> ArraySplit:
         import numpy as np
@@ -105,7 +106,8 @@ class Cifar10:
 class Cifar100(Cifar10):
     """The same sizes with a hundred classes, the fine labels."""
 
-    NAME: ClassVar[str] = "CIFAR-100"
+    NAME: ClassVar[str] = "cifar-100"
+
     NUM_CLASSES: ClassVar[int] = 100
     ARCHIVES: ClassVar[str] = "cifar-100-python.tar.gz (or cifar-100-binary.tar.gz)"
     LAYOUTS: ClassVar[tuple[Layout, ...]] = (

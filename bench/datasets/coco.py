@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.datasets.letterbox import Letterbox
 from retable.bench.errors import BenchError, MissingDataError
@@ -30,6 +30,8 @@ class Coco:
     Images are letterboxed to `size` x `size` pixels. Classes are the categories in the order of their numbers; the
     ground truth keeps the numbers, the crowds and the areas of the file.
     """
+
+    NAME: ClassVar[str] = "coco"
 
     size: int = 640
     root: str = "coco"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
 from retable.bench.errors import BenchError
@@ -20,6 +20,8 @@ NATIVE, TRAIN = 8, 1297
 @dataclass(frozen=True, kw_only=True)
 class Digits:
     """Bilinearly enlarged to `size` x `size` pixels, three equal channels; 1297 training and 500 held-out images."""
+
+    NAME: ClassVar[str] = "digits"
 
     size: int = 16
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets import mnist5k
 from retable.bench.datasets.event_camera import PLACES, TICKS, log_table, thresholds_of, watch
@@ -44,6 +44,8 @@ class EventDigits:
 
     Training digits are of MNIST-5k's training part and held-out ones of its held-out part.
     """
+
+    NAME: ClassVar[str] = "event-digits"
 
     steps: int = 10
     size: int = SENSOR

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from retable.bench.datasets.draws import Draws
 from retable.bench.datasets.event_camera import log_table, thresholds_of, watch
@@ -74,6 +74,8 @@ class EventScenes:
     `size`, `steps`, `protocol` and `frames` are those of `Gen1`; the least sizes of the protocol `perot` are in
     proportion to the sensor.
     """
+
+    NAME: ClassVar[str] = "event-scenes"
 
     size: int = 96
     steps: int = 4

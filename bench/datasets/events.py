@@ -157,6 +157,8 @@ class NMnist:
     `steps` frames a recording, the sensor's 34 pixels a side cut or framed to `size`.
     """
 
+    NAME: ClassVar[str] = "n-mnist"
+
     steps: int = 10
     size: int = SENSOR
     root: str = "n-mnist"

@@ -251,6 +251,8 @@ class Gen1:
     Held out is the test part, on which the official recipe also chooses its checkpoint; the part `val` is not used.
     """
 
+    NAME: ClassVar[str] = "gen1"
+
     size: int = 320
     steps: int = 4
     protocol: Protocol = "official"

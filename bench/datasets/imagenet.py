@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -28,6 +28,8 @@ class ImageNet:
     `reference` is ADM's .npz below `$BENCH_DATA` (None: the training images are the reference); `classes` is how many
     there have to be. Training images are seen as AiM's code sees them: shorter side 9/8 of `size`, random crop.
     """
+
+    NAME: ClassVar[str] = "imagenet"
 
     size: int = 256
     root: str = "imagenet"

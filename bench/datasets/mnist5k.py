@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
 from retable.bench.errors import BenchError
@@ -21,6 +21,8 @@ FILE = "data/data/mnist_5k.csv.gz"
 @dataclass(frozen=True, kw_only=True)
 class Mnist5k:
     """Framed with black to `size` x `size` pixels, three equal channels; 4000 training and 1000 held-out images."""
+
+    NAME: ClassVar[str] = "mnist-5k"
 
     size: int = 32
 

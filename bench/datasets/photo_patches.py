@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.fixed import fixed_order, package_folder, require_digest
 from retable.bench.errors import BenchError
@@ -86,6 +86,8 @@ class PhotoPatches:
     the second, so that no pixel is in both. Patches of one half may overlap each other: their corners lie on a grid of
     a quarter of their size.
     """
+
+    NAME: ClassVar[str] = "photo-patches"
 
     size: int = 32
     per_class: int = 400

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from retable.bench.datasets import mnist5k, photo_patches
 from retable.bench.datasets.draws import Draws
@@ -54,6 +54,8 @@ class Scenes:
     Objects are from a sixth to almost half of the side high. Each size and number of classes has its own scenes; a
     scene does not depend on how many there are.
     """
+
+    NAME: ClassVar[str] = "scenes"
 
     size: int = 96
     classes: int = 4

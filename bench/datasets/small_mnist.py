@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.fixed import fixed_order, require_digest
 from retable.bench.datasets.mnist5k import NATIVE, SHA256, TRAIN, Mnist5k, read
@@ -22,6 +22,8 @@ class SmallMnist:
     MNIST is nearly black and white, where spikes drawn with the pixels' probability hardly vary; 0.3 to 0.7 has the noise
     p (1 - p) of natural images.
     """
+
+    NAME: ClassVar[str] = "small-mnist"
 
     low: float = 0.0
     high: float = 1.0

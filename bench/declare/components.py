@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retable.bench import registry
+from retable.bench.contracts import usable
 from retable.bench.declare.params import ParameterError, construct
 from retable.bench.declare.shapes import ABSENT
 from retable.bench.declare.strict_yaml import Node
@@ -72,7 +73,9 @@ class Components:
         flat = self._flatten(kind, node, extended)
         use = flat.use.value
         try:
-            known = tuple(getattr(registry.resolve(kind, use), "NEEDS", ()))
+            component = registry.resolve(kind, use)
+            usable(kind, use, component)
+            known = tuple(getattr(component, "NEEDS", ()))
             construct(kind, use, flat.params.plain())
         except ParameterError as error:
             raise flat.params.find(error.steps).error(str(error)) from error
@@ -89,10 +92,10 @@ class Components:
                 )
                 raise need.error(f"{kind} {use!r} has no need {role!r}{alternatives}")
         needs = {role: self._by_name("method", need, path) for role, need in flat.needs.items()}
-        component = Component(use=use, params=flat.params.plain(), needs=needs, where=node.where)
+        read = Component(use=use, params=flat.params.plain(), needs=needs, where=node.where)
         if kind == "task":
-            require_needs(kind, component)
-        return component
+            require_needs(kind, read)
+        return read
 
     def _flatten(self, kind: Kind, node: Node, extended: tuple[str, ...]) -> _Flat:
         own: dict[str, Node] = node.value

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retable.bench import registry
+from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
@@ -168,7 +169,7 @@ class _Reader:
     def _check_metric(self, name: str, node: Node) -> None:
         if name not in self._known_metrics:
             try:
-                build_metric(name)
+                usable("metric", name, type(build_metric(name)))
             except BenchError as error:
                 raise node.error(str(error)) from error
             self._known_metrics.add(name)

@@ -128,7 +128,7 @@ def numbers_of(entry: Entry, metric: str, results: Results) -> tuple[dict[int, N
         if record is None:
             continue
         measured = record.metrics.get(metric)
-        if record.ok and measured is not None and measured.value is not None:
+        if record.ended and measured is not None and measured.value is not None:
             numbers[repetition] = Number(measured.value, measured.exact, record.key)
         else:
             absences.append(f"{entry.name}, repetition {repetition}: {absence(record, metric)}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from retable.bench.record import Record
-from retable.bench.store.keys import case_key
+from retable.bench.store.keys import Memo, case_key
 from retable.bench.suite import Suite
 
 if TYPE_CHECKING:
     from retable.bench.store.store import Store
 
+Environments = Callable[[str], Mapping[str, Any] | None]
+"""The facts of a machine and its software by id, as the store keeps them."""
+SOFTWARE = ("torch", "numpy")
 Results = Mapping[tuple[str, int], Record]
 """Evaluation records by (entry, repetition): the stored result, else the last failed attempt; a case never run is absent."""
 
@@ -20,8 +23,9 @@ Results = Mapping[tuple[str, int], Record]
 def collect(suite: Suite, store: Store) -> Results:
     """Look up every case of a suite under the key that its declaration, data and sources have now."""
     found: dict[tuple[str, int], Record] = {}
+    memo: Memo = {}
     for case in suite.cases():
-        key = case_key(case)
+        key = case_key(case, memo)
         record = store.get(key) or store.last(key)
         if record is not None:
             found[case.entry.name, case.repetition] = record
@@ -53,10 +57,25 @@ def unmeasured(suite: Suite, results: Results) -> list[str]:
     return missing
 
 
+def mixed_software(rows: Iterable[str], results: Results, environment: Environments) -> str:
+    """Which of the rows were measured with other versions of torch or NumPy than the others; empty where all agree."""
+    chosen, found = set(rows), dict[str, set[str]]()
+    for (entry, _), record in results.items():
+        if entry in chosen and record.ok and (facts := environment(record.environment)):
+            packages = facts.get("software", {}).get("packages", {})
+            known = [f"{name} {packages[name]}" for name in SOFTWARE if isinstance(packages.get(name), str)]
+            found.setdefault(", ".join(known) or "versions that nobody recorded", set()).add(entry)
+    if len(found) < 2:
+        return ""
+    told = [f"{versions}: {', '.join(sorted(entries))}" for versions, entries in sorted(found.items())]
+    return f"rows of this table were measured with different versions ({'; '.join(told)})"
+
+
 def absence(record: Record, metric: str) -> str:
     """Why a record holds no number for a metric, in one line."""
-    if not record.ok:
-        message = record.failure.message.strip().splitlines() if record.failure else []
-        return f"{record.status}: {message[0]}" if message else str(record.status)
-    measured = record.metrics.get(metric)
-    return "not measured by this row" if measured is None else measured.reason or ""
+    if record.ended and (measured := record.metrics.get(metric)) is not None:
+        return measured.reason or ""
+    if record.ok:
+        return "not measured by this row"
+    message = record.failure.message.strip().splitlines() if record.failure else []
+    return f"{record.status}: {message[0]}" if message else str(record.status)

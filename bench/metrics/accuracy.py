@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Accuracy:
     """Share of held-out samples whose class is named after all T steps; a sample counts 100 or 0."""
 
+    NAME: ClassVar[str] = "accuracy"
+
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -29,6 +31,8 @@ class Accuracy:
 @dataclass(frozen=True, kw_only=True)
 class AccuracyAtStep:
     """The same by the mean logits of the first `step` steps of the same run; `step` counts from 1."""
+
+    NAME: ClassVar[str] = "accuracy_at_step"
 
     step: int
 
@@ -50,6 +54,8 @@ class AccuracyAtStep:
 @dataclass(frozen=True, kw_only=True)
 class Error:
     """Share of held-out samples whose class is not named after all T steps."""
+
+    NAME: ClassVar[str] = "error"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "lower"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Parameters:
     """Number of weights: those of `model.parameters_counted()` if it has that, else all; tied ones count once."""
 
+    NAME: ClassVar[str] = "params"
+
     UNIT: ClassVar[str] = "parameters"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -32,6 +34,8 @@ class Parameters:
 @dataclass(frozen=True, kw_only=True)
 class NonEmbeddingParameters:
     """The same count without `model.embedding_tables()`."""
+
+    NAME: ClassVar[str] = "params_non_embedding"
 
     UNIT: ClassVar[str] = "parameters"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -52,6 +56,8 @@ class NonEmbeddingParameters:
 @dataclass(frozen=True, kw_only=True)
 class TimeSteps:
     """Time steps that a spiking network runs for each sample; 1 for an ANN."""
+
+    NAME: ClassVar[str] = "time_steps"
 
     UNIT: ClassVar[str] = "steps"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -76,6 +82,8 @@ def _unique(weights: Iterable[Any]) -> dict[int, Any]:
 class HeldOutNLL:
     """Mean negative log-likelihood per token of held-out images given their class, teacher-forced."""
 
+    NAME: ClassVar[str] = "nll"
+
     UNIT: ClassVar[str] = "nats/token"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -88,6 +96,8 @@ class HeldOutNLL:
 @dataclass(frozen=True, kw_only=True)
 class UnconditionalNLL:
     """The same with the no-class id in place of the class: what the class is worth is the difference."""
+
+    NAME: ClassVar[str] = "nll_unconditional"
 
     UNIT: ClassVar[str] = "nats/token"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -111,6 +121,9 @@ def _mean(metric: HeldOutNLL | UnconditionalNLL, nll_N: np.ndarray) -> Measureme
 @dataclass(frozen=True, kw_only=True)
 class ImagesPerSecond:
     """Median over timed batches of sampled images a second, the tokenizer's decoder included."""
+
+    NAME: ClassVar[str] = "images_per_second"
+    TIMED: ClassVar[bool] = True
 
     UNIT: ClassVar[str] = "images/s"
     DIRECTION: ClassVar[Direction] = "higher"

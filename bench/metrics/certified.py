@@ -38,6 +38,8 @@ def mean_radius(correct: np.ndarray, radius: np.ndarray) -> float:
 class CertifiedAccuracyL2:
     """Share of images certified right within an L2 distance of at least `radius`."""
 
+    NAME: ClassVar[str] = "certified_accuracy_l2"
+
     radius: float
 
     UNIT: ClassVar[str] = "%"
@@ -55,6 +57,8 @@ class CertifiedAccuracyL2:
 @dataclass(frozen=True, kw_only=True)
 class CertifiedAccuracyL1:
     """The same within an L1 distance."""
+
+    NAME: ClassVar[str] = "certified_accuracy_l1"
 
     radius: float
 
@@ -74,6 +78,8 @@ class CertifiedAccuracyL1:
 class AverageRadiusL2:
     """Mean over all images of the certified L2 radius, 0 where the prediction is wrong or absent; the curve is in the details."""
 
+    NAME: ClassVar[str] = "average_radius_l2"
+
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -87,6 +93,8 @@ class AverageRadiusL2:
 class AverageRadiusL1:
     """The same of the certified L1 radius."""
 
+    NAME: ClassVar[str] = "average_radius_l1"
+
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -99,6 +107,8 @@ class AverageRadiusL1:
 @dataclass(frozen=True, kw_only=True)
 class Abstained:
     """Share of images for which the smoothed classifier names no class."""
+
+    NAME: ClassVar[str] = "abstained"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "lower"

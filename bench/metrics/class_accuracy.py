@@ -17,6 +17,8 @@ class ClassAccuracy:
     The floor is its accuracy on held-out real images. `network` must distinguish exactly the data set's classes.
     """
 
+    NAME: ClassVar[str] = "class_accuracy"
+
     network: str
 
     UNIT: ClassVar[str] = ""

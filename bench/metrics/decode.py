@@ -22,6 +22,9 @@ Model = Literal["method", "rival"]
 class DecodeMilliseconds:
     """`decode_ms[length]`: median time of the method's step after `length` tokens, for the whole batch."""
 
+    NAME: ClassVar[str] = "decode_ms"
+    TIMED: ClassVar[bool] = True
+
     length: int
 
     UNIT: ClassVar[str] = "ms"
@@ -52,6 +55,9 @@ class DecodeMilliseconds:
 class DecodeGrowth:
     """Median step time after the longest context over that after the shortest: 1 is a cost that does not grow."""
 
+    NAME: ClassVar[str] = "decode_growth"
+    TIMED: ClassVar[bool] = True
+
     of: Model = "method"
 
     UNIT: ClassVar[str] = ""
@@ -80,6 +86,9 @@ class DecodeGrowth:
 @dataclass(frozen=True, kw_only=True)
 class DecodeRatio:
     """The rival's step time over the method's after the longest context: median of paired rounds."""
+
+    NAME: ClassVar[str] = "decode_ratio"
+    TIMED: ClassVar[bool] = True
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
@@ -111,6 +120,9 @@ class CrossoverLength:
     The ratio rival/method is taken as a power of the length between two neighbours. Absent where the method is faster
     at every measured length, or not faster at the longest.
     """
+
+    NAME: ClassVar[str] = "crossover_length"
+    TIMED: ClassVar[bool] = True
 
     UNIT: ClassVar[str] = "tokens"
     DIRECTION: ClassVar[Direction] = "lower"

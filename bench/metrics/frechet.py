@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class FrechetDistance:
     """`fd[network]`: the distance in the feature space of `network`; its floor is held-out against reference images."""
 
+    NAME: ClassVar[str] = "fd"
+
     network: str
 
     UNIT: ClassVar[str] = ""
@@ -31,6 +33,8 @@ class FrechetDistance:
 @dataclass(frozen=True, kw_only=True)
 class FID:
     """`fid`: the distance in pool_3 of FID's own Inception-v3; the only name beside which a paper's FID may stand."""
+
+    NAME: ClassVar[str] = "fid"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "lower"

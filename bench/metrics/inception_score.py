@@ -23,6 +23,8 @@ class InceptionScore:
     With fewer images there is one split, which the details say. The floor is the score of the held-out real images.
     """
 
+    NAME: ClassVar[str] = "inception_score"
+
     network: str = "inception"
 
     UNIT: ClassVar[str] = ""

@@ -23,6 +23,8 @@ class KernelDistance:
     It can be slightly negative for equal distributions. The floor is held-out against training images.
     """
 
+    NAME: ClassVar[str] = "kd"
+
     network: str
 
     UNIT: ClassVar[str] = ""

@@ -15,6 +15,8 @@ AVERAGE = "average"
 class Perplexity:
     """exp of the mean over windows of their mean cross entropy; samples are the windows' nats a token."""
 
+    NAME: ClassVar[str] = "perplexity"
+
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -44,6 +46,8 @@ class ZeroShotAccuracy:
 
     By log-likelihood a character where lm-eval defines it (acc_norm), else by log-likelihood (acc).
     """
+
+    NAME: ClassVar[str] = "zero_shot"
 
     task: str
 
@@ -82,6 +86,8 @@ def _hits(answers: Any) -> tuple[float, ...]:
 @dataclass(frozen=True, kw_only=True)
 class ArithmeticEffort:
     """ACE: MACs x bits of weights x bits of activations of the decoder's linear layers, in per cent of 16 x 16 bits."""
+
+    NAME: ClassVar[str] = "ace"
 
     UNIT: ClassVar[str] = "% of W16A16"
     DIRECTION: ClassVar[Direction] = "lower"

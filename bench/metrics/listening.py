@@ -37,6 +37,8 @@ class MosProxy:
     speechmos.
     """
 
+    NAME: ClassVar[str] = "mos_proxy"
+
     scorer: Scorer
 
     UNIT: ClassVar[str] = "MOS proxy"
@@ -56,6 +58,8 @@ class MosProxy:
 class Pesq:
     """PESQ, wide band (ITU-T P.862.2), of every utterance against its recording."""
 
+    NAME: ClassVar[str] = "pesq"
+
     UNIT: ClassVar[str] = "MOS-LQO"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -72,6 +76,8 @@ class Pesq:
 @dataclass(frozen=True, kw_only=True)
 class Stoi:
     """Short-time objective intelligibility of every utterance against its recording, 0 to 1."""
+
+    NAME: ClassVar[str] = "stoi"
 
     UNIT: ClassVar[str] = "correlation"
     DIRECTION: ClassVar[Direction] = "higher"

@@ -41,6 +41,8 @@ class Finding:
 class Masking:
     """1 where `check` passed, 0 where it did not."""
 
+    NAME: ClassVar[str] = "masking"
+
     check: Check
 
     UNIT: ClassVar[str] = ""
@@ -58,6 +60,8 @@ class Masking:
 @dataclass(frozen=True, kw_only=True)
 class MaskingFailures:
     """How many checks of the list did not pass; the details name them."""
+
+    NAME: ClassVar[str] = "masking_failures"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "lower"

@@ -17,6 +17,8 @@ class MeanAveragePrecision:
     COCO counts areas in square pixels: small is below 32², large from 96² on.
     """
 
+    NAME: ClassVar[str] = "map"
+
     size: Size = "all"
 
     UNIT: ClassVar[str] = ""
@@ -32,6 +34,8 @@ class MeanAveragePrecision:
 class MeanAveragePrecision50:
     """The same at the IoU threshold 0.5 alone, mAP@50."""
 
+    NAME: ClassVar[str] = "map50"
+
     size: Size = "all"
 
     UNIT: ClassVar[str] = ""
@@ -46,6 +50,8 @@ class MeanAveragePrecision50:
 @dataclass(frozen=True, kw_only=True)
 class MeanAverageRecall:
     """COCO's AR@100: the share of objects found among the 100 best detections of an image, over the ten thresholds."""
+
+    NAME: ClassVar[str] = "ar"
 
     size: Size = "all"
 

@@ -20,6 +20,8 @@ NO_NEURONS = "the model has no spiking neurons"
 class MultiplyAccumulates:
     """Multiply-accumulates a sample under `rule`."""
 
+    NAME: ClassVar[str] = "macs"
+
     rule: RuleName = "full"
 
     UNIT: ClassVar[str] = "MAC/sample"
@@ -34,6 +36,8 @@ class MultiplyAccumulates:
 @dataclass(frozen=True, kw_only=True)
 class Accumulates:
     """Accumulates a sample under `rule`: what spikes cost instead of multiply-accumulates."""
+
+    NAME: ClassVar[str] = "acs"
 
     rule: RuleName = "full"
 
@@ -50,6 +54,8 @@ class Accumulates:
 class Energy:
     """Millijoules a sample that `rule` estimates from the operations and its cost table; no measured joules."""
 
+    NAME: ClassVar[str] = "energy_mj"
+
     rule: RuleName
 
     UNIT: ClassVar[str] = "mJ/sample"
@@ -64,6 +70,9 @@ class Energy:
 @dataclass(frozen=True, kw_only=True)
 class Joules:
     """Joules a sample that the machine's own counters measured while all samples were classified, other processes included."""
+
+    NAME: ClassVar[str] = "joules"
+    TIMED: ClassVar[bool] = True
 
     UNIT: ClassVar[str] = "J/sample"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -81,6 +90,8 @@ class Joules:
 class SpikesPerSample:
     """Spikes a sample that all neurons emit; an integer spike of the value v counts as v."""
 
+    NAME: ClassVar[str] = "spikes_per_sample"
+
     UNIT: ClassVar[str] = "spikes/sample"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -95,6 +106,8 @@ class SpikesPerSample:
 @dataclass(frozen=True, kw_only=True)
 class FiringRate:
     """Spikes a neuron and time step, over all neurons; an integer spike of the value v counts as v."""
+
+    NAME: ClassVar[str] = "firing_rate"
 
     UNIT: ClassVar[str] = "spikes/neuron/step"
     DIRECTION: ClassVar[Direction] = "none"
@@ -125,6 +138,8 @@ class Operations:
     `attn`: the products of an attention and what turns them into weights; its projections are children, and the addition
     of a residual is left out.
     """
+
+    NAME: ClassVar[str] = "operations"
 
     module: str
 

@@ -23,6 +23,8 @@ CHUNK_ELEMENTS = 1 << 23
 class Precision:
     """Share of generated images that lie within the real images' manifold; floor: that of held-out ones."""
 
+    NAME: ClassVar[str] = "precision"
+
     network: str = "inception"
 
     UNIT: ClassVar[str] = ""
@@ -37,6 +39,8 @@ class Precision:
 @dataclass(frozen=True, kw_only=True)
 class Recall:
     """Share of real images that lie within the generated images' manifold; floor: that of held-out ones."""
+
+    NAME: ClassVar[str] = "recall"
 
     network: str = "inception"
 

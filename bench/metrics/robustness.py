@@ -13,6 +13,8 @@ from retable.bench.record import Direction, Measurement
 class CleanAccuracy:
     """The same images unattacked, by the same number of votes."""
 
+    NAME: ClassVar[str] = "clean_accuracy"
+
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -25,6 +27,8 @@ class CleanAccuracy:
 @dataclass(frozen=True, kw_only=True)
 class RobustAccuracy:
     """Share of images named right under `attack`; `worst` is right only where every attack of the same budget failed."""
+
+    NAME: ClassVar[str] = "robust_accuracy"
 
     attack: str
 
@@ -40,6 +44,8 @@ class RobustAccuracy:
 @dataclass(frozen=True, kw_only=True)
 class RobustShare:
     """Accuracy under every attack of the budget at once, over the accuracy without one: what an attacker leaves."""
+
+    NAME: ClassVar[str] = "robust_share"
 
     UNIT: ClassVar[str] = ""
     DIRECTION: ClassVar[Direction] = "higher"
@@ -58,6 +64,8 @@ class RobustShare:
 @dataclass(frozen=True, kw_only=True)
 class RobustArea:
     """Mean accuracy under pgd over the budgets from 0 to the largest below 1 (trapezoids), with the curve in the details."""
+
+    NAME: ClassVar[str] = "robust_area"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"

@@ -20,6 +20,8 @@ AVERAGE = "average"
 class Matthews:
     """Matthews' correlation of true and predicted classes; 0 where one class is always predicted."""
 
+    NAME: ClassVar[str] = "matthews"
+
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -32,6 +34,8 @@ class Matthews:
 @dataclass(frozen=True, kw_only=True)
 class F1:
     """Harmonic mean of precision and recall of class 1, of two; 0 where it is never predicted."""
+
+    NAME: ClassVar[str] = "f1"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -48,6 +52,8 @@ class F1:
 class Pearson:
     """Pearson's correlation of true and predicted ratings."""
 
+    NAME: ClassVar[str] = "pearson"
+
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
     VERSION: ClassVar[str] = "1"
@@ -60,6 +66,8 @@ class Pearson:
 @dataclass(frozen=True, kw_only=True)
 class Spearman:
     """Spearman's rank correlation of true and predicted ratings."""
+
+    NAME: ClassVar[str] = "spearman"
 
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "higher"
@@ -76,6 +84,8 @@ class Glue:
 
     `average` is the mean over nine numbers, MNLI's two parts counted apart; one row here has one task, so it is reported only.
     """
+
+    NAME: ClassVar[str] = "glue"
 
     task: str
 

@@ -26,6 +26,8 @@ NO_PREDICTION = "a recording predicts no durations"
 class MelL1:
     """Mean absolute difference of the log-mel spectrograms (natural logarithm)."""
 
+    NAME: ClassVar[str] = "mel_l1"
+
     UNIT: ClassVar[str] = "nats"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -43,6 +45,8 @@ class MelCepstralDistortion:
 
     Not comparable with distortions of other cepstra (WORLD's, say): the front end is part of the number.
     """
+
+    NAME: ClassVar[str] = "mcd"
 
     UNIT: ClassVar[str] = "dB"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -66,6 +70,8 @@ def cepstral_distortion(spoken_MK: np.ndarray, true_MK: np.ndarray) -> float:
 class F0Error:
     """Root of the mean squared difference of F0 over all frames that have a voice in both."""
 
+    NAME: ClassVar[str] = "f0_rmse"
+
     UNIT: ClassVar[str] = "Hz"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -86,6 +92,8 @@ class F0Error:
 class VoicingError:
     """Share of frames that have a voice in only one of speech and recording."""
 
+    NAME: ClassVar[str] = "voicing_error"
+
     UNIT: ClassVar[str] = "%"
     DIRECTION: ClassVar[Direction] = "lower"
     VERSION: ClassVar[str] = "1"
@@ -98,6 +106,8 @@ class VoicingError:
 @dataclass(frozen=True, kw_only=True)
 class DurationError:
     """Mean absolute difference of predicted and true durations, over phonemes."""
+
+    NAME: ClassVar[str] = "duration_error"
 
     UNIT: ClassVar[str] = "frames"
     DIRECTION: ClassVar[Direction] = "lower"
@@ -115,6 +125,8 @@ class DurationError:
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
     """How many times as long the speech is, by the model's own durations, when it is asked to last `factor` times as long."""
+
+    NAME: ClassVar[str] = "stretch"
 
     factor: float
 

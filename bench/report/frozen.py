@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from retable.bench.judge.claims import judge
-from retable.bench.judge.results import Results
+from retable.bench.judge.results import Environments, Results
 from retable.bench.report import as_csv, markdown, terminal
 from retable.bench.report.as_json import judgements_to_json
 from retable.bench.report.table import build_tables
@@ -11,9 +11,9 @@ from retable.bench.suite import Suite
 from retable.bench.versions.freeze import pretty
 
 
-def render(suite: Suite, results: Results) -> dict[str, str]:
+def render(suite: Suite, results: Results, environment: Environments) -> dict[str, str]:
     """Texts by file name."""
-    tables, judgements = build_tables(suite, results), judge(suite, results)
+    tables, judgements = build_tables(suite, results, environment), judge(suite, results)
     text = terminal.render(tables, columns=0, colour=False)
     verdicts = terminal.render_judgements(judgements, columns=0, colour=False)
     return {

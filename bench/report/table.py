@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Literal
 
 from retable.bench.judge import stats
-from retable.bench.judge.results import Results, absence
+from retable.bench.judge.results import Environments, Results, absence, mixed_software
 from retable.bench.record import Direction, Measurement
 from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite
 
@@ -60,9 +60,12 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def build_tables(suite: Suite, results: Results) -> list[Table]:
-    """Every table of the suite at its profile; a number that is not there is a cell with the reason."""
-    return [_build(layout, suite, results) for layout in suite.layouts]
+def build_tables(suite: Suite, results: Results, environment: Environments = lambda identity: None) -> list[Table]:
+    """Every table of the suite at its profile; a number that is not there is a cell with the reason.
+
+    With `environment` a table says which of its rows come from other versions of torch or NumPy.
+    """
+    return [_build(layout, suite, results, environment) for layout in suite.layouts]
 
 
 def legend(table: Table, best: str, second: str) -> list[str]:
@@ -80,7 +83,7 @@ def legend(table: Table, best: str, second: str) -> list[str]:
     return lines
 
 
-def _build(layout: Layout, suite: Suite, results: Results) -> Table:
+def _build(layout: Layout, suite: Suite, results: Results, environment: Environments) -> Table:
     metrics = dict.fromkeys(column.metric for column in layout.columns)
     rows = [
         Row(
@@ -98,7 +101,7 @@ def _build(layout: Layout, suite: Suite, results: Results) -> Table:
     return Table(
         name=layout.name,
         title=layout.title,
-        note=layout.note,
+        note="; ".join(filter(None, (layout.note, mixed_software((row.entry for row in rows), results, environment)))),
         suite=suite.name,
         arxiv=suite.arxiv,
         profile=suite.profile.name,
@@ -142,7 +145,7 @@ def _measured(cell: Cell, entry: Entry, metric: str, results: Results) -> Cell:
             continue
         keys.append(record.key)
         measured = record.metrics.get(metric)
-        if record.ok and measured is not None and measured.value is not None:
+        if record.ended and measured is not None and measured.value is not None:
             found.append(measured)
         else:
             reasons.append(absence(record, metric))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retable.bench.record import Record, Status, digest
-from retable.bench.store.keys import case_ingredients, differences, fit_ingredients, fits
+from retable.bench.store.keys import Memo, case_ingredients, differences, fit_ingredients, fits
 from retable.bench.suite import Case, Component, Limits
 
 if TYPE_CHECKING:
@@ -78,12 +78,13 @@ def make_plan(cases: list[Case], store: Store, *, environment: str = "", offline
     """Stages for `cases`; a stage counts as cached when the store holds an `ok` record (and its weights) under its key."""
     stages: dict[str, StageSpec] = {}
     keys: dict[str, str] = {}
+    memo: Memo = {}
     for case in cases:
-        keys[case.name] = _add_case(case, stages, str(store.folder), environment, offline)
+        keys[case.name] = _add_case(case, stages, str(store.folder), environment, offline, memo)
     return Plan(stages=stages, cases=keys, cached=frozenset(store.ok_keys(list(stages))))
 
 
-def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool) -> str:
+def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool, memo: Memo) -> str:
     entry, profile = case.entry, case.suite.profile
     assert entry.method is not None
     assert entry.task is not None
@@ -108,13 +109,13 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
 
     def fit(component: Component) -> Fitted:
         needs = {name: fit(need) for name, need in component.needs.items()}
-        ingredients = fit_ingredients(case, component)
+        ingredients = fit_ingredients(case, component, memo)
         fitted = Fitted(component=component, key=digest(ingredients), needs=needs)
         keys = tuple(need.key for need in needs.values())
         stage(_template(case, "fit", fitted.key, ingredients, keys, environment), fitted)
         return fitted
 
-    ingredients = case_ingredients(case)
+    ingredients = case_ingredients(case, memo)
     key = digest(ingredients)
     model = fit(entry.method) if fits(entry.task) else Fitted(component=entry.method, key="")
     needs = (model.key,) if model.key else ()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retable.bench import registry
+from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
 from retable.bench.probes.memory import PeakMemory
-from retable.bench.record import Artefact, Record, Status, canonical
+from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
+from retable.bench.run.watch import reading, unkeyed
+from retable.bench.run.worker import describe
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
 
@@ -26,19 +31,30 @@ def run_stage(spec: StageSpec) -> Record:
     started, cpu_started = time.perf_counter(), time.process_time()
     backends = registry.kernels()
     chosen = backends.using(spec.kernels)
-    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran:
+    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran, reading() as read:
         outcome = _fit(spec) if spec.template.stage == "fit" else _evaluate(spec)
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
     return replace(
         spec.template,
-        status=Status.OK,
         timings=timings,
         kernels={operator: sorted(names) for operator, names in sorted(ran.items())},
+        unkeyed=unkeyed(_modules(spec), read, [Path(spec.store), Path(os.environ.get("BENCH_DATA", "data"))]),
         memory={} if memory.bytes is None else {"peak_resident": memory.bytes},
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **outcome,
+        **{"status": Status.OK, **outcome},
     )
+
+
+def _modules(spec: StageSpec) -> list[str]:
+    """Where the components of a stage are defined."""
+    named: list[tuple[registry.Kind, str]] = [("method", spec.model.component.use)]
+    if spec.dataset is not None:
+        named.append(("dataset", spec.dataset.use))
+    if spec.task is not None:
+        named.append(("task", spec.task.use))
+    named += [("metric", name.partition("[")[0]) for name in spec.metrics]
+    return [registry.resolve(kind, name).__module__ for kind, name in named]
 
 
 def _prepare_process(spec: StageSpec) -> None:
@@ -61,7 +77,8 @@ def _fit(spec: StageSpec) -> dict[str, Any]:
     data = _data(spec.dataset)
     method: Any = build("method", spec.model.component)
     needs = {name: _restore(need, data, store, spec.device) for name, need in spec.model.needs.items()}
-    model, log = method.fit(data, needs, seed=spec.template.seed, device=spec.device)
+    who = f"method {spec.model.component.use!r}"
+    model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
     return {"log": log, "artefacts": {"weights": _save_weights(store, spec.model.key, model)}}
 
 
@@ -76,14 +93,33 @@ def _evaluate(spec: StageSpec) -> dict[str, Any]:
     else:
         rivals = {name: build("method", need) for name, need in spec.task.needs.items()}
         evidence = task.evidence(build("method", spec.model.component), rivals, seed=seed, device=spec.device)
-    metrics = {name: build_metric(name).measure(evidence) for name in spec.metrics}
+    metrics, failures = _measure(spec.metrics, evidence)
     files = evidence.artefacts() if hasattr(evidence, "artefacts") else {}
     return {
+        **failures,
         "metrics": metrics,
         "artefacts": {
             name: store.put_artefact(f"{spec.template.key}.{name}", content) for name, content in files.items()
         },
     }
+
+
+def _measure(names: Sequence[str], evidence: Any) -> tuple[dict[str, Measurement], dict[str, Any]]:
+    """Every metric's number; one that fails is its own cell's reason, and leaves the stage failed but the others there."""
+    metrics: dict[str, Measurement] = {}
+    failures: dict[str, Any] = {}
+    for name in names:
+        try:
+            metrics[name] = contracts.measurement(f"metric {name!r}", build_metric(name).measure(evidence))
+        except Exception as error:
+            status, failure = describe(error)
+            if status is Status.OUT_OF_MEMORY:
+                raise
+            reason = f"{status}: {failure['message'].strip() or failure['type']}"
+            metrics[name] = Measurement(value=None, reason=reason)
+            message = f"metric {name!r}: {failure['message'] or failure['type']}"
+            failures = failures or {"status": status, "failure": Failure(**{**failure, "message": message})}
+    return metrics, failures
 
 
 def _data(component: Component | None) -> Any:
@@ -117,5 +153,4 @@ def _restore(fitted: Fitted, data: Any, store: Store, device: str) -> nn.Module:
     state: dict[str, Tensor] = load(store.read_artefact(record.artefacts["weights"]))
     needs = {name: _restore(need, data, store, device) for name, need in fitted.needs.items()}
     method: Any = build("method", fitted.component)
-    model: nn.Module = method.load(state, data, needs, device=device)
-    return model
+    return contracts.loaded(f"method {fitted.component.use!r}", method.load(state, data, needs, device=device))

@@ -102,7 +102,7 @@ def _serve(driver: Any) -> None:
     plugins = list(settings["plugins"])
 
     def load(message: bytes) -> Any:
-        from retable.bench.registry import load_plugin
+        from retable.bench.plugins import load_plugin
 
         while plugins:
             load_plugin(plugins[0])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from retable.bench import registry
 from retable.bench.declare.params import build, build_metric
@@ -12,7 +13,19 @@ from retable.bench.record import canonical, digest
 from retable.bench.store.sources import source_digest
 from retable.bench.suite import Case, Component
 
+T = TypeVar("T")
 Ingredients = dict[str, Any]
+Memo = dict[Any, Any]
+"""What was found out of the components of a suite, which its cases share."""
+
+
+def _once(memo: Memo | None, place: Any, make: Callable[[], T]) -> T:
+    if memo is None:
+        return make()
+    if place not in memo:
+        memo[place] = make()
+    found: T = memo[place]
+    return found
 
 
 def component_ingredients(kind: registry.Kind, component: Component) -> Ingredients:
@@ -42,16 +55,17 @@ def dataset_ingredients(component: Component) -> Ingredients:
     return ingredients
 
 
-def fit_ingredients(case: Case, method: Component) -> Ingredients:
+def fit_ingredients(case: Case, method: Component, memo: Memo | None = None) -> Ingredients:
     """All that can change the weights of `method` fitted for this case; not the task, the metrics, the host, the time."""
-    assert case.entry.dataset is not None
+    dataset = case.entry.dataset
+    assert dataset is not None
     profile = case.suite.profile
     return {
         "stage": "fit",
-        "method": component_ingredients("method", method),
-        "weights": weights_digest(method),
-        "needs": {name: digest(fit_ingredients(case, need)) for name, need in sorted(method.needs.items())},
-        "dataset": dataset_ingredients(case.entry.dataset),
+        "method": _once(memo, ("method", id(method)), lambda: component_ingredients("method", method)),
+        "weights": _once(memo, ("weights", id(method)), lambda: weights_digest(method)),
+        "needs": {name: digest(fit_ingredients(case, need, memo)) for name, need in sorted(method.needs.items())},
+        "dataset": _once(memo, ("dataset", id(dataset)), lambda: dataset_ingredients(dataset)),
         "seed": case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
@@ -65,22 +79,28 @@ def fits(task: Component) -> bool:
     return bool(task.broken) or bool(build("task", task).FITS)
 
 
-def case_ingredients(case: Case) -> Ingredients:
+def case_ingredients(case: Case, memo: Memo | None = None) -> Ingredients:
     """All that can change the numbers of a case."""
     method, dataset, task = case.entry.method, case.entry.dataset, case.entry.task
     assert method is not None
     assert dataset is not None
     assert task is not None
     profile = case.suite.profile
-    if fits(task):
-        model: Ingredients = {"fit": digest(fit_ingredients(case, method))}
+    if _once(memo, ("fits", id(task)), lambda: fits(task)):
+        model: Ingredients = {"fit": digest(fit_ingredients(case, method, memo))}
     else:
-        model = {"method": component_ingredients("method", method), "dataset": dataset_ingredients(dataset)}
+        model = {
+            "method": _once(memo, ("method", id(method)), lambda: component_ingredients("method", method)),
+            "dataset": _once(memo, ("dataset", id(dataset)), lambda: dataset_ingredients(dataset)),
+        }
     return {
         "stage": "evaluate",
         **model,
-        "task": component_ingredients("task", task),
-        "metrics": {name: metric_ingredients(name) for name in sorted(case.entry.metrics)},
+        "task": _once(memo, ("task", id(task)), lambda: component_ingredients("task", task)),
+        "metrics": {
+            name: _once(memo, ("metric", name), partial(metric_ingredients, name))
+            for name in sorted(case.entry.metrics)
+        },
         "seed": case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
@@ -89,9 +109,9 @@ def case_ingredients(case: Case) -> Ingredients:
     }
 
 
-def case_key(case: Case) -> str:
+def case_key(case: Case, memo: Memo | None = None) -> str:
     """The key under which the numbers of a case are stored."""
-    return digest(case_ingredients(case))
+    return digest(case_ingredients(case, memo))
 
 
 def metric_ingredients(name: str) -> Ingredients:

@@ -40,6 +40,8 @@ class Attack:
     for a deterministic model. `width` is that of the surrogate for every attack, null the model's own.
     """
 
+    NAME: ClassVar[str] = "attack"
+
     eps: float = 8 / 255
     steps: int = 7
     more_steps: tuple[int, ...] = (20, 100)

@@ -34,6 +34,8 @@ class Certify:
     the image for one: it over-certifies, and is measured only to say by how much.
     """
 
+    NAME: ClassVar[str] = "certify"
+
     n0: int = 100
     n: int = 100_000
     alpha: float = 0.001

@@ -32,6 +32,8 @@ class Classify:
     the model gives the mean over all T. `rules` are those of the accountant; `account_samples` 0 counts nothing.
     """
 
+    NAME: ClassVar[str] = "classify"
+
     batch_size: int = 100
     account_samples: int = 16
     rules: tuple[RuleName, ...] = ("full", "literature")

@@ -18,6 +18,8 @@ class CountEvidence:
 class Count:
     """Builds on the meta device; needs no data, so it can be checked on any machine."""
 
+    NAME: ClassVar[str] = "count"
+
     FITS: ClassVar[bool] = False
 
     def evidence(self, method: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> CountEvidence:

@@ -28,6 +28,8 @@ class Decode:
     Each round steps both models at every length, one after the other, so that a machine that slows down does so for all.
     """
 
+    NAME: ClassVar[str] = "decode"
+
     lengths: tuple[int, ...] = (64, 256, 1024, 4096)
     batch_size: int = 16
     rounds: int = 25

@@ -40,6 +40,8 @@ class Detect:
     accountant; `account_samples` 0 counts nothing.
     """
 
+    NAME: ClassVar[str] = "detect"
+
     batch_size: int = 32
     threshold: float = 0.001
     iou: float = 0.7

@@ -26,6 +26,8 @@ class FinetuneText:
     when called; K = 1 is a rating. `rules` are those of the accountant; `account_samples` 0 counts nothing.
     """
 
+    NAME: ClassVar[str] = "finetune-text"
+
     batch_size: int = 64
     account_samples: int = 8
     rules: tuple[RuleName, ...] = ("full", "literature")

@@ -26,6 +26,8 @@ class Generate:
     consistent with training.
     """
 
+    NAME: ClassVar[str] = "generate"
+
     samples: int = 500
     guidance: float = 1.0
     top_k: int = 0

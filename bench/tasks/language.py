@@ -30,6 +30,8 @@ class Language:
     Operations are counted over `account_windows` windows whose neurons run step by step; a sample is a window.
     """
 
+    NAME: ClassVar[str] = "language"
+
     window: int = 2048
     windows: int | None = None
     batch_size: int = 1

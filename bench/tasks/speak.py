@@ -29,6 +29,8 @@ class Speak:
     vocoder; 0 counts nothing.
     """
 
+    NAME: ClassVar[str] = "speak"
+
     account_samples: int = 4
     rules: tuple[RuleName, ...] = ("full", "literature")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from retable import __version__
 from retable.bench.errors import BenchError, StoreError
-from retable.bench.judge.results import Results, collect, unmeasured, with_needs
+from retable.bench.judge.results import Environments, Results, collect, unmeasured, with_needs
 from retable.bench.record import SCHEMA, canonical
 from retable.bench.store.artefacts import sync
 from retable.bench.suite import Suite
@@ -35,7 +35,7 @@ from retable.bench.versions.versions import render_manifest as render
 if TYPE_CHECKING:
     from retable.bench.store.store import Store
 
-Render = Callable[[Suite, Results], Mapping[str, str]]
+Render = Callable[[Suite, Results, Environments], Mapping[str, str]]
 ABANDONED = 24 * 3600.0
 """Seconds after which an unfinished version is taken for a killed process's."""
 ATTEMPTS = 100
@@ -95,7 +95,7 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
     texts = {
-        **render(suite, results),
+        **render(suite, results, store.environment),
         "spread.csv": spreads_csv(suite, results, certificates),
         "records.jsonl": "".join(f"{record.to_json()}\n" for record in records),
         "certificates.jsonl": "".join(f"{canonical(certificate)}\n" for certificate in certificates),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class VQTokenizer:
     """Stage 1: trained here with MSE and the VQ losses, or loaded from a published checkpoint (`weights`)."""
 
+    NAME: ClassVar[str] = "vq-tokenizer"
+
     ch: int = 128
     ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
     num_res_blocks: int = 2
@@ -84,6 +86,8 @@ class AiM:
     has the paper's. `adaln` and `num_groups` replace the size's own where given (`num_groups: 1` is adaLN-single).
     `weights` names a folder of published weights below $BENCH_DATA; nothing is trained then.
     """
+
+    NAME: ClassVar[str] = "aim"
 
     size: Literal["b", "l", "xl", "1b"] | None = None
     d_model: int = 64

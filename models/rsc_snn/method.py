@@ -31,6 +31,8 @@ class RSCSNN(Network):
     perturbed within `adv_eps` first: by Gaussian noise of that deviation, or in `adv_steps` steps of `adv_alpha`.
     """
 
+    NAME: ClassVar[str] = "rsc-snn"
+
     coding: Literal["direct", "poisson", "rsc"] = "rsc"
     sigma: float = 0.0
     per_step: bool = True
@@ -117,6 +119,8 @@ class ERSCT(RSCSNN):
     `kd` weighs the divergence of the softened outputs (`temperature`), `pre` the squared differences of the neurons' mean input
     currents from the teacher's. Form and weights are choices made here: the paper's were not found.
     """
+
+    NAME: ClassVar[str] = "e-rsct"
 
     kd: float = 1.0
     pre: float = 0.1

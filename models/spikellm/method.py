@@ -32,6 +32,8 @@ SIZES: dict[str, dict[str, int]] = {
 class TinyLlama:
     """A LLaMA over characters trained on the text's training part; `kv_heads` below `heads` groups the queries."""
 
+    NAME: ClassVar[str] = "tiny-llama"
+
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -84,6 +86,8 @@ class PublishedLM:
     `size` lets a LLaMA be built without its weights, to be counted.
     """
 
+    NAME: ClassVar[str] = "hf-lm"
+
     weights: str
     size: Literal["7b", "13b", "65b", "2-70b"] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
@@ -124,6 +128,8 @@ class PublishedLM:
 @dataclass(frozen=True, kw_only=True)
 class SmolLM2(PublishedLM):
     """SmolLM2-135M-Instruct, dequantised from the 4-bit file (Q4_1) that a package ships."""
+
+    NAME: ClassVar[str] = "smollm2-135m"
 
     weights: str = "cache/smollm2-135m-q4_1"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -183,12 +189,16 @@ class PostTraining(Recipe):
 class RoundToNearest(PostTraining):
     """Every weight and activation to its nearest level; nothing is calibrated."""
 
+    NAME: ClassVar[str] = "rtn"
+
     samples: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothQuant(PostTraining):
     """Scales between the norms and what follows them, max|x|^a / max|W|^(1-a), without learning (after arXiv 2211.10438)."""
+
+    NAME: ClassVar[str] = "smoothquant"
 
     let: tuple[Pair, ...] = ("qkv", "fc1")
     alpha: float = 0.5
@@ -197,6 +207,8 @@ class SmoothQuant(PostTraining):
 @dataclass(frozen=True, kw_only=True)
 class OmniQuant(PostTraining):
     """Learned transformation and clipping (arXiv 2308.13137); one step for every channel."""
+
+    NAME: ClassVar[str] = "omniquant"
 
     let: tuple[Pair, ...] = ("qkv", "out", "fc1", "qkt")
     lwc: bool = True
@@ -207,6 +219,8 @@ class OmniQuant(PostTraining):
 class SpikeLLM(OmniQuant):
     """OmniQuant with T steps for the salient channels of the activations (arXiv 2407.04752)."""
 
+    NAME: ClassVar[str] = "spikellm"
+
     abits: int = 4
     steps: int = 2
     low_p: float = 0.9
@@ -216,6 +230,8 @@ class SpikeLLM(OmniQuant):
 class GPTQ(PostTraining):
     """Second-order rounding of the weights (arXiv 2210.17323)."""
 
+    NAME: ClassVar[str] = "gptq"
+
     wbits: int = 2
     gptq: bool = True
 
@@ -223,6 +239,8 @@ class GPTQ(PostTraining):
 @dataclass(frozen=True, kw_only=True)
 class PBLLM(GPTQ):
     """After PB-LLM (arXiv 2310.00034): a share of the weights, by their second-order loss, keeps 8 bits, the rest one."""
+
+    NAME: ClassVar[str] = "pb-llm"
 
     weights: Weights = "binary"
     weight_salient: float = 0.1
@@ -236,6 +254,8 @@ class SpikeLLMTernary(GPTQ):
 
     The paper's own definition is not published.
     """
+
+    NAME: ClassVar[str] = "spikellm-ternary"
 
     weights: Weights = "ternary"
     weight_salient: float = 0.1333

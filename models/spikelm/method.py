@@ -23,6 +23,8 @@ class SpikingBert(Recipe):
     pre-trained weights there, in the released layout or BERT's; fine-tuning starts from them.
     """
 
+    NAME: ClassVar[str] = "spiking-bert"
+
     neuron: Literal["elastic", "ternary", "sign", "lif", "psn", "none"] = "elastic"
     T: int = 4
     k: float = 2.0

@@ -24,6 +24,8 @@ class SpikeVoiceMethod(Recipe):
     Griffin-Lim, or with HiFi-GAN's `vocoder_weights` below $BENCH_DATA.
     """
 
+    NAME: ClassVar[str] = "spikevoice"
+
     arm: Arm = "stsa"
     T: int = 4
     d: int = 256

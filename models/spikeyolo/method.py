@@ -135,6 +135,8 @@ class Detection(Recipe):
 class SpikeYOLO(Detection):
     """SpikeYOLO by published `size`, or by its own `width` and `depth`: 1024 channels times width, 9 blocks times depth."""
 
+    NAME: ClassVar[str] = "spikeyolo"
+
     size: Literal["13.2M", "23.1M", "48M", "69M"] | None = None
 
     def architecture(self) -> Size:
@@ -149,6 +151,8 @@ class SpikeYOLO(Detection):
 @dataclass(frozen=True, kw_only=True)
 class PlainYOLO(Detection):
     """YOLOv8 with a neuron for every activation, by its `size` or its own `width` and `depth`."""
+
+    NAME: ClassVar[str] = "plain-spiking-yolo"
 
     D: int = 1
     neuron: Literal["ilif", "ilif-gen1", "lif"] = "lif"
@@ -166,6 +170,8 @@ class PlainYOLO(Detection):
 @dataclass(frozen=True, kw_only=True)
 class BinarySteps:
     """The fitted detector `trained` run as the paper deploys it: every integer spike as D virtual binary time steps."""
+
+    NAME: ClassVar[str] = "spikeyolo-binary-steps"
 
     NEEDS: ClassVar[tuple[str, ...]] = ("trained",)
 

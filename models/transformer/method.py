@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Transformer:
     """LlamaGen-like: RMSNorm, SwiGLU, rotary or learned positions, class token first, KV cache; trained as AiM is."""
 
+    NAME: ClassVar[str] = "transformer"
+
     d_model: int = 64
     n_layer: int = 3
     n_head: int = 4

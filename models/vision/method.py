@@ -134,6 +134,8 @@ class Spikformer(Network):
     self-attention, in the ANN twin softmax.
     """
 
+    NAME: ClassVar[str] = "spikformer"
+
     size: Literal["8-384", "8-512", "10-512", "8-768", "cifar-4-384"] | None = None
     dim: int = 64
     depth: int = 2
@@ -163,6 +165,8 @@ class Spikformer(Network):
 @dataclass(frozen=True, kw_only=True)
 class SpikeDrivenTransformer(Network):
     """Spike-driven Transformer, SDT-v1 (arXiv 2307.01694); `dvs_mode` pools within attention, as for event data."""
+
+    NAME: ClassVar[str] = "sdt"
 
     size: Literal["8-384", "6-512", "8-512", "10-512", "8-768", "cifar-2-512", "dvs-2-256"] | None = None
     dim: int = 64
@@ -196,6 +200,8 @@ class MetaSpikeformer(Network):
     `depths` are the blocks of the two Transformer stages, `strides` the steps of the five down-samplings.
     """
 
+    NAME: ClassVar[str] = "meta-spikeformer"
+
     size: Literal["31.3M", "55.4M", "124M"] | None = None
     widths: tuple[int, int, int, int] = (16, 32, 48, 64)
     depths: tuple[int, int] = (1, 1)
@@ -228,6 +234,8 @@ class QKFormer(Network):
 
     `protocol` official lets the samples of a batch run into each other in the last stage, as the released code does.
     """
+
+    NAME: ClassVar[str] = "qkformer"
 
     size: Literal["10-384", "10-512", "10-768", "cifar-4-384"] | None = None
     dim: int = 64
@@ -263,6 +271,8 @@ class SEWResNet(Network):
     The ANN twin adds; "and" and "iand" are a logic of spikes.
     """
 
+    NAME: ClassVar[str] = "sew-resnet"
+
     size: Literal["18", "34", "50", "101", "152"] | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
     widths: tuple[int, ...] = (16, 32, 64)
@@ -292,6 +302,8 @@ class SEWResNet(Network):
 class MSResNet(Network):
     """MS-ResNet (arXiv 2112.08954) by published `size` (layers), or `blocks` basic blocks a stage of `widths`."""
 
+    NAME: ClassVar[str] = "ms-resnet"
+
     size: Literal["18", "34", "104"] | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
     widths: tuple[int, ...] = (16, 32, 64)
@@ -320,6 +332,8 @@ class SpikingResformer(Network):
 
     A block is a pair of attention, on patches of so many pixels a side, and feed-forward net.
     """
+
+    NAME: ClassVar[str] = "spikingresformer"
 
     size: Literal["Ti", "S", "M", "L"] | None = None
     widths: tuple[int, ...] = (16, 32, 64)
@@ -364,6 +378,8 @@ class QCFS(Network):
     By published `size`, or a VGG-like stack: a stage of one convolution for each of `widths`, `hidden` linear layers. With
     `spiking: false` the trained ANN stays as it is.
     """
+
+    NAME: ClassVar[str] = "qcfs"
 
     T: int = 8
     size: Literal["vgg16", "resnet18", "resnet20", "resnet34"] | None = None

@@ -18,6 +18,8 @@ Fit = tuple["RecordingSpeaker", dict[str, Any]]
 class Recording:
     """Speaks every utterance as it was recorded; with a `vocoder` as its own spectrogram sounds."""
 
+    NAME: ClassVar[str] = "recording"
+
     vocoder: VocoderName | None = None
     vocoder_weights: str | None = None
     iterations: int = 32

@@ -118,7 +118,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A working folder of its own; what `--plugin` registers is forgotten after the test."""
-    monkeypatch.setattr(registry, "_TARGETS", {kind: dict(known) for kind, known in registry._TARGETS.items()})
+    monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
     (tmp_path / "suites").mkdir()
     world = Bench(tmp_path)
     world.suite.write_text(SUITE)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.datasets.fixed import fixed_order
 from retable.bench.datasets.speech import textgrid
@@ -55,6 +55,8 @@ class Source:
 @dataclass(frozen=True, kw_only=True)
 class SpeechCorpus:
     """`held_out` utterances of a fixed order are not trained on. Recordings are brought to 22050 samples a second."""
+
+    NAME: ClassVar[str] = "speech-corpus"
 
     corpus: CorpusName = "ljspeech"
     held_out: int = 512

@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.fixed import array_digest, fixed_order
 from retable.bench.datasets.speech import espeak
@@ -37,6 +37,8 @@ class EspeakSentences:
     A voice is one of espeak's (`en-us`, `en-us+m3`, `cmn`); every one is a speaker. Pauses at both ends are cut. The corpus is
     kept below $BENCH_DATA (default `data/`), under the digest of the package's version, the voices and the sentences.
     """
+
+    NAME: ClassVar[str] = "espeak-sentences"
 
     voices: tuple[str, ...] = ("en-us",)
     train: int = 48

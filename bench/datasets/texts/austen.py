@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.errors import BenchError
 
@@ -19,6 +19,8 @@ SHA256 = "6da9161f7e113c89ac82c2ffce794a6f7ba9ba55c136ad7354be36c17aa0a499"
 @dataclass(frozen=True, kw_only=True)
 class Austen:
     """Training: Pride and Prejudice, Sense and Sensibility (1.36 MB). Held out: Persuasion (0.47 MB)."""
+
+    NAME: ClassVar[str] = "austen"
 
     def digest(self) -> str:
         """SHA-256 of the text, checked by `load`."""

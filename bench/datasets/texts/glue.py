@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.datasets.texts.labelled import rows
 from retable.bench.errors import BenchError, MissingDataError
@@ -54,6 +54,8 @@ LAYOUTS: dict[Task, Layout] = {
 @dataclass(frozen=True, kw_only=True)
 class Glue:
     """One task below `$BENCH_DATA/<root>`; held out is its development set. `mnli-mm` is MNLI with the mismatched one."""
+
+    NAME: ClassVar[str] = "glue"
 
     task: Task = "sst-2"
     root: str = "glue"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from retable.bench.datasets.texts.text import TextData
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class HelpTopics:
     """Topics in the order of their names; every fifth is held out."""
+
+    NAME: ClassVar[str] = "help-topics"
 
     def digest(self) -> str:
         """SHA-256 of the topics of this Python."""

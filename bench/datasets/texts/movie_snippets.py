@@ -12,7 +12,7 @@ import tarfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from retable.bench.datasets.fixed import fixed_order
 from retable.bench.datasets.texts.labelled import rows
@@ -36,6 +36,8 @@ class MovieSnippets:
     One sentence in five is held out, at most `train` and `held_out` of each kind are kept. Training sentences of any rating
     are there to pre-train on.
     """
+
+    NAME: ClassVar[str] = "movie-snippets"
 
     task: Literal["sentiment", "rating"] = "sentiment"
     least: float = 0.8

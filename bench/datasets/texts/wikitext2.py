@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -23,6 +23,8 @@ class WikiText2:
     Lines are joined with two newlines, as the released code joins the hub's rows; a blank line is an empty row. `complete`
     asks for as many lines as the published splits have.
     """
+
+    NAME: ClassVar[str] = "wikitext-2"
 
     root: str = "wikitext-2-raw-v1"
     complete: bool = True

@@ -156,9 +156,9 @@ def test_a_method_that_does_not_import_fails_only_its_own_cases(bench: Bench) ->
     (bench.folder / "torn.py").write_text("import no_such_library\n")
     plugin = bench.folder / "adds_torn.py"
     plugin.write_text(
-        "from retable.bench import registry\n"
-        "registry._TARGETS['method']['torn'] = 'torn:Torn'\n"
-        f"import sys; sys.path.insert(0, {str(bench.folder)!r})\n"
+        "from unittest.mock import patch\nfrom retable.bench import registry\n"
+        "own = registry._installed\n"
+        "registry._installed = lambda kind: {**own(kind), **({'torn': 'torn:Torn'} if kind == 'method' else {})}\n"
     )
     bench.edit("  high: {extends: low", "  torn: {use: torn, with: {any: 1}}\n  high: {extends: low")
     bench.edit("  - {name: cited", "  - {name: torn, label: Torn, method: torn}\n  - {name: cited")

@@ -61,11 +61,6 @@ class WithSet:
     words: set[str] = field(default_factory=set)
 
 
-@register("method", "toy-plain-class")
-class PlainClass:
-    pass
-
-
 def typed(**params: Any) -> Any:
     return construct("method", "toy-typed", params)
 
@@ -135,7 +130,6 @@ def test_wrong_parameters(params: dict[str, Any], steps: tuple[str | int, ...], 
         ("toy-needy", {}, "method 'toy-needy' needs the parameter 'width'"),
         ("toy-broken-annotation", {}, "'NowhereDefined'"),
         ("toy-set", {"words": ["a"]}, "which a suite cannot declare"),
-        ("toy-plain-class", {}, "is not a dataclass"),
         ("toy-tpyed", {}, "did you mean 'toy-typed'"),
     ],
 )

@@ -16,7 +16,7 @@ from retable.bench import registry
 from retable.bench.record import Direction, Measurement, canonical
 from tests.bench.metrics.metric_evidence import DecodeEvidence, as_features, gaussian_features, plain_evidence
 
-BUILT_IN = [name for name, target in registry._TARGETS["metric"].items() if "retable.bench.metrics." in str(target)]
+BUILT_IN = registry.built_in("metric")
 FIELDS = {
     "network": "hand-made",
     "length": 64,
@@ -30,7 +30,7 @@ FIELDS = {
     "radius": 0.5,
     "size": "all",
 }
-OVER_TIMINGS = [name for name in BUILT_IN if "retable.bench.metrics.decode" in str(registry._TARGETS["metric"][name])]
+OVER_TIMINGS = [name for name in BUILT_IN if registry.resolve("metric", name).__module__.endswith("metrics.decode")]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]
 
 

@@ -90,6 +90,34 @@ def test_numbers_of_a_case_that_failed_are_not_shown() -> None:
     assert (cell.value, cell.reason) == (None, "timeout")
 
 
+def test_a_metric_that_failed_leaves_the_others_their_cells() -> None:
+    measured = {"score": Measurement(value=1.0), "other": Measurement(value=None, reason="failed: no such thing")}
+    results = {("e0", n): record(0, n, status=Status.FAILED, message="no such thing", **measured) for n in range(3)}
+    made = suite([entry(0, "a", metrics=("score", "other"))], SCORE, Column(label="Other", metric="other"))
+    cells = build_tables(made, results)[0].rows[0].cells
+    assert cells["score"].value == 1.0
+    assert (cells["other"].value, cells["other"].reason) == (None, "failed: no such thing")
+
+
+def test_rows_of_other_versions_of_torch_or_numpy_are_named() -> None:
+    made = suite([entry(0, "a"), entry(1, "b"), entry(2, "c")])
+    facts = {
+        name: {"software": {"packages": {"torch": torch, "numpy": "2.4.6", "numba": torch}}}
+        for name, torch in (("old", "2.13.0"), ("new", "2.14.1"))
+    }
+    results = {
+        (f"e{row}", n): replace(record(row, n, score=Measurement(value=1.0)), environment="old" if row == 1 else "new")
+        for row in range(3)
+        for n in range(3)
+    }
+    note = build_tables(made, results, facts.get)[0].note
+    assert note.startswith("A note.; rows of this table were measured with different versions")
+    assert "torch 2.13.0, numpy 2.4.6: e1" in note
+    assert "torch 2.14.1, numpy 2.4.6: e0, e2" in note
+    one = {place: replace(found, environment="new") for place, found in results.items()}
+    assert build_tables(made, one, facts.get)[0].note == "A note."
+
+
 def test_a_paper_run_never_points_to_another_profile() -> None:
     one = entry(0, "A", metrics=("other",), reported={"score": Reported(value=3.5, text="3.50")})
     assert (

@@ -46,6 +46,13 @@ def test_comments_and_blank_lines_never_count(lines: list[str]) -> None:
     assert token_digest("\n".join(lines) + "\n") == token_digest("\n".join(bare) + "\n")
 
 
+def forget() -> None:
+    """What was read once stays read within a process."""
+    for one in vars(sources).values():
+        if hasattr(one, "cache_clear"):
+            one.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's package with one method that imports a helper, which imports another, and the harness."""
@@ -59,8 +66,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "deep.py").write_text("X = 1\n")
     (folder / "unrelated.py").write_text("Y = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    sources._package_folder.cache_clear()
-    source_digest.cache_clear()
+    forget()
     yield folder
     for name in [name for name in sys.modules if name.startswith("mypackage")]:
         del sys.modules[name]
@@ -74,11 +80,76 @@ def test_closure_holds_what_the_method_imports_and_nothing_else(package: Path) -
 def test_a_token_in_an_imported_module_changes_the_digest(package: Path) -> None:
     before = source_digest("mypackage.method")
     (package / "unrelated.py").write_text("Y = 2\n")
-    source_digest.cache_clear()
+    forget()
     assert source_digest("mypackage.method") == before
     (package / "deep.py").write_text("X = 2\n")
-    source_digest.cache_clear()
+    forget()
     assert source_digest("mypackage.method") != before
+
+
+def test_a_move_changes_nothing_but_another_target_does(package: Path) -> None:
+    before = source_digest("mypackage.method")
+    (package / "room").mkdir()
+    (package / "helper.py").rename(package / "room" / "helper.py")
+    method = package / "method.py"
+    method.write_text(method.read_text().replace("from .helper import", "from .room.helper import"))
+    (package / "__init__.py").write_text("# the same as nothing\n")
+    forget()
+    assert source_digest("mypackage.method") == before
+    (package / "rival.py").write_text("from mypackage import deep\n\n\ndef h(): return 1\n")
+    (package / "method.py").write_text(method.read_text() + "import mypackage.rival\n")
+    forget()
+    both = source_digest("mypackage.method")
+    method.write_text(method.read_text().replace("from .room.helper import h", "from .rival import h"))
+    forget()
+    assert source_digest("mypackage.method") != both, "the same name from another file of the closure"
+
+
+def test_what_stands_beside_an_import_counts(package: Path) -> None:
+    method = package / "method.py"
+    method.write_text("if 1: from mypackage import deep\n")
+    before = source_digest("mypackage.method")
+    method.write_text("if 0: from mypackage import deep\n")
+    forget()
+    assert source_digest("mypackage.method") != before
+
+
+def test_a_helper_beside_a_plug_in_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("one_method", "lone_helper"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "one_method.py").write_text("import json, os, torch\nimport lone_helper\n")
+    (tmp_path / "lone_helper.py").write_text("X = 1\n")
+    forget()
+    before = source_digest("one_method")
+    assert [path.name for path in source_files("one_method")] == ["lone_helper.py", "one_method.py"]
+    (tmp_path / "lone_helper.py").write_text("X = 2\n")
+    forget()
+    assert source_digest("one_method") != before
+
+
+def test_data_files_that_code_names_count(package: Path) -> None:
+    method = package / "method.py"
+    method.write_text(
+        "from pathlib import Path\nA = Path(__file__).with_name('costs.yaml')\nB = Path(__file__).parent / 'deep' / 'w.bin'\n"
+        "C = sorted((Path(__file__).parent / 'tables').glob('*'))\n"
+    )
+    (package / "costs.yaml").write_text("mac: 4.6\n")
+    (package / "other.yaml").write_text("nobody reads it\n")
+    for folder in ("deep", "tables"):
+        (package / folder).mkdir()
+        (package / folder / "w.bin").write_bytes(b"1")
+    assert {path.name for path in source_files("mypackage.method")} == {"method.py", "costs.yaml", "w.bin"}
+    for file in (package / "costs.yaml", package / "deep" / "w.bin", package / "tables" / "w.bin"):
+        forget()
+        before = source_digest("mypackage.method")
+        file.write_bytes(file.read_bytes() + b"!")
+        forget()
+        assert source_digest("mypackage.method") != before, file
+
+
+def test_the_cost_table_belongs_to_the_metric_of_energy() -> None:
+    assert "costs.yaml" in {path.name for path in source_files("retable.bench.metrics.operations")}
 
 
 def test_reference_code_reaches_its_own_sources_only() -> None:

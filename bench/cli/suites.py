@@ -1,0 +1,115 @@
+"""Suites as a command line names them, and what is remembered of files that were read before."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from retable.bench import registry
+from retable.bench.errors import BenchError, DeclarationError
+from retable.bench.kept import kept
+
+if TYPE_CHECKING:
+    from retable.bench.suite import Suite
+
+T = TypeVar("T")
+
+
+def load(arguments: Namespace) -> Suite:
+    """The suite and profile that a command names."""
+    return load_suite(find_suite(arguments.suite), arguments.profile)
+
+
+def find_suite(name: str) -> Path:
+    """A suite file by path, or by its bare name in suites/."""
+    path = Path(name)
+    if path.suffix != ".yaml" and (Path("suites") / f"{name}.yaml").is_file():
+        path = Path("suites") / f"{name}.yaml"
+    if not path.is_file():
+        raise BenchError(f"no suite file {name}; `bench list` names those in suites/")
+    return path
+
+
+def load_suite(path: Path, profile: str) -> Suite:
+    """A suite at a profile, remembered by the content of its file."""
+
+    def read() -> Suite:
+        from retable.bench.declare import reader
+
+        return reader.load_suite(path, profile)
+
+    return _remembered("suites", path, profile, read, write=_pickled, read=_unpickled)
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """What `bench list` tells of a suite, remembered likewise."""
+
+    def make() -> dict[str, Any]:
+        suite = load_suite(path, "mini")
+        return {
+            "suite": suite.name,
+            "title": suite.title,
+            "arxiv": suite.arxiv,
+            "profiles": list(suite.profiles),
+            "reported_rows": sum(bool(entry.reported) for entry in suite.entries),
+            "measured_rows": sum(entry.method is not None for entry in suite.entries),
+            "cases": len(suite.cases()),
+            "claims": len(suite.claims),
+        }
+
+    return _remembered("summaries", path, "", make)
+
+
+def fault(path: Path) -> str:
+    """The first sentence about a suite that is not as it should be at every profile, or the empty text."""
+
+    def make() -> str:
+        from retable.bench.declare.reader import check_suite
+
+        try:
+            check_suite(path)
+        except DeclarationError as error:
+            return str(error)
+        return ""
+
+    return _remembered("checks", path, "", make)
+
+
+def _remembered(sort: str, path: Path, detail: str, make: Callable[[], T], **how: Any) -> T:
+    """Only what Retable's own components decide: what others bring may change unseen."""
+    if registry.extended():
+        return make()
+    try:
+        content = sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return make()
+    return kept(sort, [str(path), detail, content], make, **how)
+
+
+def _pickled(suite: Suite) -> bytes:
+    import pickle
+
+    return pickle.dumps(suite)
+
+
+def _unpickled(content: bytes) -> Suite:
+    """Only nouns of a declaration can come out of a file, whatever was put there."""
+    import io
+    import pickle
+
+    from retable.bench import suite as nouns
+
+    class Nouns(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            found = getattr(nouns, name, None)
+            if module != nouns.__name__ or not hasattr(found, "__dataclass_fields__"):
+                raise pickle.UnpicklingError(f"{module}.{name} is no part of a suite")
+            return found
+
+    read = Nouns(io.BytesIO(content)).load()
+    if not isinstance(read, nouns.Suite):
+        raise pickle.UnpicklingError("not a suite")
+    return read

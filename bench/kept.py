@@ -1,0 +1,88 @@
+"""Kept: outcomes that are remembered by the digest of all they depend on, so that light commands are light.
+
+They lie in `$XDG_CACHE_HOME/retable` (or `~/.cache/retable`) as files that hold data, never code; deleting them is always
+safe, and where nothing can be written nothing is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+MOST = 300
+"""Files that are kept of each sort; the oldest go."""
+T = TypeVar("T")
+
+
+def kept(
+    sort: str,
+    depends_on: Sequence[str],
+    make: Callable[[], T],
+    *,
+    write: Callable[[T], bytes] = lambda value: json.dumps(value).encode(),
+    read: Callable[[bytes], T] = json.loads,
+) -> T:
+    """What `make` gives, or gave before for the same installation and the same `depends_on`. JSON, unless said otherwise."""
+    text = "\n".join([installation(), *depends_on])
+    path = folder() / sort / sha256(text.encode()).hexdigest()
+    with suppress(Exception):  # absent, unreadable, torn or of another shape: it is made again
+        return read(path.read_bytes())
+    value = make()
+    with suppress(OSError):
+        _put(path, write(value))
+    return value
+
+
+def folder() -> Path:
+    """Where they lie."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base and os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))) / "retable"
+
+
+@cache
+def installation() -> str:
+    """What every outcome depends on: Python, Retable's own files as they lie on the disk, the installed packages."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    facts: list[Any] = [sys.version, package]
+    for top in ("bench", "models"):
+        facts += _stamps(os.path.realpath(os.path.join(package, top)))
+    for place in sys.path:
+        if os.path.basename(place) in ("site-packages", "dist-packages"):
+            with suppress(OSError):
+                facts.append((place, os.stat(place).st_mtime_ns))
+    return sha256(repr(facts).encode()).hexdigest()
+
+
+def _stamps(place: str) -> list[Any]:
+    found: list[Any] = []
+    waiting = [place]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if entry.name != "__pycache__":
+                        waiting.append(entry.path)
+                elif not entry.name.endswith((".nbi", ".nbc")):
+                    status = entry.stat()
+                    found.append((entry.path, status.st_size, status.st_mtime_ns, status.st_ino))
+    return sorted(found)
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    files = sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)
+    for file in files[:-MOST]:
+        file.unlink(missing_ok=True)

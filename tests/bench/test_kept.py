@@ -1,0 +1,72 @@
+"""What light verbs remember is right after every change, harmless when it is torn, and never code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from retable.bench import kept as module
+from retable.bench.cli.suites import fault, load_suite, summary
+from retable.bench.kept import folder, kept
+from tests.bench.conftest import SUITE
+
+PLAIN = SUITE.replace("tiny-data", "digits").replace("read-weight", "count").replace("{use: tiny,", "{use: sew-resnet,")
+PLAIN = PLAIN.replace("with: {level: 1.0}", "with: {epochs: 1}").replace("with: {level: 2.0}", "with: {epochs: 2}")
+PLAIN = PLAIN.replace("weight", "params")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(PLAIN)
+    return path
+
+
+def test_a_file_is_read_once_and_again_when_it_changes(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_suite(suite, "mini")
+    assert (fault(suite), summary(suite)["claims"]) == ("", 1)
+    monkeypatch.setattr("retable.bench.declare.reader.load_suite", None)
+    monkeypatch.setattr("retable.bench.declare.reader.check_suite", None)
+    assert load_suite(suite, "mini") == first
+    assert fault(suite) == ""
+    monkeypatch.undo()
+    suite.write_text(PLAIN.replace("metric: params, increasing", "metric: parms, increasing"))
+    assert "tiny.yaml:" in fault(suite)
+    assert "parms" in fault(suite)
+
+
+def test_a_change_of_the_installation_forgets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept("x", ["a"], lambda: 1) == 1
+    assert kept("x", ["a"], lambda: 2) == 1
+    assert kept("x", ["b"], lambda: 2) == 2
+    monkeypatch.setattr(module, "installation", lambda: "another")
+    assert kept("x", ["a"], lambda: 3) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x80\x04.", pickle.dumps(print), pickle.dumps([1])])
+def test_a_torn_or_planted_file_is_made_again(suite: Path, content: bytes) -> None:
+    first = load_suite(suite, "mini")
+    (file,) = (folder() / "suites").iterdir()
+    file.write_bytes(content)
+    assert load_suite(suite, "mini") == first
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert [kept("x", ["a"], lambda: 1), kept("x", ["a"], lambda: 2)] == [1, 2]
+
+
+def test_old_files_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 3)
+    for number in range(9):
+        kept("x", [str(number)], lambda: 0)
+    assert len(list((folder() / "x").iterdir())) == 3
