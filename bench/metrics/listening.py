@@ -149,4 +149,4 @@ def _mean(metric: Any, values: Sequence[float]) -> Measurement:
     values = [float(value) for value in values]
     if reason := unusable(values, "utterances"):
         return absent(metric, reason)
-    return measured(metric, np.mean(values), n=len(values), samples=tuple(values))
+    return measured(metric, float(np.mean(values)), n=len(values), samples=tuple(values))

@@ -47,7 +47,7 @@ class Speak:
         if not len(data.held_out):
             raise BenchError(f"{data.name} has no held-out utterances")
         model.eval()
-        pairs = [Pair(reference=utterance, **_arrays(model.speak(utterance))) for utterance in data.held_out]
+        pairs = [Pair.of(utterance, model.speak(utterance)) for utterance in data.held_out]
         reason = (
             "the task counts no operations (account_samples is 0)" if model.PREDICTS else "a recording computes nothing"
         )
@@ -80,10 +80,10 @@ class Pair:
     wave: np.ndarray
     durations: np.ndarray | None
 
-
-def _arrays(spoken: Any) -> dict[str, np.ndarray | None]:
-    names = ("mel", "wave", "durations")
-    return {name: None if (part := getattr(spoken, name)) is None else part.cpu().numpy() for name in names}
+    @classmethod
+    def of(cls, reference: Utterance, spoken: Any) -> Pair:
+        durations = None if spoken.durations is None else spoken.durations.numpy()
+        return cls(reference=reference, mel=spoken.mel.numpy(), wave=spoken.wave.numpy(), durations=durations)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ class Recipe:
 
     Without `lr` the rate is the published one, d^-0.5 min(n^-0.5, n warmup^-1.5), times 0.3 behind each of 300k, 400k, 500k steps. With
     it the rate rises to `lr` over `warmup` steps and falls as a cosine to 0. `standardise` takes each mel band's mean and deviation
-    out of what is learned.
+    out of what is learned, and starts durations at their mean: few steps would be spent on nothing else.
     """
 
     steps: int = 300_000

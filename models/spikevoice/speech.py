@@ -47,11 +47,14 @@ class Synthesizer(nn.Module):
     def T(self) -> int:  # noqa: N802 - the paper's symbol
         return self.network.config.T
 
-    def standardise_by(self, mels_MK: Sequence[Any]) -> None:
-        """Take each band's mean and deviation over these spectrograms."""
-        frames = torch.cat([torch.from_numpy(mel) for mel in mels_MK])
+    def standardise_by(self, utterances: Sequence[Any]) -> None:
+        """Take each mel band's mean and deviation over these, and start the duration predictor at their mean log(d + 1)."""
+        frames = torch.cat([torch.from_numpy(utterance.mel) for utterance in utterances])
         self.mel_mean_K.copy_(frames.mean(0))
         self.mel_deviation_K.copy_(frames.std(0).clamp(min=1e-3))
+        durations = torch.cat([torch.from_numpy(utterance.durations) for utterance in utterances])
+        last = self.network.variance_adaptor.duration_predictor.linear_layer
+        nn.init.constant_(last.bias, float((durations + 1).float().log().mean()))
 
     def standardised(self, mel_BMK: Tensor) -> Tensor:
         return (mel_BMK - self.mel_mean_K) / self.mel_deviation_K

@@ -27,7 +27,7 @@ def fit_speech(model: Synthesizer, data: Any, recipe: Recipe, *, seed: int, devi
     if not len(data.train):
         raise ValueError(f"{data.name} has no training utterances")
     if recipe.standardise:
-        model.standardise_by([utterance.mel for utterance in data.train])
+        model.standardise_by(data.train)
     model.to(device).train()
     config = model.network.config
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.98), eps=1e-9)
@@ -42,7 +42,11 @@ def fit_speech(model: Synthesizer, data: Any, recipe: Recipe, *, seed: int, devi
         if n % max(recipe.steps // CURVE_POINTS, 1) == 0 or n == recipe.steps:
             curve.append({"step": n, "loss": total})
     model.eval()
-    return {"steps": recipe.steps, "loss": {name: float(getattr(found, name)) for name in TERMS}, "curve": curve}
+    return {
+        "steps": recipe.steps,
+        "loss": {name: float(getattr(found, name).detach()) for name in TERMS},
+        "curve": curve,
+    }
 
 
 def update(model: Synthesizer, optimizer: torch.optim.Optimizer, found: Losses, n: int) -> float:

@@ -276,3 +276,12 @@ def test_bytes_are_read_and_written_once_an_operator() -> None:
     assert full(account, "bytes_read", "bytes_written") == (4 * (20 + 12), 4 * 15)
     account = counted(lambda x: x + x.new_ones(1).expand(5, 4), torch.rand(5, 4))
     assert full(account, "bytes_read") == (4 * (20 + 1),)
+
+
+@pytest.mark.parametrize("name", ["bucketize", "searchsorted"])
+def test_a_search_halves_what_is_left_with_every_comparison(name: str) -> None:
+    borders = torch.arange(15.0)
+    search = {"bucketize": torch.bucketize, "searchsorted": lambda x, borders: torch.searchsorted(borders, x)}[name]
+    account = counted(lambda x: search(x, borders), torch.randn(3, 5))
+    assert row(account, f"aten.{name}").compare == 15 * 4
+    assert not account.uncounted
