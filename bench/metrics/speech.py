@@ -41,9 +41,10 @@ class MelL1:
 
 @dataclass(frozen=True, kw_only=True)
 class MelCepstralDistortion:
-    """10 sqrt(2) / ln 10 times the mean distance of the cepstra 1 to 13, the orthonormal DCT-II of the log-mel spectrogram.
+    """10 sqrt(2) / ln 10 times the mean distance of the cepstra c_1 to c_13 of the log-mel spectrogram x of K bands.
 
-    Not comparable with distortions of other cepstra (WORLD's, say): the front end is part of the number.
+    c_k = 1/K sum_n x_n cos(pi k (n + 1/2) / K). Not comparable with distortions of other cepstra (WORLD's, say): the front
+    end is part of the number.
     """
 
     NAME: ClassVar[str] = "mcd"
@@ -62,7 +63,8 @@ def cepstral_distortion(spoken_MK: np.ndarray, true_MK: np.ndarray) -> float:
     import numpy as np
     from scipy.fft import dct
 
-    away = dct(spoken_MK.astype(np.float64) - true_MK, type=2, norm="ortho", axis=1)[:, 1 : CEPSTRA + 1]
+    K = true_MK.shape[1]
+    away = dct(spoken_MK.astype(np.float64) - true_MK, type=2, axis=1)[:, 1 : CEPSTRA + 1] / (2 * K)
     return float(DECIBEL * np.sqrt((away**2).sum(1)).mean())
 
 

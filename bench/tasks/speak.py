@@ -65,9 +65,10 @@ class Speak:
             return None
         n = min(self.account_samples, len(data.held_out))
         chosen = np.linspace(0, len(data.held_out) - 1, n).astype(int)
+        batches = [model.prepare([data.held_out[i]]) for i in chosen]
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
-            for i in chosen:
-                model(model.prepare([data.held_out[i]]))
+            for batch in batches:
+                model(batch)
         return accountant.result(samples=n)
 
 
