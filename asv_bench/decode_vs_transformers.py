@@ -46,7 +46,7 @@ class Stack(nn.Module):
     def head(self, batch: int) -> Callable[[Tensor], Tensor]:
         linear = nn.Linear(*self.embeddings.weight.shape[::-1], bias=False, device="meta")
         linear.weight = self.embeddings.weight
-        return few_row_linear(linear, batch)
+        return few_row_linear(linear.weight, linear.bias, batch)
 
     def step(self, tokens_B: Tensor, caches: list[Any], head: Callable[[Tensor], Tensor]) -> Tensor:
         x_BD = self.embeddings(tokens_B)

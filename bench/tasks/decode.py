@@ -47,13 +47,23 @@ class Decode:
         times: dict[str, dict[int, list[float]]] = {name: {length: [] for length in self.lengths} for name in models}
         with torch.inference_mode(), torch.device(device):
             tokens = torch.zeros(self.batch_size, dtype=torch.long)
-            caches = {(name, length): models[name].empty_cache(self.batch_size, length) for name, length in places}
+            caches = {(name, length): self._filled(models[name], length) for name, length in places}
             for round_ in range(self.warmup + self.rounds):
                 for name, length in places:
                     took = _one_step(models[name], tokens, length, caches[name, length], device)
                     if round_ >= self.warmup:
                         times[name][length].append(took)
         return DecodeEvidence(lengths=self.lengths, milliseconds=times, batch_size=self.batch_size)
+
+    def _filled(self, model: Any, length: int) -> Any:
+        """A cache as after `length` tokens, with random contents and room for the steps that are timed."""
+        import torch
+
+        labels_B = torch.zeros(self.batch_size, dtype=torch.long)
+        _, cache = model.start(labels_B, length + self.warmup + self.rounds)
+        for state in cache.states(length):
+            state.normal_()
+        return cache
 
 
 def _one_step(model: Any, tokens: Any, position: int, cache: Any, device: str) -> float:

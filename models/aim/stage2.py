@@ -180,6 +180,10 @@ class Cache:
     final: tuple[Tensor, Tensor]
     head: Callable[[Tensor], Tensor]
 
+    def states(self, length: int) -> list[Tensor]:
+        """What it remembers of `length` tokens: as much as of one."""
+        return [state for mixer in self.mixers for state in (mixer.conv_state, mixer.ssm_state)]
+
 
 class AiM(nn.Module):
     """p(q_t | class, q_<t) over image tokens; see the module's docstring."""
@@ -223,28 +227,18 @@ class AiM(nn.Module):
     def start(self, labels_B: Tensor, max_length: int) -> tuple[Tensor, Cache]:
         """Logits (B, V) of the first token, and the cache; its size does not depend on `max_length`."""
         e_BD = self.backbone.cls_embed(labels_B)
-        cache = self._cache(e_BD)
+        cache = self.cache(e_BD)
         return self._step(e_BD, cache), cache
 
     def step(self, tokens_B: Tensor, position: int, cache: Cache) -> Tensor:
         """Logits (B, V) of the token after `tokens_B`, which has row `position` of the table; `cache` moves on in place."""
         return self._step(self.backbone.embeddings(tokens_B, position), cache)
 
-    def empty_cache(self, batch: int, length: int) -> Cache:
-        """A cache as after `length` tokens, which for a state-space model is the same at every length; random states."""
-        weight_VD = self.backbone.embeddings.word_embeddings.weight
-        labels_B = torch.zeros(batch, dtype=torch.long, device=weight_VD.device)
-        cache = self._cache(self.backbone.cls_embed(labels_B))
-        for state in _tensors(cache.mixers):
-            state.normal_()
-        return cache
-
-    def _cache(self, e_BD: Tensor) -> Cache:
+    def cache(self, e_BD: Tensor) -> Cache:
+        """What decoding starts from, for the classes' embeddings."""
         layers: list[Any] = list(self.backbone.layers)
         mixers = [layer.mixer.empty_cache(len(e_BD), dtype=e_BD.dtype, device=e_BD.device) for layer in layers]
-        tied: Any = nn.Linear(self.config.d_model, self.vocab_size, bias=False, device="meta")
-        tied.weight = self.backbone.embeddings.word_embeddings.weight
-        head = few_row_linear(tied, len(e_BD))
+        head = few_row_linear(self.backbone.embeddings.word_embeddings.weight, None, len(e_BD))
         return Cache(mixers, self.backbone.modulations(e_BD), self.backbone.final_layer.modulation(e_BD), head)
 
     def _step(self, h_BD: Tensor, cache: Cache) -> Tensor:
@@ -277,22 +271,3 @@ def _init_weights(model: AiM) -> None:
     for name, parameter in model.named_parameters():
         if "adaLN_modulation" in name:
             nn.init.zeros_(parameter)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors in lists, tuples, dicts and attributes of a mixer's cache."""
-    if isinstance(value, Tensor):
-        return [value]
-    items = (
-        value.values()
-        if isinstance(value, dict)
-        else value
-        if isinstance(value, list | tuple)
-        else vars(value).values()
-    )
-    return [
-        tensor
-        for item in items
-        if isinstance(item, Tensor | list | tuple | dict) or hasattr(item, "__dict__")
-        for tensor in _tensors(item)
-    ]

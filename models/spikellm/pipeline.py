@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from retable.models.spikellm import omniquant, saliency, transform
-from retable.models.spikellm.gptq import Hessian, gptq
+from retable.models.spikellm.gptq import Hessian
 from retable.models.spikellm.layers import (
     LINEARS,
     MATMULS,
@@ -29,17 +29,9 @@ from retable.models.spikellm.layers import (
     make_spiking,
     set_quantising,
 )
-from retable.models.spikellm.quantizer import (
-    IDENTITY_BITS,
-    Quantizer,
-    Range,
-    Signs,
-    WeightGrid,
-    binary_range,
-    symmetric_range,
-    uniform_range,
-)
+from retable.models.spikellm.quantizer import IDENTITY_BITS
 from retable.models.spikellm.recipe import Recipe
+from retable.models.spikellm.weights import Inverses, rounding_of
 
 
 def neurons_of(recipe: Recipe) -> Neurons:
@@ -92,7 +84,7 @@ def quantise(
 
 
 class _Layer:
-    """One decoder layer on its way."""
+    """One decoder layer on its way: target, saliency, learning, freezing."""
 
     def __init__(
         self, layer: Any, recipe: Recipe, positions: tuple[Tensor, Tensor], generator: torch.Generator
@@ -104,27 +96,43 @@ class _Layer:
     def run(self, x_full: Tensor, x_quant: Tensor) -> LayerLog:
         """Quantise; both inputs (S, N, C) become the outputs, in place."""
         x_max = self._largest_inputs(x_full) if self.recipe.let else {}
-        targets = torch.empty_like(x_full)
-        self._forward(x_full, targets)
-        inverses = self._measure_saliency(x_quant)
-        weights = {name: tensor.detach() for name, tensor in self.layer.named_parameters()}
-        scales = transform.initial_scales(weights, x_max, self.recipe.let, self.recipe.alpha)
-        clips = nn.ParameterDict()
-        if self.recipe.lwc and self.recipe.wbits < IDENTITY_BITS:
-            clips = transform.initial_clipping(weights, self.recipe.group_size)
-        rounding = self._rounding(weights, inverses)
-        if self.recipe.epochs:
-            learn = (self.layer, weights, scales, clips, rounding, x_quant, targets, self.positions, self.recipe)
-            self.log.losses = omniquant.learn(*learn)
-        transform.keep_from_zero(scales)
-        for name, tensor in omniquant.quantised(weights, scales, clips, rounding).items():
-            self.layer.get_parameter(name).data.copy_(tensor)
-        self.log.learned = transform.omni_names(scales, clips)
-        set_quantising(self.layer, True)
+        target = self._target(x_full)
+        inverses = self._saliency(x_quant)
+        self._freeze(self._learn(x_quant, target, x_max, inverses))
         self._forward(x_quant, x_quant)
-        x_full.copy_(targets)
+        x_full.copy_(target)
         self.log.error = float((x_quant - x_full).square().mean())
         return self.log
+
+    def _target(self, x_full: Tensor) -> Tensor:
+        """What the layer makes of full-precision inputs in full precision."""
+        target = torch.empty_like(x_full)
+        self._forward(x_full, target)
+        return target
+
+    def _learn(
+        self, x_quant: Tensor, target: Tensor, x_max: dict[str, Tensor], inverses: Inverses
+    ) -> transform.Weights:
+        """The quantised weights, after the transformation's scales and the clipping's shares have learned the target."""
+        recipe = self.recipe
+        weights = {name: tensor.detach() for name, tensor in self.layer.named_parameters()}
+        scales = transform.initial_scales(weights, x_max, recipe.let, recipe.alpha)
+        clips = nn.ParameterDict()
+        if recipe.lwc and recipe.wbits < IDENTITY_BITS:
+            clips = transform.initial_clipping(weights, recipe.group_size)
+        rounding = rounding_of(recipe, weights, inverses, self.generator)
+        if recipe.epochs:
+            learn = (self.layer, weights, scales, clips, rounding, x_quant, target, self.positions, recipe)
+            self.log.losses = omniquant.learn(*learn)
+        transform.keep_from_zero(scales)
+        self.log.learned = transform.omni_names(scales, clips)
+        return omniquant.quantised(weights, scales, clips, rounding)
+
+    def _freeze(self, weights: transform.Weights) -> None:
+        """Write the weights into the layer; its neurons quantise from now on."""
+        for name, tensor in weights.items():
+            self.layer.get_parameter(name).data.copy_(tensor)
+        set_quantising(self.layer, True)
 
     def _forward(self, inputs: Tensor, outputs: Tensor) -> None:
         """The layer on every window, one at a time; `outputs` may be `inputs`."""
@@ -155,7 +163,7 @@ class _Layer:
                 if isinstance(module, SpikingLinear | SpikingMatmul):
                     module.observer = None
 
-    def _measure_saliency(self, x_quant: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def _saliency(self, x_quant: Tensor) -> Inverses:
         """Set the masks of the neurons; the (inverse Hessian, dead inputs) of each linear where the weights need them."""
         spiking = self.recipe.abits < IDENTITY_BITS and self.recipe.low_p < 1
         second = self.recipe.gptq or self.recipe.weight_salient > 0
@@ -188,53 +196,6 @@ class _Layer:
         if self.recipe.channels == "random":
             return saliency.random_mask(channel, self.recipe.low_p, self.generator)
         return saliency.ordinary_mask(channel, self.recipe.low_p)
-
-    def _rounding(self, weights: transform.Weights, inverses: dict[str, tuple[Tensor, Tensor]]) -> omniquant.Rounding:
-        recipe = self.recipe
-        if recipe.weights == "uniform" and recipe.wbits == IDENTITY_BITS and not recipe.weight_salient:
-            return lambda name, weight, upper, lower: weight
-        plain = Quantizer(bits=recipe.wbits, group_size=recipe.group_size)
-        if not recipe.gptq and not recipe.weight_salient and recipe.weights == "uniform":
-            return lambda name, weight, upper, lower: plain(weight, upper, lower)
-        masks = {name: self._weight_mask(weights[f"{name}.weight"], inverses.get(name)) for name in LINEARS}
-
-        def rounding(name: str, weight: Tensor, upper: Tensor | None, lower: Tensor | None) -> Tensor:
-            grid = self._grid(weight, masks[name], upper, lower)
-            return gptq(weight, *inverses[name], grid) if recipe.gptq else grid.nearest(weight)
-
-        return rounding
-
-    def _weight_mask(self, weight: Tensor, second: tuple[Tensor, Tensor] | None) -> Tensor:
-        """True on ordinary weights: (1, C), or (O, C) by element."""
-        recipe = self.recipe
-        if not recipe.weight_salient or second is None:
-            return torch.ones(1, weight.shape[1], dtype=torch.bool, device=weight.device)
-        loss = saliency.weight_saliency(weight, second[0])
-        if not recipe.by_element:
-            loss = loss.sum(0, keepdim=True)
-        if recipe.channels == "random":
-            return saliency.random_mask(loss, 1 - recipe.weight_salient, self.generator)
-        return saliency.ordinary_mask(loss, 1 - recipe.weight_salient)
-
-    def _grid(self, weight: Tensor, mask: Tensor, upper: Tensor | None, lower: Tensor | None) -> WeightGrid:
-        """Each kind of weight on a range of its own; a salient one's has as many levels as its steps or bits say."""
-        recipe, wide = self.recipe, mask.expand_as(weight)
-        T = recipe.weight_steps
-        high: Range
-        low: Range | Signs
-        if recipe.salient_bits is not None:
-            high = uniform_range(weight, ~wide, recipe.salient_bits)
-        elif recipe.weights == "uniform":
-            high = uniform_range(weight, ~wide, recipe.wbits + T.bit_length() - 1, upper, lower)
-        else:
-            high = symmetric_range(weight, ~wide, T)
-        if recipe.weights == "ternary":
-            low = symmetric_range(weight, wide, 1)
-        elif recipe.weights == "binary":
-            low = binary_range(weight, wide)
-        else:
-            low = uniform_range(weight, wide, recipe.wbits, upper, lower)
-        return WeightGrid(mask, low, high)
 
 
 def channel_saliency(module: nn.Module, first: Tensor, second: Tensor) -> Tensor:

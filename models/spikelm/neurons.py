@@ -20,8 +20,8 @@ from retable.models.spiking.operators import elastic, integrate_and_fire
 from retable.models.spiking.surrogates import ATAN, RECT
 
 Kind = Literal["elastic", "ternary", "sign", "lif", "psn", "none"]
-LEAK_TAU = 4 / 3
-"""1 - 1 / tau = 0.25, the leak of the elastic neuron."""
+LEAK = 0.25
+LEAK_TAU = 1 / (1 - LEAK)
 NOT_MEASURED = 1.0
 
 
@@ -53,11 +53,12 @@ class Elastic(nn.Module):
         """In the order of the steps: u_t depends on the amplitudes and spikes before it."""
         if self.k is None:
             return
-        alpha_T = self.alpha_T.clone()
-        for t in range(len(x)):
+        alpha_T, u, s = self.alpha_T.clone(), torch.zeros_like(x[0]), torch.zeros_like(x[0])
+        for t, x_t in enumerate(x):
+            u = LEAK * u * (alpha_T[t - 1] - s) + x_t  # at t = 0 from rest: u is 0
             if alpha_T[t] == NOT_MEASURED:
-                _, u = elastic(x[: t + 1], alpha_T[: t + 1], binary=self.binary, return_u_seq=True)
-                alpha_T[t] = self.k * u[t].abs().mean()
+                alpha_T[t] = self.k * u.abs().mean()
+            s = elastic(u[None], alpha_T[t : t + 1], binary=self.binary)[0]
         self.alpha_T = alpha_T
 
     def extra_repr(self) -> str:

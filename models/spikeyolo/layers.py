@@ -128,50 +128,46 @@ class Driven(nn.Module):
             setattr(self, name, synapses)
 
 
-class SpikeConv(Driven):
-    """Neuron, convolution, norm."""
+class Unit(Driven):
+    """One triple: neuron, convolution, norm; the stem, which sees the image, has no neuron, the head's last no norm."""
+
+    def __init__(self, neuron: nn.Module | None, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> None:
+        super().__init__()
+        for name, module in zip(self.DRIVES[0], (neuron, conv, bn), strict=True):
+            if name is not None:
+                setattr(self, name, module)
+
+    def forward(self, x_TBCHW: Tensor) -> Tensor:
+        return self.drive(0, x_TBCHW)
+
+
+class SpikeConv(Unit):
+    """With the size of its input."""
 
     DRIVES = (("lif", "conv", "bn"),)
 
     def __init__(self, cin: int, cout: int, k: int, neuron: MakeNeuron, stride: int = 1) -> None:
-        super().__init__()
-        self.lif = neuron()
-        self.conv = nn.Conv2d(cin, cout, k, stride, k // 2, bias=False)
-        self.bn = norm(cout)
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return self.drive(0, x_TBCHW)
+        super().__init__(neuron(), nn.Conv2d(cin, cout, k, stride, k // 2, bias=False), norm(cout))
 
 
-class SpikeConvWithoutBN(Driven):
-    """Neuron and convolution with bias: the last of the head."""
+class SpikeConvWithoutBN(Unit):
+    """1x1 with bias: the last of the head."""
 
     DRIVES = (("lif", "conv", None),)
 
     def __init__(self, cin: int, cout: int, neuron: MakeNeuron) -> None:
-        super().__init__()
-        self.lif = neuron()
-        self.conv = nn.Conv2d(cin, cout, 1)
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return self.drive(0, x_TBCHW)
+        super().__init__(neuron(), nn.Conv2d(cin, cout, 1), None)
 
 
-class DownSampling(Driven):
-    """Neuron, strided convolution with bias, norm; the stem, which sees the image, has no neuron."""
+class DownSampling(Unit):
+    """Strided, with bias."""
 
     DRIVES = (("encode_lif", "encode_conv", "encode_bn"),)
 
     def __init__(
         self, cin: int, cout: int, k: int, stride: int, padding: int, neuron: MakeNeuron, first: bool = False
     ) -> None:
-        super().__init__()
-        self.encode_lif = None if first else neuron()
-        self.encode_conv = nn.Conv2d(cin, cout, k, stride, padding)
-        self.encode_bn = norm(cout)
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        return self.drive(0, x_TBCHW)
+        super().__init__(None if first else neuron(), nn.Conv2d(cin, cout, k, stride, padding), norm(cout))
 
 
 class SepConv(Driven):

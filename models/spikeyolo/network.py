@@ -75,8 +75,8 @@ class Rows(nn.Module):
 def spikeyolo(size: Size, num_classes: int, in_channels: int, T: int, neuron: MakeNeuron) -> Rows:
     """With torch's initial weights, the head's biases as for images of 640 pixels. ValueError for a width that leaves none."""
     c1, c2, c3, c4 = (size.channels(c) for c in (128, 256, 512, 1024))
-    n256, n512 = size.neck_channels(256), size.neck_channels(512)
-    p = size.pooled_channels(1024)
+    n256, n512 = (size.channels(c, cut=True) for c in (256, 512))
+    p = size.channels(1024, cut=True, multiple=8)
     if c1 < 2 or n256 < 1:
         raise ValueError(f"`width` must leave 2 channels of 128 at least, {size.width} leaves {c1}")
 
@@ -93,34 +93,34 @@ def spikeyolo(size: Size, num_classes: int, in_channels: int, T: int, neuron: Ma
         lambda cin, cout, k: SpikeConv(cin, cout, k, neuron),
         lambda cin, cout: SpikeConvWithoutBN(cin, cout, neuron),
     )
-    rows = [
-        Steps(T, in_channels),
-        DownSampling(in_channels, c1, 7, 4, 2, neuron, first=True),
-        stage(SNNBlock1, c1, 3, 4),
-        down(c1, c2),
-        stage(SNNBlock1, c2, 6, 4),
-        down(c2, c3),
-        stage(SNNBlock2, c3, 9, 3),
-        down(c3, c4),
-        stage(SNNBlock2, c4, 3, 2),
-        SPPF(c4, p, neuron),
-        SpikeConv(p, n512, 1, neuron),
-        Upsample(),
-        SNNBlock2(n512, 3, neuron),
-        Concat(),
-        SpikeConv(n512 + c3, n256, 1, neuron),
-        Upsample(),
-        SNNBlock1(n256, 4, neuron),
-        Concat(),
-        SpikeConv(n256 + c2, n256, 1, neuron),
-        SNNBlock1(n256, 4, neuron),
-        SpikeConv(n256, n256, 3, neuron, 2),
-        Concat(),
-        SNNBlock2(2 * n256, 3, neuron),
-        SpikeConv(2 * n256, n512, 3, neuron, 2),
-        Concat(),
-        SNNBlock2(2 * n512, size.p5_ratio, neuron),
-        head,
+    rows = [  # number, and what it takes beside the row above or gives to the head
+        Steps(T, in_channels),  # 0
+        DownSampling(in_channels, c1, 7, 4, 2, neuron, first=True),  # 1
+        stage(SNNBlock1, c1, 3, 4),  # 2
+        down(c1, c2),  # 3
+        stage(SNNBlock1, c2, 6, 4),  # 4
+        down(c2, c3),  # 5
+        stage(SNNBlock2, c3, 9, 3),  # 6
+        down(c3, c4),  # 7
+        stage(SNNBlock2, c4, 3, 2),  # 8
+        SPPF(c4, p, neuron),  # 9
+        SpikeConv(p, n512, 1, neuron),  # 10
+        Upsample(),  # 11
+        SNNBlock2(n512, 3, neuron),  # 12
+        Concat(),  # 13, with row 6
+        SpikeConv(n512 + c3, n256, 1, neuron),  # 14
+        Upsample(),  # 15
+        SNNBlock1(n256, 4, neuron),  # 16
+        Concat(),  # 17, with row 4
+        SpikeConv(n256 + c2, n256, 1, neuron),  # 18
+        SNNBlock1(n256, 4, neuron),  # 19, level 8
+        SpikeConv(n256, n256, 3, neuron, 2),  # 20
+        Concat(),  # 21, with row 14
+        SNNBlock2(2 * n256, 3, neuron),  # 22, level 16
+        SpikeConv(2 * n256, n512, 3, neuron, 2),  # 23
+        Concat(),  # 24, with row 10
+        SNNBlock2(2 * n512, size.p5_ratio, neuron),  # 25, level 32
+        head,  # 26
     ]
     network = Rows(rows, beside={13: 6, 17: 4, 21: 14, 24: 10}, levels=(19, 22, 25))
     network.head.start()

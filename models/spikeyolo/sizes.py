@@ -21,16 +21,10 @@ class Size:
         """Blocks of a stage that has `n` at depth 1; halves go to the even number."""
         return max(round(n * self.depth), 1)
 
-    def channels(self, c: int) -> int:
-        """Of the backbone."""
-        return int(c * self.width)
-
-    def neck_channels(self, c: int) -> int:
-        return min(int(c * self.width), int(self.max_channels * self.width))
-
-    def pooled_channels(self, c: int) -> int:
-        """Of SPPF: the next multiple of 8."""
-        return -(-int(min(c, self.max_channels) * self.width) // 8) * 8
+    def channels(self, c: int, *, cut: bool = False, multiple: int = 1) -> int:
+        """`c` of the 1024-channel network: the backbone's as they are, the neck's `cut`, SPPF's up to a `multiple` of 8."""
+        most = min(c, self.max_channels) if cut else c
+        return -(-int(most * self.width) // multiple) * multiple
 
 
 SPIKEYOLO_SIZES = {

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 PACK_FROM = 1 << 18
 """Weights of at least this many elements are worth a copy in oneDNN's own layout."""
@@ -20,13 +20,13 @@ def packs(weight: Tensor) -> bool:
 
 
 @torch.no_grad()
-def few_row_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
-    """x (rows, in) -> (rows, out) like `layer` with its present weights. Without gradient.
+def few_row_linear(weight_OI: Tensor, bias_O: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
+    """x (rows, I) -> (rows, O) like F.linear with the present values of weight and bias. Without gradient.
 
     A large weight on a CPU is copied once into the blocked layout of oneDNN: with 8 rows that takes about 0.6 of the
-    time of F.linear, which rearranges the weight in every call. Later changes of the layer do not reach the copy.
+    time of F.linear, which rearranges the weight in every call. Later changes of the weight do not reach the copy.
     """
-    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    weight, bias = weight_OI.detach(), None if bias_O is None else bias_O.detach()
     if rows < 1 or not packs(weight):
         return partial(F.linear, weight=weight, bias=bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)

@@ -48,8 +48,8 @@ def new_cache(mixer: Any, batch: int, state_shape: tuple[int, ...], dtype: Any, 
     return Cache(
         conv_state=conv.conv_state(batch, *mixer.conv1d.weight.shape[::2], **where),
         ssm_state=torch.zeros(batch, *state_shape, **where),
-        in_proj=few_row_linear(mixer.in_proj, batch),
-        out_proj=few_row_linear(mixer.out_proj, batch),
+        in_proj=few_row_linear(mixer.in_proj.weight, mixer.in_proj.bias, batch),
+        out_proj=few_row_linear(mixer.out_proj.weight, mixer.out_proj.bias, batch),
     )
 
 

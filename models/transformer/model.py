@@ -22,8 +22,6 @@ from torch import Tensor, nn
 
 BASE = 10000.0
 EPS = 1e-5
-SPARE = 64
-"""Positions that a cache made for timing leaves free after its context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +137,11 @@ class Cache:
     layers: list[LayerCache]
     length: int
 
+    def states(self, length: int) -> list[Tensor]:
+        """What it remembers of the class and `length` tokens, which it counts as filled."""
+        self.length = length + 1
+        return [part for layer in self.layers for part in (layer.k_BHRK, layer.v_BHRK)]
+
     @property
     def capacity(self) -> int:
         return self.layers[0].k_BHRK.shape[2]
@@ -205,15 +208,6 @@ class Transformer(nn.Module):
         """
         x_B1D, turn_1K = self._at(self.tok_embeddings(tokens_B)[:, None], position)
         return self._step(x_B1D, turn_1K, cache)
-
-    def empty_cache(self, batch: int, length: int) -> Cache:
-        """A cache as after the class and `length` tokens, with random contents and room for a few more."""
-        cache = self._cache(batch, length + 1 + SPARE)
-        for layer in cache.layers:
-            layer.k_BHRK.normal_()
-            layer.v_BHRK.normal_()
-        cache.length = length + 1
-        return cache
 
     def _cache(self, batch: int, room: int) -> Cache:
         shape = (batch, self.config.n_head, room, self.config.head_dim)

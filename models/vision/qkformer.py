@@ -25,7 +25,7 @@ from retable.models.vision.layers import (
     mean_of_tokens,
     size_of,
 )
-from retable.models.vision.spikformer import MLP, SCALE, SSA, Attention
+from retable.models.vision.spikformer import ATTENTIONS, MLP, SCALE, SSA, Attention, SoftmaxAttention
 
 Layout = Literal["imagenet", "cifar"]
 Protocol = Literal["official", "corrected"]
@@ -128,15 +128,22 @@ class TokenAttention(nn.Module):
         return self.proj_lif(each_step(masked_TBCN, self.proj_conv, self.proj_bn)).view_as(x)
 
 
-class SamplesInARow(SSA):
+class InARow(SSA):
     """Self-attention as released: its last neuron runs through all T B samples as if they were time steps.
 
     So a neuron starts the first sample of a batch at rest and every other one with what its predecessor has left, and a
     sample's logits depend on its neighbours in the batch.
     """
 
-    def fire(self, y_TBCN: Tensor) -> Tensor:
-        return self.proj_lif(y_TBCN.flatten(0, 1)).view_as(y_TBCN)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj_lif(self.currents(x).flatten(0, 1)).view_as(x)
+
+
+class SoftmaxInARow(InARow, SoftmaxAttention):
+    """The same of the twin's attention."""
+
+
+RELEASED: Mapping[Attention, type[SSA]] = {"ssa": InARow, "softmax": SoftmaxInARow}
 
 
 class TokenBlock(nn.Module):
@@ -166,8 +173,9 @@ class SSABlock(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("protocol", protocol, get_args(Protocol))
-        kind = SamplesInARow if protocol == "official" else SSA
-        self.attn = kind(dim, num_heads, SCALE, attention, neuron)
+        check_choice("attention", attention, get_args(Attention))
+        kind = (RELEASED if protocol == "official" else ATTENTIONS)[attention]
+        self.attn = kind(dim, num_heads, SCALE, neuron)
         self.mlp = MLP(dim, int(dim * mlp_ratio), neuron)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -32,15 +32,11 @@ class MembraneSPS(SPS):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        *spiking, (conv, bn, fire, pools) = self.stages()
-        for stage_conv, stage_bn, stage_fire, stage_pools in spiking:
-            x = stage_fire(each_step(x, stage_conv, stage_bn))
-            if stage_pools:
-                x = each_step(x, self.maxpool)
-        u = each_step(x, conv, bn)
-        if pools:
-            u = each_step(u, self.maxpool)
-        return u + each_step(fire(u), self.rpe_conv, self.rpe_bn)
+        x = self._pool(0, self.proj_lif(each_step(x, self.proj_conv, self.proj_bn)))
+        x = self._pool(1, self.proj_lif1(each_step(x, self.proj_conv1, self.proj_bn1)))
+        x = self._pool(2, self.proj_lif2(each_step(x, self.proj_conv2, self.proj_bn2)))
+        u = self._pool(3, each_step(x, self.proj_conv3, self.proj_bn3))
+        return u + each_step(self.proj_lif3(u), self.rpe_conv, self.rpe_bn)
 
 
 class SDSA(nn.Module):

@@ -5,7 +5,7 @@ Equation numbers are the paper's. All neurons are LIF with threshold 1, but for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -39,8 +39,6 @@ class SPS(nn.Module):
     `pooling_stat` has a 1 for every stage that halves the image: 1111 for ImageNet, 0011 for CIFAR.
     """
 
-    STAGES = ("", "1", "2", "3")
-
     def __init__(self, in_channels: int, embed_dims: int, pooling_stat: str = "1111", neuron: Neuron = lif) -> None:
         super().__init__()
         check_positive(in_channels=in_channels)
@@ -48,49 +46,41 @@ class SPS(nn.Module):
         if len(pooling_stat) != 4 or set(pooling_stat) - {"0", "1"}:
             raise ValueError(f"pooling_stat must have a 0 or 1 for each of the four stages, not {pooling_stat!r}")
         self.pooling_stat = pooling_stat
-        widths = (in_channels, embed_dims // 8, embed_dims // 4, embed_dims // 2, embed_dims)
-        for i, stage in enumerate(self.STAGES):
-            self.add_module(f"proj_conv{stage}", nn.Conv2d(widths[i], widths[i + 1], 3, padding=1, bias=False))
-            self.add_module(f"proj_bn{stage}", nn.BatchNorm2d(widths[i + 1]))
-            self.add_module(f"proj_lif{stage}", neuron(threshold=1.0))
+        self.proj_conv = nn.Conv2d(in_channels, embed_dims // 8, 3, padding=1, bias=False)
+        self.proj_bn = nn.BatchNorm2d(embed_dims // 8)
+        self.proj_lif = neuron(threshold=1.0)
+        self.proj_conv1 = nn.Conv2d(embed_dims // 8, embed_dims // 4, 3, padding=1, bias=False)
+        self.proj_bn1 = nn.BatchNorm2d(embed_dims // 4)
+        self.proj_lif1 = neuron(threshold=1.0)
+        self.proj_conv2 = nn.Conv2d(embed_dims // 4, embed_dims // 2, 3, padding=1, bias=False)
+        self.proj_bn2 = nn.BatchNorm2d(embed_dims // 2)
+        self.proj_lif2 = neuron(threshold=1.0)
+        self.proj_conv3 = nn.Conv2d(embed_dims // 2, embed_dims, 3, padding=1, bias=False)
+        self.proj_bn3 = nn.BatchNorm2d(embed_dims)
+        self.proj_lif3 = neuron(threshold=1.0)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.rpe_conv = nn.Conv2d(embed_dims, embed_dims, 3, padding=1, bias=False)
         self.rpe_bn = nn.BatchNorm2d(embed_dims)
         self.rpe_lif = neuron(threshold=1.0)
 
-    def stages(self) -> Iterator[tuple[nn.Module, nn.Module, nn.Module, bool]]:
-        """(convolution, BN, neuron, whether it pools) of the four stages."""
-        for stage, digit in zip(self.STAGES, self.pooling_stat, strict=True):
-            conv, bn, fire = (getattr(self, f"proj_{part}{stage}") for part in ("conv", "bn", "lif"))
-            yield conv, bn, fire, digit == "1"
-
     def forward(self, x: Tensor) -> Tensor:
-        for conv, bn, fire, pools in self.stages():
-            x = fire(each_step(x, conv, bn))
-            if pools:
-                x = each_step(x, self.maxpool)
+        x = self._pool(0, self.proj_lif(each_step(x, self.proj_conv, self.proj_bn)))
+        x = self._pool(1, self.proj_lif1(each_step(x, self.proj_conv1, self.proj_bn1)))
+        x = self._pool(2, self.proj_lif2(each_step(x, self.proj_conv2, self.proj_bn2)))
+        x = self._pool(3, self.proj_lif3(each_step(x, self.proj_conv3, self.proj_bn3)))
         return x + self.rpe_lif(each_step(x, self.rpe_conv, self.rpe_bn))
+
+    def _pool(self, stage: int, x: Tensor) -> Tensor:
+        return each_step(x, self.maxpool) if self.pooling_stat[stage] == "1" else x
 
 
 class SSA(nn.Module):
-    """Spiking self-attention (eq. 6-8): x_TBCHW -> spikes of the same shape.
+    """Spiking self-attention (eq. 6-8): x_TBCHW -> spikes of the same shape."""
 
-    `attention="softmax"` is for the ANN twin: softmax(q k^T / sqrt(d)) v on q, k and v as they leave their BN, with no unit
-    on them nor on the product; weights and sizes are the same.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        scale: float = SCALE,
-        attention: Attention = "ssa",
-        neuron: Neuron = lif,
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, scale: float = SCALE, neuron: Neuron = lif) -> None:
         super().__init__()
         check_divides("num_heads", num_heads, "dim", dim)
-        check_choice("attention", attention, get_args(Attention))
-        self.num_heads, self.scale, self.attention = num_heads, scale, attention
+        self.num_heads, self.scale = num_heads, scale
         self.q_conv = nn.Conv1d(dim, dim, 1, bias=False)
         self.q_bn = nn.BatchNorm1d(dim)
         self.q_lif = neuron(threshold=1.0)
@@ -106,20 +96,32 @@ class SSA(nn.Module):
         self.proj_lif = neuron(threshold=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        x_TBCN = x.flatten(3)
-        q = each_step(x_TBCN, self.q_conv, self.q_bn)
-        k = each_step(x_TBCN, self.k_conv, self.k_bn)
-        v = each_step(x_TBCN, self.v_conv, self.v_bn)
-        if self.attention == "softmax":
-            a_TBCN = softmax_attention(*(heads_of(part, self.num_heads) for part in (q, k, v)))
-        else:
-            q, k, v = (heads_of(s, self.num_heads) for s in (self.q_lif(q), self.k_lif(k), self.v_lif(v)))
-            a_TBCN = self.attn_lif(linear_attention(q, k, v, self.scale))
-        return self.fire(each_step(a_TBCN, self.proj_conv, self.proj_bn)).view_as(x)
+        return self.proj_lif(self.currents(x)).view_as(x)
 
-    def fire(self, y_TBCN: Tensor) -> Tensor:
-        """The neuron at the output."""
-        return self.proj_lif(y_TBCN)
+    def currents(self, x: Tensor) -> Tensor:
+        """What drives the last neuron, (T, B, C, N)."""
+        x_TBCN = x.flatten(3)
+        q_TBCN = each_step(x_TBCN, self.q_conv, self.q_bn)
+        k_TBCN = each_step(x_TBCN, self.k_conv, self.k_bn)
+        v_TBCN = each_step(x_TBCN, self.v_conv, self.v_bn)
+        return each_step(self.attend(q_TBCN, k_TBCN, v_TBCN), self.proj_conv, self.proj_bn)
+
+    def attend(self, q_TBCN: Tensor, k_TBCN: Tensor, v_TBCN: Tensor) -> Tensor:
+        """SN(s q k^T v) of the spikes q, k and v (eq. 6, 7)."""
+        spikes = self.q_lif(q_TBCN), self.k_lif(k_TBCN), self.v_lif(v_TBCN)
+        q, k, v = (heads_of(s, self.num_heads) for s in spikes)
+        return self.attn_lif(linear_attention(q, k, v, self.scale))
+
+
+class SoftmaxAttention(SSA):
+    """For the ANN twin: softmax(q k^T / sqrt(d)) v on q, k and v as they leave their BN, with weights of the same sizes."""
+
+    def attend(self, q_TBCN: Tensor, k_TBCN: Tensor, v_TBCN: Tensor) -> Tensor:
+        q, k, v = (heads_of(part, self.num_heads) for part in (q_TBCN, k_TBCN, v_TBCN))
+        return softmax_attention(q, k, v)
+
+
+ATTENTIONS: Mapping[Attention, type[SSA]] = {"ssa": SSA, "softmax": SoftmaxAttention}
 
 
 class MLP(nn.Module):
@@ -153,7 +155,8 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = SSA(dim, num_heads, scale, attention, neuron)
+        check_choice("attention", attention, get_args(Attention))
+        self.attn = ATTENTIONS[attention](dim, num_heads, scale, neuron)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLP(dim, int(dim * mlp_ratio), neuron)
 

@@ -200,8 +200,10 @@ def test_few_row_linear_copies_only_large_weights() -> None:
     assert not packs(large.weight.double())
     for layer in (small, large):
         x: Tensor = torch.randn(5, layer.in_features)
-        torch.testing.assert_close(few_row_linear(layer, 5)(x), layer(x).detach(), rtol=1e-5, atol=1e-5)
-    apply = few_row_linear(small, 2)
+        torch.testing.assert_close(
+            few_row_linear(layer.weight, layer.bias, 5)(x), layer(x).detach(), rtol=1e-5, atol=1e-5
+        )
+    apply = few_row_linear(small.weight, small.bias, 2)
     x = torch.randn(2, 4)
     with torch.no_grad():
         small.weight.zero_()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikevoice", "spikeyolo")
+PAPERS = ("aim", "energy", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikevoice", "spikeyolo")
 Adapter = Callable[["Golden"], None]
 
 

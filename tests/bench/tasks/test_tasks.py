@@ -87,6 +87,15 @@ def test_contact_sheet_has_a_column_a_class() -> None:
     assert columns[2] < columns[0] < 255
 
 
+class StepperCache:
+    def __init__(self, room: int) -> None:
+        self.room, self.state = room, torch.zeros(3)
+
+    def states(self, length: int) -> list[torch.Tensor]:
+        self.length = length
+        return [self.state]
+
+
 class Stepper(torch.nn.Module):
     """Counts its steps by context length."""
 
@@ -94,11 +103,12 @@ class Stepper(torch.nn.Module):
         super().__init__()
         self.steps: list[int] = []
 
-    def empty_cache(self, batch: int, length: int) -> int:
-        return length
+    def start(self, labels: torch.Tensor, max_length: int) -> tuple[torch.Tensor, StepperCache]:
+        return labels, StepperCache(room=max_length)
 
-    def step(self, tokens: torch.Tensor, position: int, cache: int) -> torch.Tensor:
-        assert position == cache
+    def step(self, tokens: torch.Tensor, position: int, cache: StepperCache) -> torch.Tensor:
+        assert position == cache.length <= cache.room - 7
+        assert cache.state.any()
         self.steps.append(position)
         return tokens
 
