@@ -279,7 +279,6 @@ def test_bytes_are_read_and_written_once_an_operator() -> None:
     assert full(account, "bytes_read") == (4 * (20 + 1),)
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["bucketize", "searchsorted"])
 def test_a_search_halves_what_is_left_with_every_comparison(name: str) -> None:
     borders = torch.arange(15.0)
@@ -287,7 +286,8 @@ def test_a_search_halves_what_is_left_with_every_comparison(name: str) -> None:
     account = counted(lambda x: search(x, borders), torch.randn(3, 5))
     assert row(account, f"aten.{name}").compare == 15 * 4
     assert not account.uncounted
-=======
+
+
 @settings(max_examples=25, deadline=None)
 @given(steps=st.integers(1, 3), features=st.integers(1, 4), marked=st.booleans(), seed=st.integers(0, 99))
 def test_a_sum_over_neighbours_is_an_operation_an_edge_feature_and_step(
@@ -313,4 +313,3 @@ def test_scattered_sums_add_and_scattered_maxima_compare() -> None:
         assert full(counted(scatter, x), "add", "compare") == wanted
     account = counted(lambda x: torch.ones(2, 3).scatter_reduce(1, index, x, "prod"), x)
     assert [row.operator for row in account.uncounted] == ["aten.scatter_reduce"]
->>>>>>> main
