@@ -186,6 +186,12 @@ def _reduced(call: Call) -> Work:
     return Work(compare=max(0, call["self"].numel() - _first(call).numel()))
 
 
+def _searched(call: Call) -> Work:
+    """bucketize, searchsorted: a binary search for each value."""
+    borders = call["boundaries" if call.has("boundaries") else "sorted_sequence"].shape[-1]
+    return Work(compare=call.out.numel() * math.ceil(math.log2(borders + 1)))
+
+
 def _spread(call: Call) -> Work:
     """var, std, norms: two additions and a multiplication an element."""
     x, outputs = call["self"], _first(call).numel()
@@ -292,6 +298,7 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("sum", "mean", "nansum"), _total),
     **dict.fromkeys(("scatter_add", "index_add", "scatter_reduce"), _scattered),
     **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero"), _reduced),
+    **dict.fromkeys(("bucketize", "searchsorted"), _searched),
     **dict.fromkeys(("var", "std", "var_mean", "linalg_vector_norm", "norm"), _spread),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
     **dict.fromkeys(_BATCH_NORM.split(), _batch_norm),

@@ -31,6 +31,8 @@ FIELDS = {
     "size": "all",
     "region": "inside",
     "noise": 0.1,
+    "scorer": "dnsmos-ovrl",
+    "factor": 2.0,
     "part": "all",
     "points": 1.0,
     "shots": 5,
