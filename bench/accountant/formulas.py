@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retable.bench.accountant import further, gates, scans, synapses
+from retable.bench.accountant import further, gates, pruned, scans, synapses
 from retable.bench.accountant.call import Call
 from retable.bench.accountant.carry import expand, number
 from retable.bench.accountant.tally import count
@@ -186,6 +186,12 @@ def _reduced(call: Call) -> Work:
     return Work(compare=max(0, call["self"].numel() - _first(call).numel()))
 
 
+def _searched(call: Call) -> Work:
+    """bucketize, searchsorted: a binary search for each value."""
+    borders = call["boundaries" if call.has("boundaries") else "sorted_sequence"].shape[-1]
+    return Work(compare=call.out.numel() * math.ceil(math.log2(borders + 1)))
+
+
 def _spread(call: Call) -> Work:
     """var, std, norms: two additions and a multiplication an element."""
     x, outputs = call["self"], _first(call).numel()
@@ -292,6 +298,7 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("sum", "mean", "nansum"), _total),
     **dict.fromkeys(("scatter_add", "index_add", "scatter_reduce"), _scattered),
     **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero"), _reduced),
+    **dict.fromkeys(("bucketize", "searchsorted"), _searched),
     **dict.fromkeys(("var", "std", "var_mean", "linalg_vector_norm", "norm"), _spread),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
     **dict.fromkeys(_BATCH_NORM.split(), _batch_norm),
@@ -313,7 +320,9 @@ _QUANTISED = "linear linear_relu linear_dynamic linear_relu_dynamic linear_dynam
 OWN: dict[str, Formula] = {
     "integrate_and_fire": scans.integrate_and_fire,
     "elastic": scans.elastic,
+    "rectify_and_fire": scans.rectify_and_fire,
     "spikes": scans.encoded,
+    "topology": scans.encoded,
     "selective_scan": scans.selective_scan,
     "selective_state_update": scans.selective_state_update,
     "ssd_scan": scans.ssd_scan,
@@ -323,6 +332,18 @@ OWN: dict[str, Formula] = {
     "neighbour_sum": synapses.neighbour_sum,
 }
 """Operators of the namespace `retable`."""
+
+
+def _matrix_product(call: Call, is_weight: Callable[[Any], bool]) -> Work:
+    """As `synapses` says, but for a right operand that lacks synapses: mm, addmm."""
+    names = ("mat1", "mat2") if call.has("mat1") else ("self", "mat2")
+    connected = call.connected(call[names[1]]) if call.has(names[1]) else None
+    if connected is None:
+        return synapses.matrix_product(call, is_weight)
+    work = pruned.product(call, call[names[0]], call[names[1]], connected)
+    if call.name == "addmm":
+        work.add += call.out.numel()
+    return work
 
 
 def work_of(call: Call, is_weight: Callable[[Any], bool]) -> Work | None:
@@ -335,11 +356,12 @@ def work_of(call: Call, is_weight: Callable[[Any], bool]) -> Work | None:
     if call.namespace != "aten":
         return None
     if call.name in ("convolution", "convolution_overrideable"):
-        return synapses.convolution(call)
+        connected = call.connected(call["weight"])
+        return synapses.convolution(call) if connected is None else pruned.convolution(call, connected)
     if call.name in _MATRIX.split():
         if any(further.is_sparse(tensor) for tensor in call.inputs):
             return further.sparse_product(call)
-        return synapses.matrix_product(call, is_weight)
+        return _matrix_product(call, is_weight)
     if call.name in _ATTENTION.split():
         return synapses.attention(call)
     formula = FORMULAS.get(call.name)

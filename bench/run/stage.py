@@ -76,7 +76,7 @@ def _prepare_process(spec: StageSpec) -> None:
 
 def _fit(spec: StageSpec) -> dict[str, Any]:
     store = Store(spec.store)
-    data = _data(spec.dataset)
+    data = None if spec.dataset is None else _data(spec.dataset)
     method: Any = build("method", spec.model.component)
     needs = {name: _restore(need, data, store, spec.device) for name, need in spec.model.needs.items()}
     who = f"method {spec.model.component.use!r}"

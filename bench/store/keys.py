@@ -56,18 +56,24 @@ def dataset_ingredients(component: Component) -> Ingredients:
     return ingredients
 
 
+def alone(method: Component) -> bool:
+    """Whether a method is fitted without the case's data and seed, so that one fit serves all cases: it says `ALONE = True`."""
+    return not method.broken and bool(getattr(registry.resolve("method", method.use), "ALONE", False))
+
+
 def fit_ingredients(case: Case, method: Component, memo: Memo | None = None) -> Ingredients:
     """All that can change the weights of `method` fitted for this case; not the task, the metrics, the host, the time."""
     dataset = case.entry.dataset
     assert dataset is not None
     profile = case.suite.profile
+    by_itself = alone(method)
     return {
         "stage": "fit",
         "method": _once(memo, ("method", id(method)), lambda: component_ingredients("method", method)),
         "weights": _once(memo, ("weights", id(method)), lambda: weights_digest(method)),
         "needs": {name: digest(fit_ingredients(case, need, memo)) for name, need in sorted(method.needs.items())},
-        "dataset": _once(memo, ("dataset", id(dataset)), lambda: dataset_ingredients(dataset)),
-        "seed": case.seed,
+        "dataset": None if by_itself else _once(memo, ("dataset", id(dataset)), lambda: dataset_ingredients(dataset)),
+        "seed": None if by_itself else case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
