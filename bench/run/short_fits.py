@@ -41,7 +41,7 @@ def _quantised(**params: Any) -> ShortFit:
 
 
 DIGITS = Component(use="digits", params={"size": 16})
-BLOCKS = Component(use="block-model", params={"nodes": 300})
+BLOCKS = Component(use="block-model", params={"nodes": 500})
 AUSTEN = Component(use="austen")
 SCENES = Component(use="scenes", params={"size": 48, "classes": 1, "most": 1, "train": 40, "held_out": 2})
 EVENT_SCENES = Component(use="event-scenes", params={"size": 48, "steps": 2, "train": 20, "held_out": 2})
