@@ -14,7 +14,8 @@
 - `formulas`, `synapses`, `scans`, `gates`, `further`: what each operator does (operations and bytes).
 - `census`: one set of counts a layer, for all energy models; `observer` takes it; `crossover`: where a network stops winning.
 - `account`: the dispatch mode and its ledger; `layers`, `neurons`: where it is, and spike statistics; `report`: the result.
-- `syops`, `neurobench`: the two packages' rules, as they are.
+- `pruned`: weights whose masks take synapses away.
+- `syops`, `neurobench`, `fsvae`: the rules of other codes, as they are.
 """
 
 from __future__ import annotations

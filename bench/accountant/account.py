@@ -19,11 +19,13 @@ from retable.bench.accountant import report
 from retable.bench.accountant.call import Call, stored_elements
 from retable.bench.accountant.carry import Lost
 from retable.bench.accountant.formulas import FORMULAS, FREE, work_of
+from retable.bench.accountant.fsvae import FsvaeCounter
 from retable.bench.accountant.layers import Layers
 from retable.bench.accountant.marks import NEURONS, Book, Mark, check_values, neuron_mark, storage_of
 from retable.bench.accountant.neurobench import NeuroBenchCounter
 from retable.bench.accountant.neurons import NeuronLedger
 from retable.bench.accountant.observer import Observer
+from retable.bench.accountant.pruned import Connections
 from retable.bench.accountant.rules import Full, KerasSpiking, Literature, Model, Rule, SpikeSimEvent, resolve
 from retable.bench.accountant.syops import SyopsCounter
 from retable.bench.accountant.tally import tally
@@ -32,12 +34,19 @@ from retable.bench.accountant.unmarked import Suspects
 from retable.bench.accountant.work import Work
 from retable.bench.errors import BenchError
 
+COUNTERS: dict[str, Callable[[nn.Module, Book], Any]] = {
+    "syops": SyopsCounter,
+    "neurobench": NeuroBenchCounter,
+    "fsvae": FsvaeCounter,
+}
+"""Rules that are read off module calls."""
+
 
 class Accountant:
     """`with Accountant(model, rules=...) as accountant: model(x)`, over many batches; then `accountant.result(samples)`.
 
-    Counts add up over blocks. `rules` are names or `Rule`s; `full` and `literature` are read off the operators, `syops`
-    and `neurobench` off module calls. Raises UnknownNameError for a rule that does not exist.
+    Counts add up over blocks. `rules` are names or `Rule`s; `full` and `literature` are read off the operators, `syops`,
+    `neurobench` and `fsvae` off module calls. Raises UnknownNameError for a rule that does not exist.
     """
 
     def __init__(self, model: nn.Module, rules: Sequence[str | Rule] = ("full", "literature")) -> None:
@@ -50,11 +59,8 @@ class Accountant:
         self._calls = self._elements = 0
         self._first: tuple[str, str] | None = None
         self._first_rows, self._steps = 0, 1
-        self._counters: dict[str, SyopsCounter | NeuroBenchCounter] = {}
-        if "syops" in self._rules:
-            self._counters["syops"] = SyopsCounter(model, self._book)
-        if "neurobench" in self._rules:
-            self._counters["neurobench"] = NeuroBenchCounter(model, self._book)
+        self._connections = Connections()
+        self._counters = {name: COUNTERS[name](model, self._book) for name in self._rules if name in COUNTERS}
         self._suspects = Suspects()
         self._observer = _observer(self._rules)
         self._layers = Layers(model, self._finished if self._counters else None)
@@ -135,7 +141,10 @@ class Accountant:
             figures=figures,
             census=census,
             shapes_only=any(tensor.is_meta for tensor in self._model.parameters()),
-            details={name: counter.details(samples) for name, counter in self._counters.items()},
+            details={
+                **{name: counter.details(samples) for name, counter in self._counters.items()},
+                **{name: rule.absences for name, rule in self._rules.items() if isinstance(rule, Model)},
+            },
         )
 
     def _finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
@@ -157,13 +166,14 @@ class Accountant:
         """Run one operator and enter it."""
         if self._paused:
             return func(*args, **kwargs)
-        call = Call(func, args, kwargs, self._book)
+        call = Call(func, args, kwargs, self._book, self._connections.of)
         if call.namespace not in ("aten", "retable") and _is_query(func):
             return func(*args, **kwargs)
         spiking = any(self._book.of(tensor) is not None for tensor in call.inputs)
         if call.writes:
             return self._run_writing(call, args, kwargs, spiking)
         call.out = func(*args, **kwargs)
+        self._connections.follow(call)
         if spiking:
             self._set(call, self._marks(call))
         if call.name in FREE:

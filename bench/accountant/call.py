@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -47,11 +47,21 @@ class Meeting:
     """What was counted on `left`."""
 
 
+Connected = Callable[[object], Tensor | None]
+"""Which synapses of a weight are there, 0 or 1 in its shape; None where all are."""
+
+
+def _whole(weight: object) -> None:
+    return None
+
+
 class Call:
     """`call["dim"]` is an argument by its name in the schema; `call.out` is there once the operator has run."""
 
-    def __init__(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], book: Book) -> None:
-        self.func, self.book = func, book
+    def __init__(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], book: Book, connected: Connected = _whole
+    ) -> None:
+        self.func, self.book, self.connected = func, book, connected
         self.namespace, self.name, self.arguments, self.writes = _signature(func)
         self._values = dict(zip((name for name, _, _ in self.arguments), args, strict=False)) | kwargs
         self.inputs = tuple(_tensors(self._values.values()))
@@ -60,6 +70,12 @@ class Call:
         self.meetings: list[Meeting] = []
         self.seen: Tally | None = None
         """What was counted last on an operand."""
+
+    def again(self, first: Tensor, **others: Any) -> Any:
+        """The same operator with other tensors, the first argument and named ones; nothing of it is counted."""
+        names = [name for name, _, _ in self.arguments]
+        values = {name: self[name] for name in names} | {names[0]: first} | others
+        return self.func(**values)
 
     @property
     def title(self) -> str:

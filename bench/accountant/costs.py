@@ -11,6 +11,7 @@ from retable.bench.declare import strict_yaml
 from retable.bench.errors import UnknownNameError, nearest
 
 DEFAULT = "45nm-fp32"
+NOT_FOUND = "not found"
 PICOJOULES_A_MILLIJOULE = 1e9
 
 Evidence = Literal["measured", "simulated", "secondary"]
@@ -28,6 +29,8 @@ class CostTable:
     scope: Scope
     unpriced: tuple[str, ...]
     pJ: dict[str, float]
+    not_found: tuple[str, ...] = ()
+    """Events that cost something which no source at hand states."""
 
     def __getitem__(self, event: str) -> float:
         return self.pJ[event]
@@ -57,7 +60,8 @@ def tables() -> dict[str, CostTable]:
             entry["evidence"],
             entry["scope"],
             tuple(entry["unpriced"]),
-            {kind: float(price) for kind, price in entry["pJ"].items()},
+            {kind: float(price) for kind, price in entry["pJ"].items() if price != NOT_FOUND},
+            tuple(kind for kind, price in entry["pJ"].items() if price == NOT_FOUND),
         )
         for name, entry in stored.items()
     }

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retable.bench.accountant import further, gates, scans, synapses
+from retable.bench.accountant import further, gates, pruned, scans, synapses
 from retable.bench.accountant.call import Call
 from retable.bench.accountant.carry import expand, number
 from retable.bench.accountant.tally import count
@@ -173,6 +173,14 @@ def _total(call: Call) -> Work:
     return work
 
 
+def _scattered(call: Call) -> Work | None:
+    """One operation for each element that is added, or compared, to where it goes; other ways to reduce have no rule."""
+    source = call["source"] if call.name == "index_add" else call["src"]
+    if call.name != "scatter_reduce" or call["reduce"] == "sum":
+        return Work(add=source.numel())
+    return Work(compare=source.numel()) if call["reduce"] in ("amax", "amin") else None
+
+
 def _reduced(call: Call) -> Work:
     """max, min, argmax, amax, any, ...: comparisons."""
     return Work(compare=max(0, call["self"].numel() - _first(call).numel()))
@@ -282,6 +290,7 @@ FORMULAS: dict[str, Formula] = {
     "pow": _power,
     **dict.fromkeys(("addcmul", "addcdiv"), _fused),
     **dict.fromkeys(("sum", "mean", "nansum"), _total),
+    **dict.fromkeys(("scatter_add", "index_add", "scatter_reduce"), _scattered),
     **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero"), _reduced),
     **dict.fromkeys(("var", "std", "var_mean", "linalg_vector_norm", "norm"), _spread),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
@@ -304,15 +313,30 @@ _QUANTISED = "linear linear_relu linear_dynamic linear_relu_dynamic linear_dynam
 OWN: dict[str, Formula] = {
     "integrate_and_fire": scans.integrate_and_fire,
     "elastic": scans.elastic,
+    "rectify_and_fire": scans.rectify_and_fire,
     "spikes": scans.encoded,
+    "topology": scans.encoded,
     "selective_scan": scans.selective_scan,
     "selective_state_update": scans.selective_state_update,
     "ssd_scan": scans.ssd_scan,
     "ssd_step": scans.ssd_scan,
     "causal_conv1d": scans.causal_conv1d,
     "causal_conv1d_step": scans.causal_conv1d_step,
+    "neighbour_sum": synapses.neighbour_sum,
 }
 """Operators of the namespace `retable`."""
+
+
+def _matrix_product(call: Call, is_weight: Callable[[Any], bool]) -> Work:
+    """As `synapses` says, but for a right operand that lacks synapses: mm, addmm."""
+    names = ("mat1", "mat2") if call.has("mat1") else ("self", "mat2")
+    connected = call.connected(call[names[1]]) if call.has(names[1]) else None
+    if connected is None:
+        return synapses.matrix_product(call, is_weight)
+    work = pruned.product(call, call[names[0]], call[names[1]], connected)
+    if call.name == "addmm":
+        work.add += call.out.numel()
+    return work
 
 
 def work_of(call: Call, is_weight: Callable[[Any], bool]) -> Work | None:
@@ -325,11 +349,12 @@ def work_of(call: Call, is_weight: Callable[[Any], bool]) -> Work | None:
     if call.namespace != "aten":
         return None
     if call.name in ("convolution", "convolution_overrideable"):
-        return synapses.convolution(call)
+        connected = call.connected(call["weight"])
+        return synapses.convolution(call) if connected is None else pruned.convolution(call, connected)
     if call.name in _MATRIX.split():
         if any(further.is_sparse(tensor) for tensor in call.inputs):
             return further.sparse_product(call)
-        return synapses.matrix_product(call, is_weight)
+        return _matrix_product(call, is_weight)
     if call.name in _ATTENTION.split():
         return synapses.attention(call)
     formula = FORMULAS.get(call.name)

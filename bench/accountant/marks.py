@@ -87,14 +87,16 @@ def leaks(k: Tensor) -> bool:
 def neuron_mark(name: str, argument: Any) -> Mark | None:
     """The mark of the first output of a neuron operator, without its time; None for one that never fires.
 
-    `argument(name)` gives an argument of the call. Operators: `integrate_and_fire`, `elastic`, and `spikes`, by which a
-    neuron of one's own, or a coding, says of its output that it is integers low ... high.
+    `argument(name)` gives an argument of the call. Operators: `integrate_and_fire`, `elastic`, `rectify_and_fire`, and
+    `spikes`, by which a neuron of one's own, or a coding, says of its output that it is integers low ... high.
     """
     if name == "integrate_and_fire":
         neuron = neuron_spec(argument("neuron"))
         return None if math.isinf(neuron.threshold) else Mark(0, neuron.levels or 1)
     if name == "elastic":
         return Mark(-1, 1, None)
+    if name == "rectify_and_fire":
+        return Mark(0, 1)
     return Mark(int(argument("low")), int(argument("high")))
 
 
@@ -104,7 +106,7 @@ def check_values(tensor: Tensor, mark: Mark) -> None:
         raise ValueError(f"tensor must hold integers from {mark.low} to {mark.high} to be marked as spikes")
 
 
-NEURONS = ("integrate_and_fire", "elastic", "spikes")
+NEURONS = ("integrate_and_fire", "elastic", "rectify_and_fire", "spikes")
 """Operators of the namespace `retable` whose first output is spikes (T, ...)."""
 
 

@@ -141,7 +141,8 @@ class Observer:
         work, x = meeting.work, meeting.left
         layer.calls += 1
         conv = shape.kind == "convolution"
-        layer.outputs += call.out.numel() if conv else work.dense // max(1, shape.channels_in)
+        counted = conv or call.connected(meeting.weight) is not None
+        layer.outputs += call.out.numel() if counted else work.dense // max(1, shape.channels_in)
         layer.whole += work.flop_mac + work.flop_spike
         layer.dense += work.dense
         layer.met_events += work.effective

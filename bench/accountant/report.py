@@ -96,6 +96,9 @@ class Account:
         if rule not in self.figures:
             raise BenchError(f"the account has no rule {rule!r}; it has {', '.join(self.figures)}")
         if name not in self.figures[rule]:
+            why = self.details.get(rule, {}).get(name)
+            if isinstance(why, Mapping) and "absent" in why:
+                raise BenchError(str(why["absent"]))
             raise BenchError(f"the rule {rule!r} has no figure {name!r}; it has {', '.join(self.figures[rule])}")
         return self.figures[rule][name]
 

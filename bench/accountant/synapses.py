@@ -181,6 +181,21 @@ def _meeting_steps(first: Mark, left: Tensor, second: Mark, right: Tensor, meeti
     return steps(split.movedim(axis + 1, 0).flatten(1).sum(1).tolist())
 
 
+def neighbour_sum(call: Call) -> Work:
+    """sum over j in N(i) of w_ij x^j, x (T, N, C): an operation an edge, feature and step; spikes meet w by additions."""
+    x, edges = call["x"], call["i"].numel()
+    sent_N = torch.bincount(call["j"], minlength=x.shape[1]).double()
+    found = call.tally(x, 2)
+
+    def along(counts: Tensor) -> Tensor:
+        return counts.sum(-1) @ sent_N
+
+    events = along(found.events)
+    met = Tally(events, events if found.accumulates is found.events else along(found.accumulates))
+    dense = len(x) * edges * x.shape[2]
+    return driven(call, x, met, dense, dense)
+
+
 def attention(call: Call) -> Work:
     """softmax(q k^T scale) v as one operator; q, k, v (..., L, E). A mask saves nothing: hidden pairs are counted."""
     q = call["query"]

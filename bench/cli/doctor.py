@@ -12,6 +12,7 @@ from typing import Any
 from retable.bench.declare.params import build
 from retable.bench.errors import CONTRADICTED, OK, UNMEASURED, BenchError
 from retable.bench.probes import environment
+from retable.bench.probes.hardware import not_portable
 from retable.bench.probes.lock import beside
 from retable.bench.registry import KINDS, kernels, names, resolve
 from retable.bench.store.store import Store
@@ -48,6 +49,7 @@ def examine(store: str) -> dict[str, Any]:
     """Facts by topic, as `--json` prints them."""
     return {
         "environment": environment(),
+        "portable_numerics": not_portable() or "ok",
         "lock": _lock(),
         "data_folder": str(Path(os.environ.get("BENCH_DATA", "data")).resolve()),
         "datasets": {name: _dataset(name) for name in names("dataset")},
@@ -61,6 +63,7 @@ def examine(store: str) -> dict[str, Any]:
 def render(report: dict[str, Any]) -> str:
     """The same facts for a person."""
     lines = ["environment", *_facts(report["environment"], "  ")]
+    lines.append(f"portable numerics: {report['portable_numerics']}")
     lines += ["lock", *_facts(report["lock"], "  ")]
     lines.append(f"data (below {report['data_folder']}, $BENCH_DATA)")
     lines += [f"  {name}: {state}" for name, state in report["datasets"].items()]

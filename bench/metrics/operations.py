@@ -12,7 +12,7 @@ from retable.bench.metrics.measured import absent, measured
 from retable.bench.record import Direction, Measurement
 
 MACS: dict[RuleName, str] = {"full": "mac", "syops": "mac", "neurobench": "effective_macs"}
-ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs"}
+ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs", "fsvae": "adds"}
 """What each rule calls them; those of the literature say `mac` and `sop`."""
 NO_NEURONS = "the model has no spiking neurons"
 
@@ -167,10 +167,13 @@ class Operations:
 
 
 def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement:
+    return figure_of(metric, evidence.account, evidence.why_no_account, rule, quantity)
+
+
+def figure_of(metric: Any, account: Any, why_not: str, rule: str, quantity: str) -> Measurement:
     """What the account says of a quantity under a rule, with its rule and cost table; absent where it says nothing."""
-    account = evidence.account
     if account is None:
-        return absent(metric, evidence.why_no_account)
+        return absent(metric, why_not)
     try:
         figure = account.figure(rule, quantity)
     except BenchError as error:

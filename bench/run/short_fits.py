@@ -30,12 +30,18 @@ def _images(**params: Any) -> ShortFit:
     return ShortFit(dataset=DIGITS, params={"epochs": 1, "batch_size": 64, **params})
 
 
+def _graph(**params: Any) -> ShortFit:
+    """Twenty steps on the one graph."""
+    return ShortFit(dataset=BLOCKS, params={"epochs": 20, "hidden": 16, **params})
+
+
 def _quantised(**params: Any) -> ShortFit:
     """A small language model, calibrated on two windows."""
     return ShortFit(dataset=AUSTEN, params={"samples": 2, "window": 32, **params}, needs={"base": "tiny-llama"})
 
 
 DIGITS = Component(use="digits", params={"size": 16})
+BLOCKS = Component(use="block-model", params={"nodes": 300})
 AUSTEN = Component(use="austen")
 SCENES = Component(use="scenes", params={"size": 48, "classes": 1, "most": 1, "train": 40, "held_out": 2})
 EVENT_SCENES = Component(use="event-scenes", params={"size": 48, "steps": 2, "train": 20, "held_out": 2})
@@ -75,6 +81,10 @@ SHORT_FITS: Mapping[str, ShortFit] = {
         params={"T": 2, "width": 16, "layers": 1, "heads": 2, "hidden": 32, "vocabulary": 500, "length": 12}
         | {"pretrain_steps": 10, "pretrain_batch": 8, "epochs": 1, "batch_size": 16},
     ),
+    "gcn": _graph(),
+    "gat": _graph(),
+    "gc-snn": _graph(T=4),
+    "ga-snn": _graph(T=4),
     "vq-tokenizer": ShortFit(
         dataset=DIGITS,
         params={"ch": 32, "ch_mult": (1, 1), "num_res_blocks": 1, "z_channels": 32, "codes": 32}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim", "energy", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikeyolo")
+PAPERS = ("aim", "energy", "prime", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikeyolo")
 Adapter = Callable[["Golden"], None]
 
 

@@ -11,6 +11,8 @@
 | `lemaire`, `lemaire-authors` | Lemaire et al. (arXiv 2210.13107): by its equations; by the authors' code; SRAM a line through 13.2 pJ |
 | `lemaire-piecewise` | the same with SRAM through 0 pJ (SpikingJelly 2.0.0) |
 | `neuromc`, `neuromc-spikingjelly` | NeuroMC, a dense accelerator; as SpikingJelly 2.0.0 reads it |
+| `fsvae` | additions and products as the code of FSVAE and PRIME counts them (arXiv 2110.00375, 2407.18625) |
+| `prime-macro` | PRIME's macro of resistive memory (arXiv 2407.18625): its prices were not found |
 | `spikesim`, `spikesim-event` | SpikeSim's crossbars; SpikingJelly 2.0.0's extension by events |
 | `loihi` | Loihi's events (Davies et al. 2018, table 2) |
 | `keras-spiking-DEVICE` | the table of keras-spiking 0.3.0 |
@@ -23,7 +25,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from retable.bench.accountant.rules import keras_spiking
-from retable.bench.accountant.rules.counted import Full, Literature, LiteratureAllAC, LiteratureOnce, NeuroBench, Syops
+from retable.bench.accountant.rules.counted import (
+    Fsvae,
+    Full,
+    Literature,
+    LiteratureAllAC,
+    LiteratureOnce,
+    NeuroBench,
+    Syops,
+)
 from retable.bench.accountant.rules.figure import Figure, Rule, RuleMismatchError
 from retable.bench.accountant.rules.keras_spiking import KerasSpiking
 from retable.bench.accountant.rules.lemaire import Lemaire, LemaireAuthors, LemairePiecewise
@@ -31,7 +41,7 @@ from retable.bench.accountant.rules.loihi import Loihi
 from retable.bench.accountant.rules.model import Bill, Model
 from retable.bench.accountant.rules.neuromc import NeuroMC, NeuroMCSpikingJelly
 from retable.bench.accountant.rules.simple_memory import SimpleMemory
-from retable.bench.accountant.rules.spikesim import SpikeSim, SpikeSimEvent
+from retable.bench.accountant.rules.spikesim import PrimeMacro, SpikeSim, SpikeSimEvent
 from retable.bench.accountant.rules.yan import Yan
 from retable.bench.errors import BenchError, UnknownNameError, nearest
 
@@ -39,6 +49,7 @@ __all__ = [
     "RULES",
     "Bill",
     "Figure",
+    "Fsvae",
     "Full",
     "KerasSpiking",
     "Lemaire",
@@ -52,6 +63,7 @@ __all__ = [
     "NeuroBench",
     "NeuroMC",
     "NeuroMCSpikingJelly",
+    "PrimeMacro",
     "Rule",
     "RuleMismatchError",
     "RuleName",
@@ -70,6 +82,7 @@ RuleName = Literal[
     "literature-once",
     "syops",
     "neurobench",
+    "fsvae",
     "simple-memory",
     "lemaire",
     "lemaire-authors",
@@ -78,6 +91,7 @@ RuleName = Literal[
     "neuromc-spikingjelly",
     "spikesim",
     "spikesim-event",
+    "prime-macro",
     "loihi",
     "keras-spiking-cpu",
     "keras-spiking-gpu",
@@ -89,10 +103,10 @@ RuleName = Literal[
 ]
 """The rules with their usual options."""
 
-_COUNTED: tuple[type[Rule], ...] = (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench)
+_COUNTED: tuple[type[Rule], ...] = (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench, Fsvae)
 _MODELS: tuple[type[Rule], ...] = (
     *(SimpleMemory, Lemaire, LemaireAuthors, LemairePiecewise, NeuroMC, NeuroMCSpikingJelly),
-    *(SpikeSim, SpikeSimEvent, Loihi, *keras_spiking.ON_DEVICE, Yan),
+    *(SpikeSim, SpikeSimEvent, PrimeMacro, Loihi, *keras_spiking.ON_DEVICE, Yan),
 )
 RULES: dict[str, type[Rule]] = {rule.NAME: rule for rule in (*_COUNTED, *_MODELS)}
 

@@ -66,3 +66,10 @@ class NeuroBench(Rule):
     """NeuroBench 2.3.0; it reports no energy."""
 
     NAME: ClassVar[str] = "neurobench"
+
+
+@dataclass(frozen=True)
+class Fsvae(Rule):
+    """FSVAE's own count, with its peculiarities; it names no energy."""
+
+    NAME: ClassVar[str] = "fsvae"

@@ -63,6 +63,15 @@ class Model(Rule):
     def table(self) -> CostTable:
         return costs.table(self.TABLE)
 
+    @property
+    def absences(self) -> dict[str, dict[str, str]]:
+        """Figures that the model has no prices for, each with the reason."""
+        unknown = [(name, table) for name in self.label.split(" + ") if (table := costs.table(name)).not_found]
+        why = "; ".join(
+            f"prices of {name} were not found: {', '.join(table.not_found)} ({table.source})" for name, table in unknown
+        )
+        return {"energy": {"absent": why}} if why else {}
+
     @abstractmethod
     def bill(self, census: Census) -> Bill:
         """What the census costs."""
@@ -76,7 +85,9 @@ class Model(Rule):
         return census.batch if self.as_run else 1
 
     def figures(self, census: Census) -> dict[str, Figure]:
-        """`energy`, its terms as `TERM_energy`, and the totals of what was counted, a sample."""
+        """`energy`, its terms as `TERM_energy`, and the totals of what was counted, a sample; none without prices."""
+        if self.absences:
+            return {}
         bill, samples = self.bill(census), census.samples
         share = (sum(bill.left_out.values()) + census.unseen) / max(1, census.products)
         names = dict.fromkeys(name for terms in bill.pJ.values() for name in terms)

@@ -81,3 +81,11 @@ class SpikeSimEvent(SpikeSim):
         bill.count(layer.layer, patches=patches, rows=sum(rows), sites=out * met)
         bill.charge(layer.layer, control=out * patches * self.control, crossbar=out * padded)
         bill.charge(layer.layer, neurons=into * out * met * self.table["neuron"])
+
+
+@dataclass(frozen=True)
+class PrimeMacro(SpikeSim):
+    """The same parts at the prices of PRIME's macro, which were not found: it has no energy and says why."""
+
+    NAME: ClassVar[str] = "prime-macro"
+    TABLE: ClassVar[str] = "prime-40nm"
