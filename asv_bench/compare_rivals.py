@@ -1,10 +1,11 @@
-"""LIF neurons and the selective scan against other libraries and against the floor: same inputs, same process, in turn.
+"""LIF neurons, scan and graph layers against other libraries and against the floor: same inputs, same process, in turn.
 
     OMP_NUM_THREADS=1 python asv_bench/compare_rivals.py [--only GLOB] [--seconds S] [--json]
 
-The floor of a neuron is a copy of its input, that of a scan one torch.exp for each of B D L N elements. Ratios are medians over
-paired rounds with 95 % intervals; a library that is not installed is named as such. All takes about ten minutes, most of it the
-backward pass of the published loop, which is quadratic in L.
+The floor of a neuron is a copy of its input, that of a scan one torch.exp for each of B D L N elements, that of a graph layer the
+product of torch's compressed rows with (N, C). Ratios are medians over paired rounds with 95 % intervals; a library that is not
+installed is named as such. All takes about ten minutes, most of it the backward pass of the published loop, which is quadratic
+in L.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import kernels
 import torch
 from kernels import Work
 from measure import Call, Interval, interleaved, interval
-from rivals import NEURONS, SCANS, Rival
+from rivals import GRAPH_ATTENTIONS, GRAPH_CONVOLUTIONS, NEURONS, SCANS, Rival
 
 LEAST = 3
 """Rounds of even the slowest side."""
@@ -58,6 +59,14 @@ CONTESTS = (
     *(
         Contest(f"scan (B, D, L, N) = {shape}", shape, kernels.scan, kernels.exp_floor, SCANS)
         for shape in ((4, 512, 256, 16), (8, 384, 256, 16))
+    ),
+    *(
+        Contest(f"graph {name} (N, E, C) = {shape}", shape, ours, kernels.rows_floor, rivals)
+        for name, ours, rivals in (
+            ("convolution", kernels.graph_convolution, GRAPH_CONVOLUTIONS),
+            ("attention", kernels.graph_attention, GRAPH_ATTENTIONS),
+        )
+        for shape in ((2708, 5278, 64), (250_000, 500_000, 64))
     ),
 )
 

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from retable.models.spiking import operators as spiking
 from retable.models.ssm import conv, selective_scan, ssd, state_update
+from retable.models.stfn.graph import Graph, neighbourhoods
+from retable.models.stfn.layers import GraphAttention, GraphConvolution
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,30 @@ def ilif(T: int, M: int, backend: Any = None) -> Work:
 def elastic(T: int, M: int, backend: Any = None) -> Work:
     x, alpha = current(T, M), torch.ones(T)
     return Work(lambda: spiking.elastic(x, alpha, backend=backend), (x, alpha))
+
+
+def random_graph(N: int, E: int) -> Graph:
+    """E drawn edges between N nodes, both ways, and a loop at every node."""
+    return neighbourhoods(torch.randint(N, (2, E), generator=_generator()), N)
+
+
+def graph_convolution(N: int, E: int, C: int) -> Work:
+    """One layer, C features to C, with the loops and weights of a GCN."""
+    graph, layer, x = random_graph(N, E), GraphConvolution(C, C), torch.randn((1, N, C), generator=_generator())
+    return Work(lambda: layer(x, graph), (x, layer.W, layer.b))
+
+
+def graph_attention(N: int, E: int, C: int) -> Work:
+    """The same with one head of attention."""
+    graph, layer, x = random_graph(N, E), GraphAttention(C, C), torch.randn((1, N, C), generator=_generator())
+    return Work(lambda: layer(x, graph), (x, layer.W, layer.a))
+
+
+def rows_floor(N: int, E: int, C: int) -> Call:
+    """torch's product of a sparse matrix in compressed rows with (N, C), the matrix made beforehand."""
+    graph, x = random_graph(N, E), torch.randn((N, C), generator=_generator())
+    rows = torch.sparse_csr_tensor(graph.start_N1, graph.j_E, graph.symmetric_weights(), (N, N), check_invariants=False)
+    return lambda: rows @ x
 
 
 def current(T: int, M: int) -> Tensor:

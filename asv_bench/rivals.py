@@ -97,6 +97,24 @@ def mambapy_pscan(B: int, D: int, L: int, N: int) -> Work:
     return Work(run, inputs)
 
 
+def geometric_convolution(N: int, E: int, C: int) -> Work:
+    return _geometric("GCNConv", N, E, C)
+
+
+def geometric_attention(N: int, E: int, C: int) -> Work:
+    return _geometric("GATConv", N, E, C)
+
+
+def _geometric(name: str, N: int, E: int, C: int) -> Work:
+    """A layer on the edges without their loops, which it adds itself."""
+    from torch_geometric import nn
+
+    graph, layer = kernels.random_graph(N, E), getattr(nn, name)(C, C)
+    edges = torch.stack([graph.j_E, graph.i_E])[:, graph.i_E != graph.j_E]
+    x = torch.randn((N, C), generator=torch.Generator().manual_seed(0))
+    return Work(lambda: layer(x, edges), (x, *layer.parameters()))
+
+
 NEURONS = (
     Rival("SpikingJelly, multi-step", "spikingjelly", spikingjelly_multi_step),
     Rival("SpikingJelly, single-step", "spikingjelly", spikingjelly_single_step),
@@ -109,3 +127,5 @@ SCANS = (
     Rival("published loop", "", kernels.loop),
     Rival("published loop over unbind", "", kernels.unbound_loop),
 )
+GRAPH_CONVOLUTIONS = (Rival("PyTorch Geometric GCNConv", "torch_geometric", geometric_convolution),)
+GRAPH_ATTENTIONS = (Rival("PyTorch Geometric GATConv", "torch_geometric", geometric_attention),)

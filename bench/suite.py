@@ -11,6 +11,7 @@ from typing import Any, Literal
 VerdictWord = Literal["reproduced", "contradicted", "not measured"]
 ClaimKind = Literal["value", "ordering", "ratio"]
 Side = Literal["at_least", "at_most"]
+Numerics = Literal["portable", "native"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Profile:
     device: str = "cpu"
     dtype: str = "float32"
     kernels: str = "auto"
+    numerics: Numerics = "native"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import settings
 
+from retable.bench.probes.hardware import not_portable
+from retable.bench.run import numerics
 from tests import tools
 from tests.tools import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.tools import pytest_terminal_summary as pytest_terminal_summary
+
+# Tests compute in portable numerics, as `mini` does, so that stages can run in this process too; with
+# BENCH_NUMERICS=native, or where the processor cannot, in native ones. Either has to be chosen before torch is imported.
+NUMERICS: Literal["portable", "native"] = "native" if not_portable() else "portable"
+numerics.settle(NUMERICS)
 
 # The Triton kernels are tested in its interpreter, on any machine; it reads this when it is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -39,6 +47,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if away:
         items[:] = [item for item in items if item not in away]
         config.hook.pytest_deselected(items=away)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _numerics_do_not_depend_on_which_tests_run() -> None:
+    numerics.establish(NUMERICS)
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from retable.bench.accountant.marks import Book, Mark
 from retable.bench.accountant.tally import Tally, tally
+from retable.bench.accountant.work import Work
 
 
 @cache
@@ -26,6 +29,24 @@ def _signature(func: Any) -> tuple[str, str, tuple[tuple[str, Any, bool], ...], 
     return namespace, name[:-1] if in_place else name, arguments, any(written for _, _, written in arguments)
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """One product inside an operator: activations `left` with `weight`, or with other activations `right`.
+
+    `sides` are the products that one element of the left and one of the right operand is in; `on_left` False says that the
+    activations stand on the right of their weights.
+    """
+
+    left: Tensor
+    work: Work
+    weight: Tensor | None = None
+    right: Tensor | None = None
+    sides: tuple[int, int] = (1, 1)
+    on_left: bool = True
+    seen: Tally | None = None
+    """What was counted on `left`."""
+
+
 class Call:
     """`call["dim"]` is an argument by its name in the schema; `call.out` is there once the operator has run."""
 
@@ -36,6 +57,9 @@ class Call:
         self.inputs = tuple(_tensors(self._values.values()))
         """The tensors among the arguments, those in lists too."""
         self.out: Any = None
+        self.meetings: list[Meeting] = []
+        self.seen: Tally | None = None
+        """What was counted last on an operand."""
 
     @property
     def title(self) -> str:
@@ -77,5 +101,7 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def stored_elements(tensor: Tensor) -> int:
-    """Elements that have to be read: an expanded axis is one."""
+    """Elements that have to be read: an expanded axis is one; of a sparse tensor its stored values."""
+    if tensor.layout != torch.strided:
+        return tensor._nnz()
     return math.prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride or not size)

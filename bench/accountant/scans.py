@@ -16,7 +16,7 @@ import math
 from torch import Tensor
 
 from retable.bench.accountant.call import Call
-from retable.bench.accountant.marks import neuron_spec
+from retable.bench.accountant.marks import leaks, neuron_spec
 from retable.bench.accountant.synapses import driven, weighted
 from retable.bench.accountant.tally import Tally, count
 from retable.bench.accountant.work import Work
@@ -24,7 +24,7 @@ from retable.bench.accountant.work import Work
 
 def integrate_and_fire(call: Call) -> Work:
     neuron, elements = neuron_spec(call["neuron"]), call["x"].numel()
-    leaky = float(call["k"]) != 0
+    leaky = leaks(call["k"])
     work = Work(add=elements, compare=0)
     if leaky:
         work.mul += elements

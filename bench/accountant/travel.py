@@ -152,7 +152,7 @@ _ENDING = (
     "equal any all argmax argmin isnan isfinite isinf count_nonzero nonzero zero zeros_like ones_like empty_like full_like "
     "rand_like randn_like new_empty new_zeros new_ones new_full fill sym_size sym_numel sym_stride "
     "integrate_and_fire elastic spikes selective_scan ssd_scan ssd_step selective_state_update causal_conv1d "
-    "causal_conv1d_step"
+    "causal_conv1d_step neighbour_sum"
 )
 
 SAME_ORDER = frozenset(_SHAPED.split())

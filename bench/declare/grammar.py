@@ -9,7 +9,7 @@ from typing import get_args
 
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
-from retable.bench.suite import ClaimKind, PlotKind, VerdictWord
+from retable.bench.suite import ClaimKind, Numerics, PlotKind, VerdictWord
 
 NAME = Text(
     noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
@@ -86,6 +86,12 @@ PROFILE = Record(
         "kernels": Field(
             Words(words=("auto", "reference", "numba", "triton", "mamba_ssm")),
             "Backend of the operators; auto, the first that can run, unless said. Records tell which ran.",
+            fixed=True,
+        ),
+        "numerics": Field(
+            Words(words=get_args(Numerics)),
+            "`portable`: the same bits on every x86-64-v3 processor, as `mini` has them on the CPU unless said; `native`: "
+            "as fast as the libraries can, as all others.",
             fixed=True,
         ),
     },

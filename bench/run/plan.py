@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retable.bench.record import Record, Status, digest
-from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits
-from retable.bench.suite import Case, Component, Limits
+from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits, numerics
+from retable.bench.suite import Case, Component, Limits, Numerics
 
 if TYPE_CHECKING:
     from retable.bench.store.store import Store
@@ -38,6 +38,7 @@ class StageSpec:
     device: str
     dtype: str
     kernels: str
+    numerics: Numerics = "native"
     dataset: Component | None = None
     task: Component | None = None
     metrics: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
                 device=profile.device,
                 dtype=profile.dtype,
                 kernels=profile.kernels,
+                numerics=numerics(profile),
                 dataset=dataset,
                 task=task,
                 metrics=metrics,

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from retable.bench import registry
 from retable.bench.declare.params import build, build_metric
+from retable.bench.probes.hardware import not_portable
 from retable.bench.record import canonical, digest
 from retable.bench.store.sources import source_digest
-from retable.bench.suite import Case, Component
+from retable.bench.suite import Case, Component, Numerics, Profile
 
 T = TypeVar("T")
 Ingredients = dict[str, Any]
@@ -76,6 +77,7 @@ def fit_ingredients(case: Case, method: Component, memo: Memo | None = None) -> 
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
+        "numerics": numerics(profile),
         "device": profile.device.partition(":")[0],
     }
 
@@ -111,6 +113,7 @@ def case_ingredients(case: Case, memo: Memo | None = None) -> Ingredients:
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
+        "numerics": numerics(profile),
         "device": profile.device.partition(":")[0],
     }
 
@@ -139,6 +142,11 @@ def weights_digest(method: Component) -> str | None:
     except FileNotFoundError as error:
         return f"missing: {error}"
     return found
+
+
+def numerics(profile: Profile) -> Numerics:
+    """How a profile's numbers are computed on this machine: native where it cannot be portable."""
+    return "native" if not_portable() else profile.numerics
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:

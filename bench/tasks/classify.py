@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.probes.energy import Energy
+from retable.bench.tasks.logits import over_time
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from retable.bench.datasets.graphs.graph import GraphData
     from retable.bench.datasets.images import ImageData
 
 UNUSABLE = -1
@@ -59,7 +61,7 @@ class Classify:
         predictions = []
         with torch.inference_mode(), Energy(device) as energy:
             for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
-                logits_TBK = model.steps(_prepared(model, data, indices, device))
+                logits_TBK = over_time(model, _prepared(model, data, indices, device), data.num_classes)
                 predictions.append(predicted(logits_TBK).cpu().numpy())
         account, why_not = self._account(model, data, device)
         return ClassifyEvidence(
@@ -71,6 +73,7 @@ class Classify:
             why_no_account=why_not,
             joules=energy.joules,
             why_no_joules=energy.reason or "",
+            idle_joules={name: watts * energy.seconds for name, watts in energy.idle_watts.items()},
         )
 
     def _account(self, model: Any, data: ImageData, device: str) -> tuple[Any, str]:
@@ -113,13 +116,15 @@ class ClassifyEvidence:
     """True classes (N,), predicted ones (T, N) after each step, the account of operations and the joules metered."""
 
     model: Any
-    data: ImageData
+    data: ImageData | GraphData
     labels: np.ndarray
     predictions_TN: np.ndarray
     account: Any = None
     why_no_account: str = ""
     joules: Mapping[str, float] | None = None
     why_no_joules: str = "nothing was metered"
+    idle_joules: Mapping[str, float] = field(default_factory=dict)
+    """What the machine would have drawn in that time with nothing to do."""
 
     @property
     def steps(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim", "ept", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikeyolo")
+PAPERS = ("aim", "energy", "ept", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikeyolo")
 Adapter = Callable[["Golden"], None]
 
 

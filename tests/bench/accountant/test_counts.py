@@ -19,6 +19,7 @@ from retable.models.spiking.neurons import IF, ILIF, LIF, Elastic, Integrator
 from retable.models.ssm.conv import causal_conv1d, causal_conv1d_step, conv_state
 from retable.models.ssm.selective_scan import selective_scan
 from retable.models.ssm.ssd import ssd_scan, ssd_step
+from retable.models.stfn.graph import neighbour_sum, neighbourhoods
 from tests.bench.accountant.counting import ALPHABETS, counted, full, row, spikes
 
 
@@ -276,3 +277,30 @@ def test_bytes_are_read_and_written_once_an_operator() -> None:
     assert full(account, "bytes_read", "bytes_written") == (4 * (20 + 12), 4 * 15)
     account = counted(lambda x: x + x.new_ones(1).expand(5, 4), torch.rand(5, 4))
     assert full(account, "bytes_read") == (4 * (20 + 1),)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.integers(1, 3), features=st.integers(1, 4), marked=st.booleans(), seed=st.integers(0, 99))
+def test_a_sum_over_neighbours_is_an_operation_an_edge_feature_and_step(
+    steps: int, features: int, marked: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    graph = neighbourhoods(torch.randint(0, 6, (2, 7), generator=generator), 6)
+    x, w = spikes((steps, 6, features), (0, 1), seed), torch.rand(1, graph.edges, generator=generator)
+    account = counted(lambda x: neighbour_sum(graph, w, x), x, marked=(0, 1) if marked else None)
+    met = sum(float(x[t, j].sum()) for t in range(steps) for j in graph.j_E.tolist())
+    assert full(account, "dense", "effective") == (steps * graph.edges * features, met)
+    assert full(account, "mac", "ac") == ((0, met) if marked else (steps * graph.edges * features, 0))
+
+
+def test_scattered_sums_add_and_scattered_maxima_compare() -> None:
+    x, index = torch.rand(2, 5), torch.tensor([[0, 0, 1, 2, 2], [1, 1, 1, 0, 0]])
+    for scatter, wanted in (
+        (lambda x: torch.zeros(2, 3).scatter_add(1, index, x), (10, 0)),
+        (lambda x: torch.zeros(2, 3).index_add(1, index[0], x), (10, 0)),
+        (lambda x: torch.zeros(2, 3).scatter_reduce(1, index, x, "amax"), (0, 10)),
+        (lambda x: torch.zeros(2, 3).scatter_reduce(1, index, x, "sum"), (10, 0)),
+    ):
+        assert full(counted(scatter, x), "add", "compare") == wanted
+    account = counted(lambda x: torch.ones(2, 3).scatter_reduce(1, index, x, "prod"), x)
+    assert [row.operator for row in account.uncounted] == ["aten.scatter_reduce"]

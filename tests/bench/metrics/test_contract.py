@@ -30,6 +30,8 @@ FIELDS = {
     "radius": 0.5,
     "size": "all",
     "shots": 5,
+    "part": "all",
+    "points": 1.0,
 }
 OVER_TIMINGS = [name for name in BUILT_IN if registry.resolve("metric", name).__module__.endswith("metrics.decode")]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]

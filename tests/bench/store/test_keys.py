@@ -35,7 +35,8 @@ def case(**changes: object) -> Case:
         repetitions=(0, 1),
     )
     profile = replace(
-        MINI, **{name: changes.pop(name) for name in ("dtype", "device", "name", "limits") if name in changes}
+        MINI,
+        **{name: changes.pop(name) for name in ("dtype", "device", "name", "limits", "numerics") if name in changes},
     )
     repetition = changes.pop("repetition", 0)
     entry = replace(entry, **changes)
@@ -63,6 +64,7 @@ def case_key(case: Case) -> str:
         {"dtype": "bfloat16"},
         {"device": "cuda"},
         {"name": "paper"},
+        {"numerics": "portable"},
     ],
 )
 def test_what_changes_the_weights_changes_both_keys(changes: dict[str, object]) -> None:
