@@ -35,6 +35,12 @@ def _graph(**params: Any) -> ShortFit:
     return ShortFit(dataset=BLOCKS, params={"epochs": 20, "hidden": 16, **params})
 
 
+def _tuned(**params: Any) -> ShortFit:
+    """A small transformer of images tuned on five of each class."""
+    given = {"epochs": 5, "batch_size": 4, "lr": 0.02, **params}
+    return ShortFit(dataset=TISSUE, params=given, needs={"backbone": "vit"})
+
+
 def _quantised(**params: Any) -> ShortFit:
     """A small language model, calibrated on two windows."""
     return ShortFit(dataset=AUSTEN, params={"samples": 2, "window": 32, **params}, needs={"base": "tiny-llama"})
@@ -42,6 +48,9 @@ def _quantised(**params: Any) -> ShortFit:
 
 DIGITS = Component(use="digits", params={"size": 16})
 BLOCKS = Component(use="block-model", params={"nodes": 500})
+TISSUE = Component(use="tissue", params={"shots": (5,)})
+FEW_EVENTS = Component(use="small-event-digits", params={"steps": 4, "train": 320, "held_out": 10})
+SPOKEN = Component(use="espeak-sentences", params={"train": 6, "held_out": 1, "speed": 230})
 AUSTEN = Component(use="austen")
 SCENES = Component(use="scenes", params={"size": 48, "classes": 1, "most": 1, "train": 40, "held_out": 2})
 EVENT_SCENES = Component(use="event-scenes", params={"size": 48, "steps": 2, "train": 20, "held_out": 2})
@@ -85,6 +94,37 @@ SHORT_FITS: Mapping[str, ShortFit] = {
     "gat": _graph(),
     "gc-snn": _graph(T=4),
     "ga-snn": _graph(T=4),
+    "prime": ShortFit(
+        dataset=FEW_EVENTS,
+        params={"epochs": 1, "batch_size": 16, "T": 4}
+        | {"convolutions": ({"out_channels": 4, "kernel": 5, "padding": 1}, {"out_channels": 8, "kernel": 5})},
+    ),
+    "prime-inpainting": ShortFit(
+        dataset=DIGITS,
+        params={"epochs": 1, "batch_size": 64, "channels": (8, 8), "latent": 8, "k": 4, "T": 4, "hole": (6, 10)},
+    ),
+    "spikevoice": ShortFit(
+        dataset=SPOKEN,
+        params={"d": 16, "encoder_blocks": 1, "decoder_blocks": 1, "filter": 16, "predictor": 16, "postnet": 16}
+        | {"steps": 20, "batch_size": 1, "warmup": 5, "lr": 1e-2, "standardise": True, "T": 2},
+    ),
+    "vit": ShortFit(
+        dataset=TISSUE,
+        params={
+            "width": 16,
+            "depth": 2,
+            "heads": 2,
+            "mlp": 32,
+            "patch": 7,
+            "images": 320,
+            "epochs": 1,
+            "batch_size": 16,
+        },
+    ),
+    **{name: _tuned() for name in ("linear-probe", "mlp-3", "partial-1", "bias-tuning", "full-tuning")},
+    **{name: _tuned(length=3) for name in ("visual-prompting", "vpt", "ept")},
+    "lora": _tuned(rank=2),
+    "adaptformer": _tuned(reduction=4),
     "vq-tokenizer": ShortFit(
         dataset=DIGITS,
         params={"ch": 32, "ch_mult": (1, 1), "num_res_blocks": 1, "z_channels": 32, "codes": 32}
@@ -114,6 +154,7 @@ SHORT_FITS: Mapping[str, ShortFit] = {
 }
 
 UNTRAINED = {
+    "recording": "nothing of it is trained",
     "hf-lm": "its weights are published, and not here",
     "smollm2-135m": "its weights are published; the quantisers' short fits run what it is used with",
 }
