@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retable.bench import kept as module
+from retable.bench import registry
 from retable.bench.cli.suites import fault, load_suite, summary
 from retable.bench.kept import folder, kept
 from tests.bench.conftest import SUITE
@@ -20,6 +21,7 @@ PLAIN = PLAIN.replace("weight", "params")
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
     return tmp_path / "cache"
 
 

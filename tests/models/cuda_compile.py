@@ -94,7 +94,7 @@ def main() -> None:
     found: list[tuple[str, Any]] = []
 
     def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
-        name = self.fn.__module__.split(".")[1] + "." + self.fn.__name__
+        name = self.fn.__module__.removeprefix("retable.models.").partition(".")[0] + "." + self.fn.__name__
         found.append((name, run(self, *args, grid=grid, warmup=True, **options)))
 
     JITFunction.run = compile_only

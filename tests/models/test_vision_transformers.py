@@ -254,16 +254,17 @@ def test_it_learns_and_every_used_parameter_takes_part(name: str, twin: bool) ->
     options: Mapping[str, Any] = {"neuron": relu, "T": 1, **TWINS[name]} if twin else {"T": 4}
     network = small(name, **options).train()
     assert any(isinstance(module, LIF) for module in network.modules()) is not twin
-    x, labels = torch.randn(10, 3, 16, 16), torch.arange(10) % 5
-    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    labels = torch.arange(10) % 5
+    x = torch.randn(10, 3, 16, 16) + 1.5 * (labels - 2.0)[:, None, None, None]  # classes differ in brightness
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
     losses = []
-    for _ in range(6):
+    for _ in range(10):
         loss = F.cross_entropy(network(x), labels)
         optimiser.zero_grad()
         loss.backward()
         losses.append(loss.item())
         optimiser.step()
-    assert losses[-1] < losses[0]
+    assert sum(losses[-3:]) / 3 < losses[0]
     for key, parameter in network.named_parameters():
         used = not any(part in key.split(".") for part in UNUSED)
         assert (parameter.grad is not None) is used, key

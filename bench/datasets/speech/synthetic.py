@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from retable.bench.datasets.fixed import array_digest, fixed_order
+from retable.bench.datasets.fixed import fixed_order
 from retable.bench.datasets.speech import espeak
 from retable.bench.datasets.speech.sentences import PARTS, sentences
 from retable.bench.datasets.speech.speech import Level
@@ -63,11 +63,12 @@ class EspeakSentences:
             )
 
     def digest(self) -> str:
-        """SHA-256 of everything spoken. Raises MissingDataError without the synthesiser."""
-        spoken = self._spoken()
-        text = sha256("\n".join(" ".join(item.phonemes) for item in spoken).encode()).hexdigest()
-        arrays = [array for item in spoken for array in (item.wave, item.onsets)]
-        return sha256(f"{text} {array_digest(*arrays)} {self.level}".encode()).hexdigest()
+        """SHA-256 of what the corpus follows from: package, voices, sentences in their order, level.
+
+        Two processes speak it alike, so it need not be spoken for that. Raises MissingDataError without the synthesiser.
+        """
+        espeak.library()
+        return sha256(f"{recipe(tuple(self._orders()))} {self.train} {self.level}".encode()).hexdigest()
 
     def load(self) -> SpeechData:
         """Raises MissingDataError without the synthesiser."""
@@ -154,12 +155,17 @@ def corpus(orders: tuple[Order, ...]) -> Sequence[Spoken]:
         return espeak.read(fresh)
 
 
-def cache_file(orders: tuple[Order, ...]) -> Path:
-    """Named after the package's version, the voices, the sentences."""
+def recipe(orders: tuple[Order, ...]) -> str:
+    """Digest of the package's version, the voices, the sentences."""
     package = version(espeak.DISTRIBUTION.partition("==")[0])
     text = f"{FORMAT} {package} {[sorted(asdict(order).items()) for order in orders]}"
+    return sha256(text.encode()).hexdigest()
+
+
+def cache_file(orders: tuple[Order, ...]) -> Path:
+    """Named after what the corpus follows from."""
     folder = Path(os.environ.get("BENCH_DATA", "data")) / "cache"
-    return folder / f"espeak-{sha256(text.encode()).hexdigest()[:32]}.npz"
+    return folder / f"espeak-{recipe(orders)[:32]}.npz"
 
 
 def keep(fresh: Path, path: Path) -> None:
