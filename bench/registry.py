@@ -33,6 +33,7 @@ _NAMED = re.compile(r'^class (\w+)|^    NAME: ClassVar\[str\] = "([^"]+)"', re.M
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _registered: dict[Kind, dict[str, type]] = {kind: {} for kind in KINDS}
 _KERNELS = "retable.models.common.backends"
+_TRIALS = "retable.models.common.trials"
 
 
 def register(kind: Kind, name: str, *, replace: bool = False) -> Callable[[type], type]:
@@ -153,6 +154,11 @@ def is_timing(metric: str) -> bool:
         return bool(getattr(resolve("metric", metric.partition("[")[0]), "TIMED", False))
     except BenchError:
         return False
+
+
+def trials() -> Any:
+    """The module whose function `trials(tensor, with_gradients)` puts each kernel to work on fixed inputs."""
+    return importlib.import_module(_TRIALS)
 
 
 def kernels() -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 VerdictWord = Literal["reproduced", "contradicted", "not measured"]
 ClaimKind = Literal["value", "ordering", "ratio"]
 Side = Literal["at_least", "at_most"]
+Numerics = Literal["portable", "native"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Profile:
     device: str = "cpu"
     dtype: str = "float32"
     kernels: str = "auto"
+    numerics: Numerics = "native"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +194,14 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class Reproducibility:
-    """How closely frozen numbers come back on other machines; `metrics` has those that are not held to `tolerance`.
+    """How closely frozen numbers come back, where a suite knows better than what was measured; `because` says why.
 
-    Timings are only compared when they are named.
+    `metrics` has those that are not held to `tolerance`. Timings are only compared when they are named.
     """
 
-    tolerance: Tolerance = Tolerance(relative=0.001)
+    tolerance: Tolerance | None = None
     metrics: Mapping[str, Tolerance] = field(default_factory=dict)
+    because: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from hypothesis import settings
+
+from retable.bench.probes.hardware import not_portable
+from retable.bench.run import numerics
+from tests import tools
+from tests.tools import pytest_runtest_makereport as pytest_runtest_makereport
+from tests.tools import pytest_terminal_summary as pytest_terminal_summary
+
+# Tests compute in portable numerics, as `mini` does, so that stages can run in this process too; with
+# BENCH_NUMERICS=native, or where the processor cannot, in native ones. Either has to be chosen before torch is imported.
+NUMERICS: Literal["portable", "native"] = "native" if not_portable() else "portable"
+numerics.settle(NUMERICS)
 
 # The Triton kernels are tested in its interpreter, on any machine; it reads this when it is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A shared machine may take any time for an example; what takes too long ends by pytest's own time-out.
+settings.register_profile("retable", deadline=None)
+settings.load_profile("retable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     goldens = Path(__file__).parent / "parity" / "goldens"
     parser.addoption("--goldens", default=str(goldens), help="folder of parity fixtures")
+    tools.pytest_addoption(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "oracle(package): a comparison with a package that has an environment of its own"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Comparisons with packages that nothing else can live beside are for `tox -e oracles`; here they are deselected."""
+    away = [item for item in items for mark in item.iter_markers("oracle") if find_spec(mark.args[0]) is None]
+    if away:
+        items[:] = [item for item in items if item not in away]
+        config.hook.pytest_deselected(items=away)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _numerics_do_not_depend_on_which_tests_run() -> None:
+    numerics.establish(NUMERICS)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,8 @@ def number(value: Any) -> float | None:
     """The value of a number or of a tensor with one element and no axis, else None."""
     if isinstance(value, int | float):
         return float(value)
-    return float(value) if isinstance(value, Tensor) and value.dim() == 0 and not value.is_complex() else None
+    plain = isinstance(value, Tensor) and value.dim() == 0 and not value.is_complex() and not value.is_meta
+    return float(value) if plain else None
 
 
 def broadcast(call: Call, mark: Mark, *sources: Any) -> Mark:

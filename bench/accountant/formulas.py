@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retable.bench.accountant import scans, synapses
+from retable.bench.accountant import further, gates, pruned, scans, synapses
 from retable.bench.accountant.call import Call
 from retable.bench.accountant.carry import expand, number
 from retable.bench.accountant.tally import count
@@ -50,7 +50,7 @@ _MOVES = (
     "constant_pad_nd flip roll upsample_nearest1d upsample_nearest2d upsample_nearest3d embedding neg abs im2col "
     "logical_not logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not isnan isfinite isinf "
     "index_put scatter index_copy slice_scatter select_scatter tril triu pixel_shuffle reflection_pad1d reflection_pad2d "
-    "replication_pad1d replication_pad2d channel_shuffle one_hot _unsafe_index _index_put_impl nll_loss_forward"
+    "replication_pad1d replication_pad2d channel_shuffle one_hot _to_sparse _to_sparse_csr _to_dense _coalesce _unsafe_index _index_put_impl nll_loss_forward"
 )
 _FREE = (
     "view _unsafe_view _reshape_alias unsqueeze squeeze alias detach lift_fresh permute transpose t slice select split "
@@ -58,7 +58,7 @@ _FREE = (
     "view_as_real view_as_complex resize set empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like "
     "ones ones_like full full_like new_zeros new_ones new_full arange linspace eye scalar_tensor zero fill rand randn "
     "rand_like randn_like randint randperm uniform normal bernoulli promote_types result_type sym_size sym_numel "
-    "sym_stride _local_scalar_dense is_same_size device is_nonzero equal _assert_async _assert_scalar _linalg_check_errors"
+    "sym_stride _values _indices values indices crow_indices col_indices _nnz _local_scalar_dense is_same_size device is_nonzero equal _assert_async _assert_scalar _linalg_check_errors"
 )
 FREE = frozenset(_FREE.split())
 """Views, constants, random numbers and questions to the host: neither operations nor traffic of the model."""
@@ -186,6 +186,12 @@ def _reduced(call: Call) -> Work:
     return Work(compare=max(0, call["self"].numel() - _first(call).numel()))
 
 
+def _searched(call: Call) -> Work:
+    """bucketize, searchsorted: a binary search for each value."""
+    borders = call["boundaries" if call.has("boundaries") else "sorted_sequence"].shape[-1]
+    return Work(compare=call.out.numel() * math.ceil(math.log2(borders + 1)))
+
+
 def _spread(call: Call) -> Work:
     """var, std, norms: two additions and a multiplication an element."""
     x, outputs = call["self"], _first(call).numel()
@@ -269,7 +275,7 @@ def _adaptive(n: int, o: int) -> tuple[int, ...]:
     return tuple(seen)
 
 
-_MATRIX = "mm bmm addmm baddbmm mv addmv dot"
+_MATRIX = "mm bmm addmm baddbmm mv addmv dot _int_mm _scaled_mm"
 _ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
     "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
@@ -292,17 +298,31 @@ FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(("sum", "mean", "nansum"), _total),
     **dict.fromkeys(("scatter_add", "index_add", "scatter_reduce"), _scattered),
     **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero"), _reduced),
+    **dict.fromkeys(("bucketize", "searchsorted"), _searched),
     **dict.fromkeys(("var", "std", "var_mean", "linalg_vector_norm", "norm"), _spread),
-    **dict.fromkeys(("_softmax", "_log_softmax"), _softmax),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
     **dict.fromkeys(_BATCH_NORM.split(), _batch_norm),
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), _norm),
     **dict.fromkeys(_MAX_POOL.split(), _max_pool),
     **dict.fromkeys(_AVG_POOL.split(), _avg_pool),
+    "mkldnn_rnn_layer": gates.one_layer,
+    **dict.fromkeys(("_cudnn_rnn", "miopen_rnn"), gates.all_layers),
+    "_thnn_fused_lstm_cell": gates.lstm_cell,
+    "_thnn_fused_gru_cell": gates.gru_cell,
+    "addbmm": further.summed_batches,
+    "addr": further.outer,
+    "_trilinear": further.bilinear,
+    **dict.fromkeys(("_sparse_addmm", "_sparse_mm"), further.sparse_product),
+    **dict.fromkeys(("_weight_int8pack_mm", "_weight_int4pack_mm"), further.narrow_product),
+    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), further.bags),
 }
+_QUANTISED = "linear linear_relu linear_dynamic linear_relu_dynamic linear_dynamic_fp16"
 OWN: dict[str, Formula] = {
     "integrate_and_fire": scans.integrate_and_fire,
     "elastic": scans.elastic,
+    "rectify_and_fire": scans.rectify_and_fire,
     "spikes": scans.encoded,
+    "topology": scans.encoded,
     "selective_scan": scans.selective_scan,
     "selective_state_update": scans.selective_state_update,
     "ssd_scan": scans.ssd_scan,
@@ -314,17 +334,34 @@ OWN: dict[str, Formula] = {
 """Operators of the namespace `retable`."""
 
 
+def _matrix_product(call: Call, is_weight: Callable[[Any], bool]) -> Work:
+    """As `synapses` says, but for a right operand that lacks synapses: mm, addmm."""
+    names = ("mat1", "mat2") if call.has("mat1") else ("self", "mat2")
+    connected = call.connected(call[names[1]]) if call.has(names[1]) else None
+    if connected is None:
+        return synapses.matrix_product(call, is_weight)
+    work = pruned.product(call, call[names[0]], call[names[1]], connected)
+    if call.name == "addmm":
+        work.add += call.out.numel()
+    return work
+
+
 def work_of(call: Call, is_weight: Callable[[Any], bool]) -> Work | None:
     """What the call did, or None where no rule knows."""
     if call.namespace == "retable":
         formula = OWN.get(call.name)
         return None if formula is None else formula(call)
+    if call.namespace == "quantized":
+        return further.quantised_linear(call) if call.name in _QUANTISED.split() else None
     if call.namespace != "aten":
         return None
     if call.name in ("convolution", "convolution_overrideable"):
-        return synapses.convolution(call)
+        connected = call.connected(call["weight"])
+        return synapses.convolution(call) if connected is None else pruned.convolution(call, connected)
     if call.name in _MATRIX.split():
-        return synapses.matrix_product(call, is_weight)
+        if any(further.is_sparse(tensor) for tensor in call.inputs):
+            return further.sparse_product(call)
+        return _matrix_product(call, is_weight)
     if call.name in _ATTENTION.split():
         return synapses.attention(call)
     formula = FORMULAS.get(call.name)

@@ -23,10 +23,14 @@ class Layers:
         self._stack: list[str] = []
         self._fired: list[bool] = []
         self._handles: list[Any] = []
+        self.model_calls = 0
 
     @property
     def path(self) -> str:
         return self._stack[-1] if self._stack else ""
+
+    def path_of(self, module: nn.Module) -> str:
+        return self._paths[module]
 
     def fire(self) -> None:
         if self._fired:
@@ -45,6 +49,7 @@ class Layers:
         self._fired.clear()
 
     def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.model_calls += module is self._model and not self._stack
         self._stack.append(self._paths[module])
         self._fired.append(False)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -78,21 +79,34 @@ def neuron_spec(text: str) -> NeuronSpec:
     return NeuronSpec(float(threshold), rest, decays, above, int(levels), detached, surrogate, float(alpha))
 
 
+def leaks(k: Tensor) -> bool:
+    """Whether an integrate-and-fire neuron with k = 1 / tau leaks; one of shapes alone is taken to."""
+    return bool(k.is_meta) or float(k) != 0
+
+
 def neuron_mark(name: str, argument: Any) -> Mark | None:
     """The mark of the first output of a neuron operator, without its time; None for one that never fires.
 
-    `argument(name)` gives an argument of the call. Operators: `integrate_and_fire`, `elastic`, and `spikes`, by which a
-    coding says of its output that it is integers low ... high.
+    `argument(name)` gives an argument of the call. Operators: `integrate_and_fire`, `elastic`, `rectify_and_fire`, and
+    `spikes`, by which a neuron of one's own, or a coding, says of its output that it is integers low ... high.
     """
     if name == "integrate_and_fire":
         neuron = neuron_spec(argument("neuron"))
         return None if math.isinf(neuron.threshold) else Mark(0, neuron.levels or 1)
     if name == "elastic":
         return Mark(-1, 1, None)
+    if name == "rectify_and_fire":
+        return Mark(0, 1)
     return Mark(int(argument("low")), int(argument("high")))
 
 
-NEURONS = ("integrate_and_fire", "elastic", "spikes")
+def check_values(tensor: Tensor, mark: Mark) -> None:
+    """Raises ValueError where a tensor that is said to be spikes holds anything but integers within the mark's bounds."""
+    if not tensor.is_meta and bool(((tensor < mark.low) | (tensor > mark.high) | (tensor != tensor.round())).any()):
+        raise ValueError(f"tensor must hold integers from {mark.low} to {mark.high} to be marked as spikes")
+
+
+NEURONS = ("integrate_and_fire", "elastic", "rectify_and_fire", "spikes")
 """Operators of the namespace `retable` whose first output is spikes (T, ...)."""
 
 
@@ -124,7 +138,7 @@ class Book:
 
     def mark(self, tensor: Tensor, mark: Mark, same_as: Tensor | None = None, ordered: bool = False) -> None:
         """`same_as` is a marked tensor with the same elements, `ordered` where in the same order: its counts hold too."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         source = None if same_as is None else self.entry(same_as)
         counts = source.counts if source is not None and ordered else {}
         totals = {} if source is None else source.totals
@@ -151,9 +165,10 @@ class Book:
 
     def written(self, tensor: Tensor) -> None:
         """The tensor's storage was written to: all marks on it are void."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         self._generations[storage] = self._generations.get(storage, 0) + 1
 
 
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def storage_of(tensor: Tensor) -> int:
+    """What tells a tensor's memory from others'; a sparse tensor, which has several, stands for itself."""
+    return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else -id(tensor)

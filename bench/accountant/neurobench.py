@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retable.bench.accountant.report import BYTES, OPERATIONS, other_figures
+from retable.bench.accountant.marks import Book
+from retable.bench.accountant.report import other_figures
 from retable.bench.accountant.rules import Figure, Rule
+from retable.bench.accountant.rules.figure import BYTES, OPERATIONS
 from retable.bench.accountant.synapses import taps
-from retable.bench.accountant.tally import EXACT
+from retable.bench.accountant.tally import EXACT, glance, tally
 
 STATELESS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -28,22 +30,24 @@ ACTIVATIONS = (nn.ReLU, nn.Sigmoid)
 class NeuroBenchCounter:
     """Adds up effective and dense synaptic operations, and activations batch by batch."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, book: Book) -> None:
+        self._model, self._book = model, book
+        self._full: dict[nn.Module, tuple[int, bool]] = {}
         self._layers, self._others = _found(model, (*STATELESS, *RECURRENT)), _found(model, ACTIVATIONS)
         self._macs = self._acs = self._dense = 0
         self._skipped: Counter[str] = Counter()
         self._zeros = self._activations = 0
         self._sparsity, self._batches = 0.0, 0
 
-    def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
+    def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool, met: int) -> None:
+        """`met` are the products of the call whose input is not zero."""
         times = self._layers[module] if isinstance(module, (*STATELESS, *RECURRENT)) else 0
         if times and isinstance(module, RECURRENT):
             self._skipped[type(module).__name__] += 1
         elif times:
             x = inputs[0]
-            effective = times * effective_operations(module, x)
-            if bool(((x != 0) & (x != 1) & (x != -1)).any()):
+            effective = times * (met if self._has_no_zeros(module) else effective_operations(module, x))
+            if not self._ternary(x):
                 self._macs += effective
             else:
                 self._acs += effective
@@ -51,12 +55,33 @@ class NeuroBenchCounter:
         if (fired or isinstance(module, ACTIVATIONS)) and self._others[module]:
             first = output[0] if isinstance(output, tuple) else output
             self._activations += self._others[module] * first.numel()
-            self._zeros += self._others[module] * (first.numel() - int(torch.count_nonzero(first)))
+            self._zeros += self._others[module] * (first.numel() - self._nonzero(first))
         if module is self._model:
             batch = len(inputs[0]) if inputs else 1
             self._sparsity += batch * (self._zeros / self._activations if self._activations else 0.0)
             self._batches += batch
             self._zeros = self._activations = 0
+
+    def _has_no_zeros(self, layer: nn.Module) -> bool:
+        """Whether all weights are used; looked up once for each change of them."""
+        weight: Tensor = layer.weight.detach()  # type: ignore[operator]
+        version = 0 if weight.is_inference() else weight._version
+        known = self._full.get(layer)
+        if known is None or known[0] != version or weight.is_inference():
+            known = self._full[layer] = version, bool((weight != 0).all())
+        return known[1]
+
+    def _ternary(self, x: Tensor) -> bool:
+        """Whether all values are -1, 0 or 1."""
+        mark = self._book.of(x)
+        if mark is not None and mark.scale == 1 and mark.bound <= 1:
+            return True
+        return all(not bool(((part != 0) & (part != 1) & (part != -1)).any()) for part in (glance(x), x))
+
+    def _nonzero(self, x: Tensor) -> int:
+        if self._book.of(x) is None:
+            return int(torch.count_nonzero(x))
+        return round(float(tally(x, self._book).events.sum()))
 
     def figures(self, rule: Rule, samples: int) -> dict[str, Figure]:
         """Its names in lower case; a sparsity of nothing is left out."""

@@ -49,7 +49,7 @@ class NeuronLedger:
         self._events = self._accumulates = self._elements = 0
 
     def add(self, spikes: Tensor, book: Book) -> None:
-        if spikes.numel() == 0:
+        if spikes.numel() == 0 or spikes.is_meta:
             return
         others = (0, 1) if spikes.dim() > 2 else (0,)
         sizes = spikes if self.mark.low >= 0 and self.mark.scale is not None else indicator(spikes)

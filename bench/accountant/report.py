@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from retable.bench.accountant import costs
+from retable.bench.accountant.census import Census
 from retable.bench.accountant.neurons import NeuronRow
 from retable.bench.accountant.rules import Figure, Full, Literature, Rule
+from retable.bench.accountant.rules.figure import BYTES, ENERGY, OPERATIONS
 from retable.bench.accountant.work import Work
 from retable.bench.errors import BenchError
-
-OPERATIONS, BYTES, ENERGY = "operations/sample", "bytes/sample", "mJ/sample"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,18 @@ class LostMark:
 
 
 @dataclass(frozen=True)
+class Unmarked:
+    """A product that few whole values entered without a mark: real values here, and spikes if somebody forgot to say so.
+
+    `share` is that of all products.
+    """
+
+    layer: str
+    operator: str
+    share: float
+
+
+@dataclass(frozen=True)
 class First:
     """The first real-valued operator with synapses: how many rows (batch entries) it ran on, and the steps of the model."""
 
@@ -67,12 +79,26 @@ class Account:
     figures: Mapping[str, Mapping[str, Figure]]
     details: Mapping[str, Any]
     """What a rule reports beside its figures, e.g. the modules that it saw."""
+    unmarked: tuple[Unmarked, ...] = ()
+    census: Census | None = None
+    """What the energy models among the rules were priced on."""
+    shapes_only: bool = False
+    """Whether the model had shapes and no values: nothing is known of its spikes."""
+
+    def rule(self, name: str) -> Rule:
+        """A rule of the account, with its options. Raises BenchError with what there is."""
+        if name not in self.figures or not self.figures[name]:
+            raise BenchError(f"the account has no rule {name!r}; it has {', '.join(self.figures)}")
+        return next(iter(self.figures[name].values())).rule
 
     def figure(self, rule: str, name: str) -> Figure:
         """Raises BenchError with what there is."""
         if rule not in self.figures:
             raise BenchError(f"the account has no rule {rule!r}; it has {', '.join(self.figures)}")
         if name not in self.figures[rule]:
+            why = self.details.get(rule, {}).get(name)
+            if isinstance(why, Mapping) and "absent" in why:
+                raise BenchError(str(why["absent"]))
             raise BenchError(f"the rule {rule!r} has no figure {name!r}; it has {', '.join(self.figures[rule])}")
         return self.figures[rule][name]
 
@@ -99,12 +125,20 @@ class Account:
             "uncounted": [asdict(row) for row in self.uncounted],
             "uncounted_share": dict(self.uncounted_share),
             "lost_marks": [asdict(row) for row in self.lost_marks],
+            "unmarked": [asdict(row) for row in self.unmarked],
             "details": dict(self.details),
         }
 
 
 def _nonzero(work: Work) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(work).items() if v}
+
+
+def bounded(figures: dict[str, Figure], share: float) -> dict[str, Figure]:
+    """The figures, as lower bounds where a share of what was done is not counted."""
+    if not share:
+        return figures
+    return {name: replace(figure, uncounted=max(share, figure.uncounted)) for name, figure in figures.items()}
 
 
 def full_figures(rule: Full, total: Work, spikes: int, samples: int) -> dict[str, Figure]:
@@ -137,8 +171,11 @@ def full_kinds(rule: Full, work: Work) -> dict[str, float]:
 
 
 def full_energy(rule: Full, work: Work, samples: int) -> Figure:
-    value, missing = costs.table(rule.costs).price(full_kinds(rule, work))
-    return Figure(value / samples, ENERGY, rule, rule.costs, tuple((kind, n / samples) for kind, n in missing.items()))
+    kinds = full_kinds(rule, work)
+    value, missing = costs.table(rule.costs).price(kinds)
+    share = sum(missing.values()) / max(1, sum(kinds.values()))
+    named = tuple((kind, n / samples) for kind, n in missing.items())
+    return Figure(value / samples, ENERGY, rule, rule.costs, named, share)
 
 
 def literature_figures(

@@ -16,7 +16,7 @@ import math
 from torch import Tensor
 
 from retable.bench.accountant.call import Call
-from retable.bench.accountant.marks import neuron_spec
+from retable.bench.accountant.marks import leaks, neuron_spec
 from retable.bench.accountant.synapses import driven, weighted
 from retable.bench.accountant.tally import Tally, count
 from retable.bench.accountant.work import Work
@@ -24,7 +24,7 @@ from retable.bench.accountant.work import Work
 
 def integrate_and_fire(call: Call) -> Work:
     neuron, elements = neuron_spec(call["neuron"]), call["x"].numel()
-    leaky = float(call["k"]) != 0
+    leaky = leaks(call["k"])
     work = Work(add=elements, compare=0)
     if leaky:
         work.mul += elements
@@ -41,8 +41,14 @@ def elastic(call: Call) -> Work:
     return Work(add=elements, mul=elements, compare=elements * (1 if call["binary"] else 2))
 
 
+def rectify_and_fire(call: Call) -> Work:
+    """PRIME's neuron: leak and charge, the rectifier where its slope is not 1, one comparison to fire; the reset selects."""
+    elements, rectified = call["x"].numel(), float(call["slope"]) != 1
+    return Work(add=elements, mul=(1 + rectified) * elements, compare=(1 + rectified) * elements)
+
+
 def encoded(call: Call) -> Work:
-    """A coding that hands over its spikes: the work is in the operators before it."""
+    """A coding that hands over its spikes, whose work is in the operators before it; a mask that is there before any input."""
     return Work()
 
 

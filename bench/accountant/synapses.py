@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retable.bench.accountant.call import Call
+from retable.bench.accountant.call import Call, Meeting
 from retable.bench.accountant.carry import expand
 from retable.bench.accountant.marks import Mark
 from retable.bench.accountant.tally import Tally, count
@@ -53,6 +53,7 @@ def convolution(call: Call) -> Work:
     whole = x.numel() * fan_out * math.prod(kernel) if transposed else call.out.numel() * fan_in
     dense = math.prod(x.shape[:2]) * fan_out * math.prod(sum(axis) for axis in seen)
     work = driven(call, x, weighted(call, x, seen, fan_out), dense, whole)
+    call.meetings.append(Meeting(x, work, weight, seen=call.seen))
     if call["bias"] is not None:
         work.add += call.out.numel()
     return work
@@ -62,10 +63,11 @@ def weighted(call: Call, x: Tensor, seen: Sequence[Sequence[int]], fan_out: int)
     """Spikes of x (N, C, *axes) by step, each times the synapses it meets."""
     if all(len(set(axis)) <= 1 for axis in seen):
         factor = fan_out * math.prod(axis[0] if axis else 0 for axis in seen)
-        found = call.tally(x).total()
+        found = call.seen = call.tally(x).total()
         return Tally(found.events * factor, found.accumulates * factor)
     found = call.tally(x, x.dim() - 2)
-    weights = [torch.tensor(axis, dtype=torch.float64, device=x.device) for axis in seen]
+    call.seen = found.total()
+    weights = [torch.tensor(axis, dtype=torch.float64, device=found.events.device) for axis in seen]
 
     def along(counts: Tensor) -> Tensor:
         for axis in reversed(weights):
@@ -104,7 +106,14 @@ def matrix_product(call: Call, is_weight: Any) -> Work:
         left = _viewed(call, left, left[None])
     if right.dim() == 1:
         right = _viewed(call, right, right[:, None])
-    work = product(call, left, right, is_weight(call[names[0]]), is_weight(call[names[1]]))
+    weights = is_weight(call[names[0]]), is_weight(call[names[1]])
+    work = product(call, left, right, *weights)
+    if weights[0]:
+        call.meetings.append(Meeting(right, work, left, on_left=False, seen=call.seen))
+    elif weights[1] or call.name in ("mm", "addmm", "mv", "addmv"):  # weights that were computed are weights
+        call.meetings.append(Meeting(left, work, right, seen=call.seen))
+    else:
+        call.meetings.append(Meeting(left, work, right=right, sides=(right.shape[-1], left.shape[-2])))
     if call.name.startswith(("add", "badd")) and (not call.has("beta") or call["beta"] != 0):
         work.add += call.out.numel()
     return work
@@ -139,11 +148,12 @@ def product(call: Call, left: Tensor, right: Tensor, left_weight: bool = False, 
     if left_weight or right_weight or (first is None) != (second is None):
         on_left = right_weight or (not left_weight and first is not None)
         driver, fan_out = (left, N) if on_left else (right, M)
-        found = call.tally(driver).total()
+        found = call.seen = call.tally(driver).total()
         return driven(call, driver, Tally(found.events * fan_out, found.accumulates * fan_out), dense, dense)
     work, axes = Work(dense=dense), tuple(range(left.dim() - 2))
     a = _columns(left, first, (*axes, left.dim() - 1))
     b = _columns(right, second, (*axes, right.dim() - 2))
+    call.seen = a.total()
     work.effective = round(float((a.events * b.events).sum()))
     if first is None or second is None:
         work.mac = work.flop_mac = dense
@@ -188,16 +198,36 @@ def neighbour_sum(call: Call) -> Work:
 
 def attention(call: Call) -> Work:
     """softmax(q k^T scale) v as one operator; q, k, v (..., L, E). A mask saves nothing: hidden pairs are counted."""
-    q, k, v = call["query"], call["key"], call["value"]
+    q = call["query"]
+    k, v = (_for_heads(call, call[name], q) for name in ("key", "value"))
     rows, columns = q.shape[-2], k.shape[-2]
-    work = product(call, q, _turned(call, k))
+    work = Work()
+    scores = product(call, q, _turned(call, k))
     found, pairs = call.tally(v).total(), math.prod(q.shape[:-1]) * columns
-    work += driven(
-        call, v, Tally(found.events * rows, found.accumulates * rows), pairs * v.shape[-1], pairs * v.shape[-1]
-    )
+    met = Tally(found.events * rows, found.accumulates * rows)
+    values = driven(call, v, met, pairs * v.shape[-1], pairs * v.shape[-1])
+    call.meetings += [
+        Meeting(q, scores, right=k, sides=(columns, rows)),
+        Meeting(q.new_empty(*q.shape[:-1], columns, device="meta"), values, right=v, sides=(v.shape[-1], rows)),
+    ]
+    work += scores
+    work += values
     work.mul += pairs
     work += softmax(pairs, math.prod(q.shape[:-1]))
     return work
+
+
+def _for_heads(call: Call, x: Tensor, q: Tensor) -> Tensor:
+    """Keys or values (..., heads, L, E) once for each head of the queries: fewer of them serve a group of heads each."""
+    groups = q.shape[-3] // x.shape[-3] if x.dim() > 2 else 1
+    if groups == 1:
+        return x
+    many, mark = x.repeat_interleave(groups, -3), call.mark(x)
+    if mark is not None:
+        place = mark.place(x.shape)
+        timed = place is not None and place[0] != x.dim() - 3
+        call.book.mark(many, mark.at(place[0], place[1], many.shape) if place and timed else mark.timeless())
+    return many
 
 
 def _turned(call: Call, k: Tensor) -> Tensor:

@@ -16,8 +16,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from retable.bench.accountant import costs
-from retable.bench.accountant.report import ENERGY, OPERATIONS, other_figures
+from retable.bench.accountant.marks import Book
+from retable.bench.accountant.report import other_figures
 from retable.bench.accountant.rules import Figure, Rule
+from retable.bench.accountant.rules.figure import ENERGY, OPERATIONS
+from retable.bench.accountant.tally import glance, tally
 
 Counts = tuple[int, Tensor | None]
 """(operations of the call, the tensor whose rate decides; None where the package only adds to the total)."""
@@ -26,11 +29,11 @@ Counts = tuple[int, Tensor | None]
 class SyopsCounter:
     """Adds up (total, AC, MAC, rate in percent) by module."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model, self._samples = model, 0
+    def __init__(self, model: nn.Module, book: Book) -> None:
+        self._model, self._book, self._samples = model, book, 0
         self._sums: dict[nn.Module, list[float]] = {}
 
-    def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
+    def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool, met: int) -> None:
         if module is self._model:
             self._samples += len(inputs[0]) if inputs else 1
         counter = COUNTERS.get(type(module))
@@ -39,14 +42,21 @@ class SyopsCounter:
         sums = self._sums.setdefault(module, [0.0, 0.0, 0.0, 0.0])
         if counter is None:
             elements = inputs[0].numel()
-            _enter(sums, elements, elements, 0, spike_rate(output[0])[1])
+            _enter(sums, elements, elements, 0, self._rate_of_first(output))
             return
         total, judged = counter(module, inputs, output)
         if judged is None:
             sums[0] += total
             return
-        spiking, rate = spike_rate(judged)
+        spiking, rate = spike_rate(judged, self._book)
         _enter(sums, total, total * rate if spiking else 0, 0 if spiking else total, rate)
+
+    def _rate_of_first(self, output: Tensor) -> float:
+        """The rate of the first entry of a neuron's output, which its tally by step knows already."""
+        mark = self._book.of(output)
+        if mark is None or (mark.low, mark.high, mark.scale) != (0, 1, 1) or mark.steps != len(output):
+            return spike_rate(output[0], self._book)[1]
+        return (tally(output, self._book).accumulates[0].float() / output[0].numel()).item()
 
     def figures(self, rule: Rule, samples: int) -> dict[str, Figure]:
         """The package divides by the samples that it saw itself: the first axis of the model's input."""
@@ -77,12 +87,20 @@ def _enter(sums: list[float], total: float, ac: float, mac: float, rate: float) 
         sums[i] += value
 
 
-def spike_rate(tensor: Tensor) -> tuple[bool, float]:
-    """(spiking, rate)."""
-    low, high = tensor.aminmax()
-    if not (low >= 0 and high <= 1 and bool(((tensor == low) | (tensor == high)).all())):
+def spike_rate(tensor: Tensor, book: Book) -> tuple[bool, float]:
+    """(spiking, rate); what is marked as binary spikes is counted already."""
+    entry = book.entry(tensor)
+    if entry is not None and (entry.mark.low, entry.mark.high, entry.mark.scale) == (0, 1, 1):
+        return True, (tally(tensor, book).accumulates.sum().float() / tensor.numel()).item()
+    if not (_two_values(glance(tensor)) and _two_values(tensor)):
         return False, 1.0
     return True, (tensor.sum() / tensor.numel()).item()
+
+
+def _two_values(tensor: Tensor) -> bool:
+    """Whether there are two values at most, both within 0 ... 1."""
+    low, high = tensor.aminmax()
+    return bool(low >= 0 and high <= 1 and ((tensor == low) | (tensor == high)).all())
 
 
 def _convolution(module: Any, inputs: tuple[Any, ...], output: Any) -> Counts:

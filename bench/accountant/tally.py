@@ -48,9 +48,9 @@ def tally(tensor: Tensor, book: Book, last: int = 0) -> Tally:
 def count(tensor: Tensor, mark: Mark | None, keep: tuple[int, ...] = ()) -> Tally:
     """As `tally`, with the mark given."""
     tensor, kept, time = _with_time(tensor.detach(), mark, keep)
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 or tensor.is_meta:  # shapes alone: nothing is known of the values
         shape = [tensor.shape[axis] for axis in kept]
-        return _timed(tensor.new_zeros(shape, dtype=torch.float64), kept, time)
+        return _timed(torch.zeros(shape, dtype=torch.float64), kept, time)
     if mark is None or mark.scale is None or (mark.low < 0 and mark.bound <= 1):
         nonzero = indicator(tensor)
         return _timed(_sum(nonzero, kept, 1, 1.0), kept, time)
@@ -60,6 +60,11 @@ def count(tensor: Tensor, mark: Mark | None, keep: tuple[int, ...] = ()) -> Tall
     accumulates = _timed(_sum(size, kept, mark.bound, mark.scale), kept, time).events
     events = _timed(_sum(indicator(size, signed=False), kept, 1, 1.0), kept, time).events
     return Tally(events, accumulates)
+
+
+def glance(tensor: Tensor) -> Tensor:
+    """A view of a few elements an axis: what most tensors show at a glance need not be looked for in all of them."""
+    return tensor[tuple(slice(None, None, max(1, size // 4)) for size in tensor.shape)]
 
 
 def indicator(tensor: Tensor, signed: bool = True) -> Tensor:

@@ -166,7 +166,8 @@ def _clamped(call: Call) -> Marks:
     mark = only(call)
     if mark.scale is None:
         raise Lost
-    low, high = (call[name] if call.has(name) else None for name in ("min", "max"))
+    names = ("min_val", "max_val") if call.name == "hardtanh" else ("min", "max")
+    low, high = (call[name] if call.has(name) else None for name in names)
     if call.name == "relu":
         low = 0
     ends = []
@@ -229,7 +230,7 @@ VALUE_RULES: dict[str, Callable[[Call], Marks]] = {
     **dict.fromkeys(("add", "sub", "rsub"), _added),
     **dict.fromkeys(_MASKS.split(), _as_mask),
     **dict.fromkeys(("where", "masked_fill", "maximum", "minimum"), _chosen),
-    **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "relu"), _clamped),
+    **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh", "relu"), _clamped),
     **dict.fromkeys(("neg", "abs", "sign", "sgn", "round", "floor", "ceil", "trunc"), _magnitude),
     "constant_pad_nd": _padded,
 }

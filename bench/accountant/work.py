@@ -36,6 +36,11 @@ class Work:
     ac_by_step: tuple[int, ...] | None = ()
     """`ac` by time step; None where the steps of a call were not known, () while there are none."""
 
+    def plus(self, **counts: int) -> Work:
+        """The same with so many more of some kinds."""
+        self += Work(**counts)  # type: ignore[arg-type]
+        return self
+
     def __iadd__(self, other: Work) -> Work:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from retable.bench.declare.params import build
-from retable.bench.errors import BenchError
+from retable.bench.errors import CONTRADICTED, OK, UNMEASURED, BenchError
 from retable.bench.probes import environment
+from retable.bench.probes.hardware import not_portable
+from retable.bench.probes.lock import beside
 from retable.bench.registry import KINDS, kernels, names, resolve
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
@@ -22,10 +26,31 @@ OPTIONAL = {
 }
 
 
+def main(arguments: Namespace) -> int:
+    """What this machine has, which data are at hand, whether the store is sound."""
+    if arguments.numerics:
+        return _compare_numerics(arguments)
+    if arguments.record:
+        raise BenchError("--record goes with --numerics")
+    report = examine(arguments.store)
+    print(json.dumps(report, indent=2) if arguments.json else render(report))
+    return UNMEASURED if report["store"]["damaged_records"] else OK
+
+
+def _compare_numerics(arguments: Namespace) -> int:
+    from retable.bench.run import agreement
+
+    found = agreement.record() if arguments.record else agreement.compare()
+    print(json.dumps(found.plain(), indent=2) if arguments.json else agreement.render(found))
+    return OK if found.whole else CONTRADICTED
+
+
 def examine(store: str) -> dict[str, Any]:
     """Facts by topic, as `--json` prints them."""
     return {
         "environment": environment(),
+        "portable_numerics": not_portable() or "ok",
+        "lock": _lock(),
         "data_folder": str(Path(os.environ.get("BENCH_DATA", "data")).resolve()),
         "datasets": {name: _dataset(name) for name in names("dataset")},
         "optional_packages": {name: find_spec(name) is not None for name in OPTIONAL},
@@ -38,6 +63,8 @@ def examine(store: str) -> dict[str, Any]:
 def render(report: dict[str, Any]) -> str:
     """The same facts for a person."""
     lines = ["environment", *_facts(report["environment"], "  ")]
+    lines.append(f"portable numerics: {report['portable_numerics']}")
+    lines += ["lock", *_facts(report["lock"], "  ")]
     lines.append(f"data (below {report['data_folder']}, $BENCH_DATA)")
     lines += [f"  {name}: {state}" for name, state in report["datasets"].items()]
     lines.append("optional packages")
@@ -55,6 +82,23 @@ def render(report: dict[str, Any]) -> str:
     lines += ["components that do not load", *broken] if broken else ["components: all load"]
     lines += ["store", *_facts(report["store"], "  ")]
     return "\n".join(lines)
+
+
+def _lock() -> dict[str, Any]:
+    """Whether the lock fits this Python and pyproject.toml, and every package that is installed in another version."""
+    lock = beside()
+    if lock is None:
+        return {"state": "no lock lies beside this installation"}
+    differs, absent = [str(difference) for difference in lock.differences()], lock.absent()
+    held = (
+        "not everything is installed as locked: `make setup` does it" if differs else "what is installed is as locked"
+    )
+    return {
+        "state": lock.problem() or held,
+        "digest": lock.digest,
+        "differs": differs,
+        "not_installed": ", ".join(absent) or "none",
+    }
 
 
 def _facts(facts: dict[str, Any], indent: str) -> list[str]:

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from retable import __version__
@@ -30,12 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
     arguments = parser().parse_args(argv)
     try:
-        from retable.bench.cli import verbs
-
         arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
         for plugin in arguments.plugin:
             load_plugin(plugin)
-        status: int = verbs.VERBS[arguments.verb](arguments)
+        verb = import_module(f"retable.bench.cli.{arguments.verb}")
+        status: int = verb.main(arguments)
         sys.stdout.flush()
         return status
     except BenchError as error:
@@ -106,8 +106,8 @@ def parser() -> argparse.ArgumentParser:
         "--vary",
         type=variations,
         default=(),
-        metavar="threads,batch",
-        help="certify also what other numbers of threads, or other batches on the same weights, change",
+        metavar="threads,batch,numerics",
+        help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
     )
 
     listing = verbs.add_parser("list", parents=[common], help="the suites")
@@ -169,7 +169,13 @@ def parser() -> argparse.ArgumentParser:
     diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
     diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
     diff.add_argument("new", metavar="B", help="what to compare it with; v2 is that of the same suite")
-    verbs.add_parser("doctor", parents=[common, stored], help="this machine, the data at hand, the store's health")
+    doctor = verbs.add_parser(
+        "doctor", parents=[common, stored], help="this machine, the data at hand, the store's health"
+    )
+    doctor.add_argument(
+        "--numerics", action="store_true", help="whether this machine computes the bits that others do: minutes"
+    )
+    doctor.add_argument("--record", action="store_true", help="with --numerics: what is computed here becomes the rule")
     return top
 
 
@@ -194,8 +200,8 @@ def runs(text: str) -> int:
 def variations(text: str) -> tuple[str, ...]:
     """Settings with commas."""
     words = tuple(text.split(","))
-    if unknown := [word for word in words if word not in ("threads", "batch")]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads and batch can")
+    if unknown := [word for word in words if word not in ("threads", "batch", "numerics")]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch and numerics can")
     return words
 
 

@@ -77,7 +77,7 @@ class SuiteFile(pytest.File):
             version = versions.load(root, versions.find(root, against, suite.name))
         found = [checks.of_judgement(judged) for judged in judge(suite, results)]
         found += rule_checks(suite, results, suite.rules, version)
-        return found + (frozen_checks(suite, results, version, environment=store.environment) if version else [])
+        return found + (frozen_checks(suite, results, version) if version else [])
 
 
 class CheckItem(pytest.Item):

@@ -9,7 +9,7 @@ from typing import get_args
 
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
-from retable.bench.suite import ClaimKind, PlotKind, VerdictWord
+from retable.bench.suite import ClaimKind, Numerics, PlotKind, VerdictWord
 
 NAME = Text(
     noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
@@ -86,6 +86,12 @@ PROFILE = Record(
         "kernels": Field(
             Words(words=("auto", "reference", "numba", "triton", "mamba_ssm")),
             "Backend of the operators; auto, the first that can run, unless said. Records tell which ran.",
+            fixed=True,
+        ),
+        "numerics": Field(
+            Words(words=get_args(Numerics)),
+            "`portable`: the same bits on every x86-64-v3 processor, as `mini` has them on the CPU unless said; `native`: "
+            "as fast as the libraries can, as all others.",
             fixed=True,
         ),
     },
@@ -293,8 +299,10 @@ STATISTICS = Record(
 REPRODUCIBILITY = Record(
     title="reproducibility",
     fields={
+        "because": Field(Text(), "Why these tolerances, and not those that were measured.", required=True),
         "tolerance": Field(
-            TOLERANCE, "How far a frozen number may move: a number, or a percentage of it; 0.1 % unless said."
+            TOLERANCE,
+            "How far every frozen number may move: a number, or a percentage of it; what certificates showed unless said.",
         ),
         "metrics": Field(
             Named(of=TOLERANCE, key=METRIC),
@@ -328,7 +336,10 @@ SUITE = Record(
         "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
         "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
         "statistics": Field(STATISTICS, "Error rates of the verdicts."),
-        "reproducibility": Field(REPRODUCIBILITY, "How closely frozen numbers must come back: `bench gate --against`."),
+        "reproducibility": Field(
+            REPRODUCIBILITY,
+            "How closely frozen numbers must come back to `bench gate --against`, where that is not what was measured.",
+        ),
         "rules": Field(
             Items(of=Text(), minimum=0),
             "Conditions that `bench gate` holds numbers to: `METRIC [of ROW] >= NUMBER`, `... <= NUMBER`, or, against a "

@@ -29,6 +29,7 @@ from retable.bench.suite import (
     Expectation,
     Layout,
     Limits,
+    Numerics,
     PlotKind,
     Profile,
     Reported,
@@ -115,6 +116,12 @@ class _Reader:
         declared = self.root.value["profiles"].value[self.profile].value
         limits = declared["limits"].value
         rest = {key: declared[key].value for key in ("device", "dtype", "kernels") if key in declared}
+        on_cpu = rest.get("device", "cpu") == "cpu"
+        numerics: Numerics = "portable" if self.profile == "mini" and on_cpu else "native"
+        if "numerics" in declared:
+            numerics = declared["numerics"].value
+            if numerics == "portable" and not on_cpu:
+                raise declared["numerics"].error(f"portable numerics are those of the CPU, not of {rest['device']}")
         return Profile(
             name=self.profile,
             repetitions=_plain_tuple(declared["repetitions"]),
@@ -123,6 +130,7 @@ class _Reader:
                 memory=int(_quantity(limits["memory"], BYTES)),
                 **({"threads": limits["threads"].value} if "threads" in limits else {}),
             ),
+            numerics=numerics,
             **rest,
         )
 
@@ -276,9 +284,8 @@ class _Reader:
             self._shown(Node(name, item.path, item.line)): _tolerance(item)
             for name, item in _map(own, "metrics").items()
         }
-        if "tolerance" not in own:
-            return Reproducibility(metrics=metrics)
-        return Reproducibility(tolerance=_tolerance(own["tolerance"]), metrics=metrics)
+        tolerance = _tolerance(own["tolerance"]) if "tolerance" in own else None
+        return Reproducibility(tolerance=tolerance, metrics=metrics, because=_text(own, "because"))
 
     def _rule(self, node: Node, entries: tuple[Entry, ...]) -> Rule:
         try:

@@ -101,6 +101,7 @@ def loads(content: bytes, path: str) -> Node:
         return _compose(yaml.parse(text, Loader=loader), path)
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark or error.context_mark, error.problem or ""
+        _refuse_depth(text[: mark.index] if mark else text, path)
         if error.context_mark and "end of stream" in problem:  # the line to look at is where it began
             mark = error.context_mark
         began = f" {error.context}" if error.context else ""
@@ -109,6 +110,7 @@ def loads(content: bytes, path: str) -> Node:
         hint = " (a text that holds ': ' needs quotes)" if "mapping values" in problem else ""
         raise _fail(path, mark.line + 1 if mark else 1, f"not valid YAML: {problem}{began}{hint}") from error
     except yaml.YAMLError as error:
+        _refuse_depth(text, path)
         raise _fail(path, 1, f"not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -155,6 +157,22 @@ def _decode(content: bytes, path: str) -> str:
 
 def _fail(path: str, line: int, sentence: str) -> DeclarationError:
     return DeclarationError(f"{path}:{line}: {sentence}")
+
+
+def _too_deep(path: str, line: int) -> DeclarationError:
+    return _fail(path, line, f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _refuse_depth(text: str, path: str) -> None:
+    """The parser reads ahead and may refuse brackets before it has shown them: the sentence is ours all the same.
+
+    Quotes are not looked at. The text is refused anyway, this only says why.
+    """
+    depth = 0
+    for found in re.finditer(r"[\[\]{}]", text):
+        depth += 1 if found[0] in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise _too_deep(path, text.count("\n", 0, found.start()) + 1)
 
 
 @dataclass
@@ -204,7 +222,7 @@ def _compose(events: Iterator[Any], path: str) -> Node:
             node = Node(_scalar_value(event, path, line), path, line, event.value)
         elif isinstance(event, yaml.CollectionStartEvent):
             if len(stack) == MAX_DEPTH:
-                raise _fail(path, line, f"nested deeper than {MAX_DEPTH} levels")
+                raise _too_deep(path, line)
             stack.append(_Open(Node({} if isinstance(event, yaml.MappingStartEvent) else [], path, line)))
             continue
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from retable.bench.errors import CONTRADICTED, OK, UNMEASURED
-from retable.bench.judge.claims import Judgement, explain
+from retable.bench.judge.claims import Judgement, evidence
 
 Kind = Literal["claim", "rule", "frozen", "case"]
 Outcome = Literal["passed", "failed", "unmeasured", "skipped"]
@@ -31,10 +31,13 @@ class Check:
 
 
 def of_judgement(judged: Judgement) -> Check:
-    """A claim as expected has passed, whatever its verdict; one that cannot be seen here, as expected, is skipped."""
+    """A claim as expected has passed, whatever its verdict; one that cannot be seen here, as expected, is skipped.
+
+    One that is expected decided, and was, has failed where other seeds would not decide it so often enough.
+    """
     outcome: Outcome
     if judged.as_expected:
-        outcome = "skipped" if judged.verdict == "not measured" else "passed"
+        outcome = "skipped" if judged.expected == "not measured" else "passed"
     else:
         outcome = "unmeasured" if judged.verdict == "not measured" else "failed"
     claim = judged.claim
@@ -43,7 +46,7 @@ def of_judgement(judged: Judgement) -> Check:
         name=claim.name,
         outcome=outcome,
         text=f"{claim.text} ({claim.source})",
-        detail=f"{judged.verdict}: {explain(judged)}",
+        detail=f"{judged.verdict}: {evidence(judged)}",
         where=claim.where,
     )
 
@@ -64,3 +67,27 @@ def counted(checks: Sequence[Check]) -> str:
     """`3 passed, 1 failed`, in a fixed order."""
     counts = Counter(check.outcome for check in checks)
     return ", ".join(f"{counts[word]} {word}" for word in get_args(Outcome) if counts[word]) or "nothing to check"
+
+
+def total(checks: Sequence[Check]) -> str:
+    """All four outcomes, those that did not occur too."""
+    counts = Counter(check.outcome for check in checks)
+    return ", ".join(f"{counts[word]} {word}" for word in get_args(Outcome))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """What is behind frozen numbers that moved, told once: the machine that differs, and which ingredients changed.
+
+    `causes` has a reason with how many numbers it is a reason for.
+    """
+
+    machine: Sequence[str] = ()
+    causes: Mapping[str, int] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """A sentence each."""
+        told = [f"on another machine: {fact}" for fact in self.machine]
+        for cause, numbers in self.causes.items():
+            told.append(f"changed: {cause} ({numbers} number{'s' * (numbers != 1)})")
+        return told

@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
-from retable.bench.judge import stats
+from retable.bench.judge import again, limits, stats
+from retable.bench.judge.again import Outlook, Seen
 from retable.bench.judge.results import Results, absence
+from retable.bench.judge.spread import cautious_error
 from retable.bench.judge.stats import Interval
+from retable.bench.record import Measurement
 from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A claim's verdict, what was expected, and what it rests on: an estimate with its interval, keys of records."""
+    """A claim's verdict, what was expected, and what it rests on: an estimate with its interval, keys of records.
+
+    `outlook` knows how probably other seeds give the same verdict.
+    """
 
     claim: Claim
     verdict: VerdictWord
     reason: str
     estimate: Interval | None = None
     evidence: tuple[str, ...] = ()
+    outlook: Outlook | None = None
+
+    @property
+    def again(self) -> float | None:
+        """The probability that other seeds give the same verdict; None where that is not known."""
+        return None if self.outlook is None else self.outlook.probability
 
     @property
     def expected(self) -> VerdictWord:
         return self.claim.expect.verdict
 
     @property
+    def settled(self) -> bool:
+        """Whether the claim is decided, and not known to be decided otherwise too often by other seeds."""
+        return self.verdict != "not measured" and (self.again is None or self.again >= again.LEAST)
+
+    @property
     def as_expected(self) -> bool:
-        return self.verdict == self.expected
+        """A decided verdict is expected only where it comes again; what does not is as good as not measured."""
+        if self.expected == "not measured":
+            return not self.settled
+        return self.verdict == self.expected and self.settled
 
 
 class Number(NamedTuple):
@@ -42,11 +63,15 @@ class Number(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """Values of each of the claim's entries, seed by seed in the same order, and the records that they are from."""
+    """Values of each of the claim's entries, seed by seed in the same order, and the records that they are from.
+
+    `error` is the sampling error of the first entry's values.
+    """
 
     values: Sequence[Sequence[float]]
     exact: bool
     evidence: tuple[str, ...]
+    error: float = 0.0
 
     @property
     def alone(self) -> bool:
@@ -58,7 +83,13 @@ class _NotMeasuredError(Exception):
     """Why a claim cannot be judged."""
 
 
-_Finding = tuple[VerdictWord, str, Interval]
+class _Finding(NamedTuple):
+    """A verdict, its reason, what it rests on, and what other seeds would find."""
+
+    verdict: VerdictWord
+    reason: str
+    estimate: Interval
+    outlook: Outlook | None = None
 
 
 def judge(suite: Suite, results: Results) -> list[Judgement]:
@@ -75,10 +106,12 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
         predicate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind]
-        verdict, reason, estimate = predicate(claim, sample, suite.statistics.alpha)
+        found = predicate(claim, sample, suite.statistics.alpha)
     except ValueError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
-    return Judgement(claim=claim, verdict=verdict, reason=reason, estimate=estimate, evidence=sample.evidence)
+    if sample.exact:
+        found = found._replace(outlook=Outlook(verdict=found.verdict, alpha=suite.statistics.alpha, exact=True))
+    return Judgement(claim=claim, evidence=sample.evidence, **found._asdict())
 
 
 def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
@@ -99,7 +132,13 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
         raise _NotMeasuredError(lack)
     chosen = [[numbers[seed] for seed in shared] for numbers in found]
     keys = tuple(number.key for numbers in chosen for number in numbers)
-    return _Sample([[number.value for number in numbers] for numbers in chosen], exact=False, evidence=keys)
+    values = [[number.value for number in numbers] for numbers in chosen]
+    error = cautious_error(_measurements(claim, shared, results)) if claim.kind == "value" else 0.0
+    return _Sample(values, exact=False, evidence=keys, error=error)
+
+
+def _measurements(claim: Claim, repetitions: Sequence[int], results: Results) -> list[Measurement]:
+    return [results[claim.entries[0], repetition].metrics[claim.metric] for repetition in repetitions]
 
 
 def too_few(seeds: int, least: int, statistics: Statistics, *, paired: bool) -> str:
@@ -146,18 +185,34 @@ def _exact_sample(claim: Claim, found: Sequence[dict[int, Number]]) -> _Sample:
 
 def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     """The interval against the bound; one seed, where the claim allows it, is compared as it is."""
-    estimate = stats.careful(sample.values[0], alpha, exact=sample.exact)
-    if not sample.alone:
-        return *against(claim.bound, estimate), estimate
-    verdict, reason = against(claim.bound, stats.interval(sample.values[0], exact=True))
-    return verdict, f"{reason}; one seed has no interval", estimate
+    values = sample.values[0]
+    estimate = limits.of_mean(values, alpha, exact=sample.exact, error=sample.error)
+    if sample.alone:
+        verdict, reason = against(claim.bound, stats.interval(values, exact=True))
+        return _Finding(verdict, f"{reason}; one seed has no interval", estimate)
+    if estimate.low is None:
+        return _Finding("not measured", "undecided: equal numbers that are not exact show no spread", estimate)
+    verdict, reason = against(claim.bound, estimate)
+    seen = again.seen(values, estimate, alpha, sample.error)
+    return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
 
 
 def _ratio(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
-    estimate = stats.ratios(sample.values[0], sample.values[1], alpha, exact=sample.exact)
+    of, to = sample.values
+    estimate = stats.ratios(of, to, alpha, exact=sample.exact)
     if sample.alone:
-        return "not measured", "undecided: one pair of seeds has no interval", estimate
-    return *against(claim.bound, estimate), estimate
+        return _Finding("not measured", "undecided: one pair of seeds has no interval", estimate)
+    verdict, reason = against(claim.bound, estimate)
+    if sample.exact:
+        return _Finding(verdict, reason, estimate)
+    logs = [math.log(a) - math.log(b) for a, b in zip(of, to, strict=True)]
+    low, high = (math.log(limit) if limit > 0 else -math.inf for limit in _limits(claim.bound))
+    seen = again.seen(logs, stats.careful(logs, alpha), alpha)
+    return _Finding(verdict, reason, estimate, _outlook(verdict, seen, (low, high), alpha))
+
+
+def _outlook(verdict: VerdictWord, seen: Seen | None, bounds: again.Bounds, alpha: float) -> Outlook:
+    return Outlook(verdict=verdict, alpha=alpha, steps=(seen,), strict=(seen,), bounds=bounds)
 
 
 def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
@@ -167,9 +222,22 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     one, so each is tested at alpha over the number of steps (Bonferroni). Either is wrong at most with probability alpha.
     """
     pairs = list(pairwise(sample.values))
-    names = [f"{lower} < {upper}" for lower, upper in pairwise(claim.entries)]
     steps = [stats.differences(upper, lower, alpha, exact=sample.exact) for lower, upper in pairs]
     strict = [stats.differences(b, a, alpha / len(pairs), exact=sample.exact) for a, b in pairs]
+    verdict, reason, estimate = _chain(claim, sample, steps, strict)
+    if sample.exact or sample.alone:
+        return _Finding(verdict, reason, estimate)
+    gaps = [[b - a for a, b in zip(lower, upper, strict=True)] for lower, upper in pairs]
+    loose = tuple(again.seen(gap, step, alpha) for gap, step in zip(gaps, steps, strict=True))
+    tight = tuple(again.seen(gap, step, alpha / len(pairs)) for gap, step in zip(gaps, strict, strict=True))
+    return _Finding(verdict, reason, estimate, Outlook(verdict=verdict, alpha=alpha, steps=loose, strict=tight))
+
+
+def _chain(
+    claim: Claim, sample: _Sample, steps: Sequence[Interval], strict: Sequence[Interval]
+) -> tuple[VerdictWord, str, Interval]:
+    """The verdict of an ordering, its reason, and the step that it turns on."""
+    names = [f"{lower} < {upper}" for lower, upper in pairwise(claim.entries)]
     weakest = min(range(len(steps)), key=lambda index: steps[index].mean)
     if sample.alone:
         return "not measured", "undecided: one pair of seeds has no interval", steps[weakest]
@@ -185,7 +253,7 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
 
 def against(bound: Bound | None, estimate: Interval) -> tuple[VerdictWord, str]:
     """Reproduced inside the bound, contradicted outside; an interval that crosses it decides nothing."""
-    low, high = _limits(bound or Bound())
+    low, high = _limits(bound)
     if estimate.inside(low, high):
         return "reproduced", "inside the bound"
     if estimate.below(low) or estimate.above(high):
@@ -193,8 +261,9 @@ def against(bound: Bound | None, estimate: Interval) -> tuple[VerdictWord, str]:
     return "not measured", "undecided: the interval crosses the bound"
 
 
-def _limits(bound: Bound) -> tuple[float, float]:
+def _limits(bound: Bound | None) -> tuple[float, float]:
     """Both limits belong to the bound; decimal arithmetic, since 0.7 + 0.1 < 0.8 in binary."""
+    bound = bound or Bound()
     low = float("-inf") if bound.at_least is None else bound.at_least
     high = float("inf") if bound.at_most is None else bound.at_most
     if bound.equals is None:
@@ -216,8 +285,37 @@ def explain(judged: Judgement) -> str:
         else:
             text = f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
         parts.insert(0, f"{what} {text}{seeds}")
-    if not judged.as_expected:
+    if not judged.as_expected and judged.verdict != judged.expected:
         parts.append(f"EXPECTED: {judged.expected}")
-    elif judged.verdict != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
+    elif judged.expected != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
         parts.append(f"as expected: {judged.claim.expect.because}")
     return "; ".join(parts)
+
+
+def evidence(judged: Judgement) -> str:
+    """As `explain`, then how probably the verdict would come again, and what is to do where that is too little."""
+    return "; ".join(filter(None, (explain(judged), comes_again(judged), lacking(judged))))
+
+
+def comes_again(judged: Judgement) -> str:
+    """`comes again with 98 %`; empty where there is nothing to come again, or where it is certain."""
+    if judged.estimate is None or (judged.outlook and judged.outlook.exact):
+        return ""
+    if judged.again is None:
+        why = "one seed" if judged.estimate.n == 1 else "no spread between seeds"
+        return f"how probably it comes again is not known ({why})"
+    share = math.floor(1000 * judged.again) / 10
+    enough = "" if judged.settled or judged.verdict == "not measured" else ", too seldom to count"
+    return f"comes again with {share:.3g} %{enough}"
+
+
+def lacking(judged: Judgement) -> str:
+    """What to do about an expected verdict that other seeds would not give often enough; empty where all is well."""
+    if judged.settled or judged.verdict == "not measured" or judged.expected != judged.verdict:
+        return ""
+    seeds = judged.outlook.seeds if judged.outlook else None
+    more = f"{seeds} seeds would do" if seeds else f"{again.MOST_SEEDS} seeds would not do"
+    return (
+        f"EXPECTED with at least {again.LEAST:.0%}: {more} with this effect and spread; run more repetitions, or expect "
+        "`not measured` and say why"
+    )

@@ -20,6 +20,8 @@ from retable.bench.suite import Suite
 MULTIPLES = (1.0, 100.0)
 """A metric over samples is their mean, or their mean in per cent; a perplexity is the exponential of it."""
 LARGEST_LOG = 700.0
+LEAST_SHARED = 2
+"""Samples of which a number can be a share; of one it is only 0 or 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,42 @@ def sampling_error(measured: Measurement) -> float | None:
             return measured.value * stdev(samples) / math.sqrt(len(samples))  # the delta method
     stated = measured.details.get("standard_error")
     return float(stated) if isinstance(stated, int | float) else None
+
+
+def cautious_error(found: Sequence[Measurement]) -> float:
+    """Standard error that all repetitions of one row share, since their test set is the same; 0 where none is known.
+
+    That of a share of n samples keeps a width at 0 and at 1, where its own samples do not differ (Agresti and Coull:
+    two hits and two misses more).
+    """
+    shares = [_share(measured) for measured in found]
+    if all(share is not None for share in shares) and any(
+        measured.unit == "%" or share not in (0, 1) for measured, share in zip(found, shares, strict=True)
+    ):
+        errors = [_share_error(measured, share or 0.0) for measured, share in zip(found, shares, strict=True)]
+    else:
+        errors = [sampling_error(measured) or 0.0 for measured in found]
+    return math.sqrt(fmean(error**2 for error in errors)) if errors else 0.0
+
+
+def _share(measured: Measurement) -> float | None:
+    """None unless the number is so many of n samples: a whole number of n-ths, or of n-ths in per cent.
+
+    Of a number without a unit 0 and 1 alone do not tell a share from a count.
+    """
+    n = measured.n or len(measured.samples or ())
+    if measured.value is None or measured.exact or n < LEAST_SHARED:
+        return None
+    share = measured.value / (100.0 if measured.unit == "%" else 1.0)
+    whole = math.isclose(share * n, round(share * n), rel_tol=1e-9, abs_tol=1e-9)
+    return share if 0 <= share <= 1 and whole else None
+
+
+def _share_error(measured: Measurement, share: float) -> float:
+    n = measured.n or len(measured.samples or ())
+    chance = (share * n + 2) / (n + 4)
+    steps = 0.5 / n  # a share moves by whole samples
+    return (100.0 if measured.unit == "%" else 1.0) * (math.sqrt(chance * (1 - chance) / n) + steps)
 
 
 def of_records(records: Sequence[Record], certificates: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:

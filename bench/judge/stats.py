@@ -20,6 +20,9 @@ BOOTSTRAP = 10
 MOST_SEEDS = 10_000
 """No suite has more; an effect that needs more of them is too small to declare."""
 
+NODES, DEPTH = 33, 12.0
+"""Nodes of a sum over an unknown variance, out to exp(-DEPTH) of its density's peak."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -158,6 +161,35 @@ def _t_cdf(t: float, degrees: int) -> float:
     if degrees % 2 == 0:
         return 0.5 + math.sin(theta) * total / 2
     return 0.5 + (theta + math.sin(theta) * math.cos(theta) * total) / math.pi
+
+
+def normal_cdf(z: float) -> float:
+    """Distribution function of the standard normal."""
+    return math.erfc(-z / math.sqrt(2)) / 2
+
+
+@lru_cache(maxsize=256)
+def variance_nodes(degrees: int) -> tuple[tuple[float, float], ...]:
+    """Values of a chi-square variable over its degrees of freedom with their weights, which add up to 1.
+
+    For sums in place of integrals over an unknown variance: the trapezoid rule in the logarithm, where the density is
+    smooth and dies out on both sides, so that few nodes give many digits.
+    """
+    depth = 2 * DEPTH / degrees
+    low, high = _where_lost(depth, -depth - 1.0), _where_lost(depth, math.log(depth + 1) + 1.0)
+    places = [low + (high - low) * index / (NODES - 1) for index in range(NODES)]
+    weights = [math.exp(degrees / 2 * (place + 1 - math.exp(place))) for place in places]
+    total = sum(weights)
+    return tuple((math.exp(place), weight / total) for place, weight in zip(places, weights, strict=True))
+
+
+def _where_lost(depth: float, far: float) -> float:
+    """Where exp(x) - x - 1 reaches `depth`, between 0 and `far`, which lies beyond."""
+    near = 0.0
+    for _ in range(60):
+        middle = (near + far) / 2
+        near, far = (middle, far) if math.expm1(middle) - middle < depth else (near, middle)
+    return far
 
 
 def power(effect: float, seeds: int, alpha: float = ALPHA) -> float:

@@ -116,29 +116,41 @@ def gaussian(features: Features, source: str) -> Gaussian:
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> tuple[float, str]:
-    """|mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) by pytorch-fid, and how the matrix root came to be.
+    """|mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (arXiv 1706.08500, eq. 6), and how the matrix root came to be.
 
-    Where pytorch-fid refuses (its root of a singular product has an imaginary part), the root's trace is taken from the
-    eigenvalues of the symmetric S_a^(1/2) S_b S_a^(1/2), which exist for every pair of covariances.
+    As in pytorch-fid, 1e-6 is added to both diagonals where the root is not finite. Where it is complex by more than 1e-3
+    (pytorch-fid refuses), its trace is taken from the eigenvalues of the symmetric S_a^(1/2) S_b S_a^(1/2), which exist for
+    every pair of covariances.
     """
+    import numpy as np
+
+    product_root, how = _sqrtm(a.sigma @ b.sigma), "matrix root, nothing added"
+    if not np.isfinite(product_root).all():
+        eps = 1e-6 * np.eye(len(a.mu))
+        product_root, how = _sqrtm((a.sigma + eps) @ (b.sigma + eps)), "matrix root, 1e-6 added to both diagonals"
+    if np.isfinite(product_root).all() and np.allclose(np.diagonal(product_root).imag, 0, atol=1e-3):
+        difference = a.mu - b.mu
+        spread = np.trace(a.sigma) + np.trace(b.sigma) - 2 * np.trace(product_root.real)
+        value = float(difference @ difference + spread)
+    else:
+        value, how = _by_eigenvalues(a, b), "symmetric eigenvalues, because the matrix root is complex"
+    singular = [f"{g.source} has rank {rank} of {len(g.mu)}" for g in (a, b) if (rank := _rank(g)) < len(g.mu)]
+    if singular:
+        how += f"; singular covariance ({', '.join(singular)})"
+    return max(value, 0.0), how  # rounding can leave equal Gaussians at -1e-13
+
+
+def _sqrtm(product: np.ndarray) -> np.ndarray:
     import contextlib
     import io
     import warnings
 
-    from pytorch_fid.fid_score import calculate_frechet_distance
+    from scipy.linalg import sqrtm
 
-    said = io.StringIO()  # pytorch-fid prints what it regularises; standard output belongs to the user
-    with warnings.catch_warnings(), contextlib.redirect_stdout(said):
-        warnings.simplefilter("ignore")  # scipy deprecates an argument, and warns of singular matrices, reported below
-        try:
-            value = float(calculate_frechet_distance(a.mu, a.sigma, b.mu, b.sigma))
-            root = "pytorch-fid, 1e-6 added to both diagonals" if said.getvalue() else "pytorch-fid, nothing added"
-        except ValueError:
-            value, root = _by_eigenvalues(a, b), "symmetric eigenvalues, because pytorch-fid's root is complex"
-    singular = [f"{g.source} has rank {rank} of {len(g.mu)}" for g in (a, b) if (rank := _rank(g)) < len(g.mu)]
-    if singular:
-        root += f"; singular covariance ({', '.join(singular)})"
-    return max(value, 0.0), root  # rounding can leave equal Gaussians at -1e-13
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of singular products, which SciPy warns of or prints; they are reported
+        root: np.ndarray = sqrtm(product)
+    return root
 
 
 def _by_eigenvalues(a: Gaussian, b: Gaussian) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from retable.bench.accountant.costs import tables_of
 from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.metrics.measured import absent, measured
 from retable.bench.record import Direction, Measurement
 
 MACS: dict[RuleName, str] = {"full": "mac", "syops": "mac", "neurobench": "effective_macs"}
-ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs"}
+ACS: dict[RuleName, str] = {"full": "ac", "syops": "ac", "neurobench": "effective_acs", "fsvae": "adds"}
 """What each rule calls them; those of the literature say `mac` and `sop`."""
 NO_NEURONS = "the model has no spiking neurons"
 
@@ -69,7 +70,10 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True)
 class Joules:
-    """Joules a sample that the machine's own counters measured while all samples were classified, other processes included."""
+    """Joules a sample that the machine's own counters measured while all samples were classified, other processes included.
+
+    The details hold each counter's joules, and what it would have counted in that time with nothing to do.
+    """
 
     NAME: ClassVar[str] = "joules"
     TIMED: ClassVar[bool] = True
@@ -83,7 +87,9 @@ class Joules:
         if evidence.joules is None:
             return absent(self, evidence.why_no_joules)
         samples = len(evidence.labels)
-        return measured(self, sum(evidence.joules.values()) / samples, n=samples, details=dict(evidence.joules))
+        idle = {f"{name}_idle": joules for name, joules in evidence.idle_joules.items()}
+        details = {**evidence.joules, **idle}
+        return measured(self, sum(evidence.joules.values()) / samples, n=samples, details=details)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,21 +167,37 @@ class Operations:
 
 
 def _figure(metric: Any, evidence: Any, rule: str, quantity: str) -> Measurement:
+    return figure_of(metric, evidence.account, evidence.why_no_account, rule, quantity)
+
+
+def figure_of(metric: Any, account: Any, why_not: str, rule: str, quantity: str) -> Measurement:
     """What the account says of a quantity under a rule, with its rule and cost table; absent where it says nothing."""
-    account = evidence.account
     if account is None:
-        return absent(metric, evidence.why_no_account)
+        return absent(metric, why_not)
     try:
         figure = account.figure(rule, quantity)
     except BenchError as error:
         return absent(metric, str(error))
+    return measured(metric, figure.value, n=account.samples, details=_caveats(figure, account))
+
+
+def _caveats(figure: Any, account: Any) -> dict[str, str | float]:
+    """What belongs beside a figure: its rule, its prices, what is not in it, and what may have been forgotten."""
     details: dict[str, str | float] = {"rule": str(figure.rule)}
     if figure.costs is not None:
         details["costs"] = figure.costs
+        details["prices"] = f"{figure.rule}: {'; '.join(table.note for table in tables_of(figure.costs))}"
     details |= {f"{kind}_without_price": float(count) for kind, count in figure.missing}
+    if figure.at_least:
+        details["at_least"] = figure.uncounted
     if account.uncounted:
         details["uncounted"] = ", ".join(sorted({row.operator for row in account.uncounted}))
         details["uncounted_share_of_elements"] = account.uncounted_share["elements"]
     if account.lost_marks:
         details["spikes_taken_as_real_after"] = ", ".join(sorted({row.operator for row in account.lost_marks}))
-    return measured(metric, figure.value, n=account.samples, details=details)
+    if account.unmarked:
+        details["whole_values_without_a_mark"] = ", ".join(
+            sorted({row.layer or "the model" for row in account.unmarked})
+        )
+        details["whole_values_share_of_products"] = sum(row.share for row in account.unmarked)
+    return details

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from retable.bench.probes import absent
 
 VECTOR_UNITS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 """Instruction sets by which numerical libraries choose their kernels, and so the last digits of their results."""
+
+
+V3 = ("avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
+"""What Linux calls the instruction sets by which x86-64-v3 goes beyond its predecessor."""
 
 
 def hardware() -> dict[str, Any]:
@@ -24,6 +29,31 @@ def hardware() -> dict[str, Any]:
         "memory": _memory(),
         "gpus": _gpus(Path("/proc/driver/nvidia/gpus")),
     }
+
+
+def processor() -> str:
+    """The type of this processor: maker, name, family and model, and the vector units that matter."""
+    facts = _cpuinfo(Path("/proc/cpuinfo"))
+    units, name = _vector_units(facts), facts.get("model name") or platform.processor() or "a processor without a name"
+    details = [f"{word} {facts[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in facts]
+    return ", ".join(
+        [f"{facts.get('vendor_id', '')} {name}".strip(), *details, *(units if isinstance(units, list) else [])]
+    )
+
+
+@cache
+def not_portable() -> str:
+    """Why numbers are not computed here as on every x86-64-v3 processor; empty where they are.
+
+    $BENCH_NUMERICS `native` wants the speed instead.
+    """
+    if os.environ.get("BENCH_NUMERICS", "") == "native":
+        return "BENCH_NUMERICS asks for it"
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return f"this machine has the architecture {platform.machine()}, not x86-64"
+    flags = _cpuinfo(Path("/proc/cpuinfo")).get("flags", "").split()
+    lacking = [unit for unit in V3 if unit not in flags]
+    return f"this processor lacks {', '.join(lacking)}" if lacking else ""
 
 
 def _cpuinfo(path: Path) -> dict[str, str]:

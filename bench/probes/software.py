@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retable.bench.probes import absent
+from retable.bench.probes.lock import honoured
 
 PACKAGES = (
     "retable",
@@ -38,6 +39,7 @@ def software() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()).strip() or absent("the system does not name its C library"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: _version(name) for name in PACKAGES},
+        "lock": honoured(),
         "torch_build": _torch_build(),
         "commit": _commit(Path(__file__).resolve().parents[2]),
     }

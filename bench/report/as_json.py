@@ -16,7 +16,7 @@ def tables_to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
 
 
 def judgements_to_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """Claim, verdict, expectation, reason, estimate and the keys of the records it rests on."""
+    """Claim, verdict, expectation, reason, probability of coming again, estimate and the keys of the records it rests on."""
     return [
         {
             "claim": judged.claim.name,
@@ -26,6 +26,8 @@ def judgements_to_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
             "expected": judged.expected,
             "as_expected": judged.as_expected,
             "reason": judged.reason,
+            "comes_again": judged.again,
+            "seeds_needed": judged.outlook.seeds if judged.outlook and not judged.settled else None,
             "estimate": asdict(judged.estimate) if judged.estimate else None,
             "evidence": list(judged.evidence),
         }

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from retable.bench.errors import CONTRADICTED, OK, UNMEASURED
-from retable.bench.judge.checks import NOUNS, Check, counted, status
+from retable.bench.judge.checks import NOUNS, Background, Check, counted, status, total
 from retable.bench.report.escape import clean
 from retable.bench.report.escape import markdown as escape
 
@@ -47,11 +47,11 @@ def junit(suite: str, profile: str, checks: Sequence[Check]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{Xml.tostring(root, encoding="unicode")}\n'
 
 
-def markdown(suite: str, profile: str, checks: Sequence[Check]) -> str:
-    """A summary for a pull request: what needs a look in the open, the rest folded away."""
+def markdown(suite: str, profile: str, checks: Sequence[Check], background: Background = Background()) -> str:  # noqa: B008
+    """A summary for a pull request: what needs a look in the open and what is behind it, the rest folded away."""
     marks = {"passed": "✅", "failed": "❌", "unmeasured": "⚠️", "skipped": "➖"}
     verdict = {OK: "as expected", CONTRADICTED: "not as expected", UNMEASURED: "not measured"}[status(checks)]
-    lines = [f"### {escape(suite)} at {escape(profile)}: {verdict}", "", f"{counted(checks)}.", ""]
+    lines = [f"### {escape(suite)} at {escape(profile)}: {verdict}", "", f"{total(checks)}.", ""]
     for title, kinds in NOUNS.items():
         chosen = [check for check in checks if check.kind == title]
         loud = [check for check in chosen if check.outcome in ("failed", "unmeasured")]
@@ -66,6 +66,9 @@ def markdown(suite: str, profile: str, checks: Sequence[Check]) -> str:
                     for check in rows
                 ]
                 lines += ["", "</details>", ""] if folded else [""]
+        if title == "frozen" and loud and background.lines():
+            lines += ["**Why frozen numbers moved**", ""]
+            lines += [f"- {escape(clean(line))}" for line in background.lines()] + [""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

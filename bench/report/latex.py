@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from retable.bench.judge.claims import Judgement, explain
+from retable.bench.judge.claims import Judgement, evidence
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.grid import Text, caption, grid
 from retable.bench.report.table import Table, legend
@@ -18,7 +18,8 @@ PREAMBLE = r"""
 \usepackage[margin=2cm]{geometry}
 \usepackage{array,booktabs,graphicx,longtable,textcomp}
 \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
-\IfFileExists{multirow.sty}{\usepackage{multirow}}{\newcommand{\multirow}[3]{#3}}
+\IfFileExists{multirow.sty}{\usepackage{multirow}}{}
+\providecommand{\multirow}[3]{#3}
 \begin{document}
 """.strip()
 
@@ -43,7 +44,7 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     """Verdicts as a `longtable`, which may break between pages; needs that package too."""
     widths = "".join(f"{FOLDED}{{{share}\\linewidth}}" for share in (0.3, 0.12, 0.36))
     rows = [
-        _row([escape(text) for text in (judged.verdict, judged.claim.text, judged.claim.source, explain(judged))])
+        _row([escape(text) for text in (judged.verdict, judged.claim.text, judged.claim.source, evidence(judged))])
         for judged in judgements
     ]
     lines = [

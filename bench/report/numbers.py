@@ -22,10 +22,10 @@ def number(value: float, form: str) -> str:
 
 
 def measured(cell: Cell, column: Column) -> str:
-    """Mean and half-width; an em dash for what is absent, the empty text where nothing was to be measured."""
+    """Mean and half-width, ≥ before a lower bound; an em dash for what is absent, nothing where nothing was to be measured."""
     if cell.value is None:
         return ABSENT if cell.reason else ""
-    text = number(cell.value, column.format)
+    text = ("≥ " if cell.at_least else "") + number(cell.value, column.format)
     return text if cell.half_width is None else f"{text} ± {number(cell.half_width, column.format)}"
 
 

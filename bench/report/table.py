@@ -33,6 +33,10 @@ class Cell:
     reported: Reported | None = None
     mark: Mark = ""
     basis: str = ""
+    at_least: float = 0.0
+    """The share that is not in the value, which is then a lower bound."""
+    prices: str = ""
+    """What an energy's constants are, and what they leave out."""
     records: tuple[str, ...] = ()
 
 
@@ -80,6 +84,9 @@ def legend(table: Table, best: str, second: str) -> list[str]:
         counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         share = 100 - round(200 * stats.ALPHA)
         lines.append(f"±: half-width of the {share} % interval of the mean over {counts} seeds (Student's t)")
+    if gaps := [cell.at_least for cell in cells if cell.at_least]:
+        lines.append(f"≥: at least; up to {max(gaps):.2g} of what was done is in no count or without a price")
+    lines += sorted({cell.prices for cell in cells if cell.prices})
     return lines
 
 
@@ -171,6 +178,8 @@ def _summarised(cell: Cell, entry: Entry, found: list[Measurement]) -> Cell:
         exact=exact,
         direction=found[0].direction,
         floor=fmean(floors) if floors else None,
+        at_least=max(float(measured.details.get("at_least", 0)) for measured in found),
+        prices=str(found[0].details.get("prices", "")),
         basis="; ".join(dict.fromkeys(_basis(entry.dataset, measured) for measured in found)),
     )
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from retable.bench.judge.claims import Judgement, explain
+from retable.bench.judge.claims import Judgement, evidence
 from retable.bench.report.escape import clean, fold, width
 from retable.bench.report.grid import Grid, Text, caption, grid
 from retable.bench.report.table import Table, legend
@@ -44,7 +44,7 @@ def render_judgements(
         first, *more = _fold(clean(f"{claim.name}: {claim.text} ({claim.source})"), columns, indent)
         verdict = _style(judged.verdict, _VERDICT_STYLE[judged.verdict], colour)
         lines.append(verdict + first[len(judged.verdict) :])
-        lines += more + _fold(clean(explain(judged)), columns, indent)
+        lines += more + _fold(clean(evidence(judged)), columns, indent)
     counts = [f"{sum(j.verdict == word for j in judgements)} {word}" for word in _VERDICT_STYLE]
     if differing := sum(not judged.as_expected for judged in judgements):
         counts.append(f"{differing} not as expected")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from retable.bench.record import Record, Status
-from retable.bench.suite import Limits
+from retable.bench.suite import Limits, Numerics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Job:
     template: Record
     payload: Any
     needs: tuple[str, ...] = ()
+    numerics: Numerics = "native"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retable.bench.record import Record, Status, digest
-from retable.bench.store.keys import Memo, case_ingredients, differences, fit_ingredients, fits
-from retable.bench.suite import Case, Component, Limits
+from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits, numerics
+from retable.bench.suite import Case, Component, Limits, Numerics
 
 if TYPE_CHECKING:
     from retable.bench.store.store import Store
@@ -27,8 +27,8 @@ class Fitted:
 class StageSpec:
     """Everything a process needs to run one stage: plain data, so that it can be sent to a worker.
 
-    `template` is the record without its outcome. A fit stage fits `model`; an evaluation restores it (when its task works on
-    fitted weights) and measures `metrics`.
+    `template` is the record without its outcome. A fit stage fits `model`, without a data set where it fits alone; an
+    evaluation restores it (when its task works on fitted weights) and measures `metrics`.
     """
 
     template: Record
@@ -38,6 +38,7 @@ class StageSpec:
     device: str
     dtype: str
     kernels: str
+    numerics: Numerics = "native"
     dataset: Component | None = None
     task: Component | None = None
     metrics: tuple[str, ...] = ()
@@ -89,7 +90,13 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
     assert entry.method is not None
     assert entry.task is not None
 
-    def stage(template: Record, model: Fitted, task: Component | None = None, metrics: tuple[str, ...] = ()) -> None:
+    def stage(
+        template: Record,
+        model: Fitted,
+        dataset: Component | None,
+        task: Component | None = None,
+        metrics: tuple[str, ...] = (),
+    ) -> None:
         stages.setdefault(
             template.key,
             StageSpec(
@@ -100,7 +107,8 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
                 device=profile.device,
                 dtype=profile.dtype,
                 kernels=profile.kernels,
-                dataset=entry.dataset,
+                numerics=numerics(profile),
+                dataset=dataset,
                 task=task,
                 metrics=metrics,
                 offline=offline,
@@ -112,14 +120,16 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
         ingredients = fit_ingredients(case, component, memo)
         fitted = Fitted(component=component, key=digest(ingredients), needs=needs)
         keys = tuple(need.key for need in needs.values())
-        stage(_template(case, "fit", fitted.key, ingredients, keys, environment), fitted)
+        data = None if alone(component) else entry.dataset
+        stage(_template(case, "fit", fitted.key, ingredients, keys, environment), fitted, data)
         return fitted
 
     ingredients = case_ingredients(case, memo)
     key = digest(ingredients)
     model = fit(entry.method) if fits(entry.task) else Fitted(component=entry.method, key="")
     needs = (model.key,) if model.key else ()
-    stage(_template(case, "evaluate", key, ingredients, needs, environment), model, entry.task, entry.metrics)
+    template = _template(case, "evaluate", key, ingredients, needs, environment)
+    stage(template, model, entry.dataset, entry.task, entry.metrics)
     return key
 
 

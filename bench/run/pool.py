@@ -20,7 +20,9 @@ from typing import Any
 
 from retable.bench.record import Status
 from retable.bench.run.job import Job, Reply
+from retable.bench.run.numerics import environment
 from retable.bench.run.worker import TRACEBACK_LIMIT, describe, kill_session, storable
+from retable.bench.suite import Numerics
 
 GLANCE = 0.1
 """Seconds between two looks at the memory of a worker's own process."""
@@ -40,10 +42,10 @@ ROOT = Path(__file__).parents[3]
 class Worker:
     """One worker process; `job` is what it works on."""
 
-    def __init__(self, run: str, plugins: Sequence[str], threads: int) -> None:
+    def __init__(self, run: str, plugins: Sequence[str], threads: int, numerics: Numerics) -> None:
         from multiprocessing import Pipe
 
-        self.threads = threads
+        self.threads, self.numerics = threads, numerics
         self.job: Job | None = None
         self.started = self.glanced = self.counted = 0.0
         self.resident = self.children = 0
@@ -58,7 +60,7 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env=_environment(threads),
+                env=_environment(threads, numerics),
             )
         settings = {"path": sys.path, "run": run, "plugins": [str(plugin) for plugin in plugins]}
         with suppress(OSError):  # it died at once: whoever gives it a job will find out
@@ -155,7 +157,7 @@ class Worker:
 
 
 class Pool:
-    """At most `size` workers; a job gets an idle one with its number of threads, or a new one.
+    """At most `size` workers; a job gets an idle one with its threads and numerics, or a new one.
 
     `isolated` gives every job a process of its own.
     """
@@ -183,7 +185,7 @@ class Pool:
         except Exception as error:
             self._replies.append(Reply(job=job, failure=describe(error)[1]))
             return
-        worker = self._idle(job.limits.threads)
+        worker = self._idle(job.limits.threads, job.numerics)
         with suppress(OSError):  # it has died: `wait` reports how
             worker.give(job, message)
 
@@ -208,14 +210,14 @@ class Pool:
         for worker in list(self._workers):
             self._retire(worker)
 
-    def _idle(self, threads: int) -> Worker:
+    def _idle(self, threads: int, numerics: Numerics) -> Worker:
         idle = [worker for worker in self._workers if worker.job is None]
         for worker in idle:
-            if worker.threads == threads and worker.alive:
+            if (worker.threads, worker.numerics) == (threads, numerics) and worker.alive:
                 return worker
         if idle and len(self._workers) >= self._size:
             self._retire(idle[0])
-        worker = Worker(self._run, self._plugins, threads)
+        worker = Worker(self._run, self._plugins, threads, numerics)
         self._workers.append(worker)
         return worker
 
@@ -232,7 +234,7 @@ def _patience(worker: Worker) -> float:
     return max(0.0, min(GLANCE, worker.started + worker.job.limits.timeout - time.monotonic()))
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, numerics: Numerics) -> dict[str, str]:
     """The driver's environment with what has to be settled before a library is loaded."""
     fixed = {
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
@@ -241,7 +243,7 @@ def _environment(threads: int) -> dict[str, str]:
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
-    return {**os.environ, **fixed}
+    return {**environment(numerics), **fixed}
 
 
 def _resident(process: Any) -> int:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from retable.bench.declare.params import build
+from retable.bench.errors import BenchError
 from retable.bench.judge.certificate import Certificate, Kind, certify
+from retable.bench.probes.hardware import not_portable
 from retable.bench.record import Record
 from retable.bench.registry import is_timing
 from retable.bench.run.plan import Plan, make_plan
 from retable.bench.store.store import Store
-from retable.bench.suite import Case
+from retable.bench.suite import Case, Numerics
 
 Run = Callable[[Sequence[Case], Store], tuple[Mapping[str, Record], bool]]
 """Runs cases into a store: the record of each by its name, and whether the run was interrupted."""
@@ -73,6 +75,22 @@ def varied_batch(cases: Sequence[Case]) -> list[Variation]:
         entry = replace(case.entry, task=replace(task, params={**task.params, "batch_size": other}))
         setting = f"batches of {other} instead of {size}"
         found.append(Variation(kind="batch", setting=setting, case=replace(case, entry=entry)))
+    return found
+
+
+def varied_numerics(cases: Sequence[Case]) -> list[Variation]:
+    """Every case in native numerics where it has portable ones, and the other way round.
+
+    Raises BenchError where this machine has only native ones.
+    """
+    if why := not_portable():
+        raise BenchError(f"numerics cannot be varied: all are native, since {why}")
+    found = []
+    for case in filter(_comparable, cases):
+        profile = case.suite.profile
+        other: Numerics = "native" if profile.numerics == "portable" else "portable"
+        changed = replace(case, suite=replace(case.suite, profile=replace(profile, numerics=other)))
+        found.append(Variation(kind="numerics", setting=f"{other} instead of {profile.numerics}", case=changed))
     return found
 
 

@@ -14,6 +14,7 @@ from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
 from retable.bench.probes.memory import PeakMemory
 from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
+from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
 from retable.bench.run.watch import reading, unkeyed
@@ -58,6 +59,7 @@ def _modules(spec: StageSpec) -> list[str]:
 
 
 def _prepare_process(spec: StageSpec) -> None:
+    establish(spec.numerics)
     import torch
 
     torch.set_num_threads(spec.limits.threads)
@@ -74,7 +76,7 @@ def _prepare_process(spec: StageSpec) -> None:
 
 def _fit(spec: StageSpec) -> dict[str, Any]:
     store = Store(spec.store)
-    data = _data(spec.dataset)
+    data = None if spec.dataset is None else _data(spec.dataset)
     method: Any = build("method", spec.model.component)
     needs = {name: _restore(need, data, store, spec.device) for name, need in spec.model.needs.items()}
     who = f"method {spec.model.component.use!r}"

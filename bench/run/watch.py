@@ -51,6 +51,7 @@ def unkeyed(modules: Iterable[str], read: Iterable[str], known: Iterable[Path]) 
             if any(folder in path.parents for folder in folders)
             and not any(folder == path or folder in path.parents for folder in kept)
             and not _shared(path)
+            and path.is_file()
         )
     )
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from retable.bench import registry
 from retable.bench.declare.params import build, build_metric
+from retable.bench.probes.hardware import not_portable
 from retable.bench.record import canonical, digest
 from retable.bench.store.sources import source_digest
-from retable.bench.suite import Case, Component
+from retable.bench.suite import Case, Component, Numerics, Profile
 
 T = TypeVar("T")
 Ingredients = dict[str, Any]
@@ -55,21 +56,28 @@ def dataset_ingredients(component: Component) -> Ingredients:
     return ingredients
 
 
+def alone(method: Component) -> bool:
+    """Whether a method is fitted without the case's data and seed, so that one fit serves all cases: it says `ALONE = True`."""
+    return not method.broken and bool(getattr(registry.resolve("method", method.use), "ALONE", False))
+
+
 def fit_ingredients(case: Case, method: Component, memo: Memo | None = None) -> Ingredients:
     """All that can change the weights of `method` fitted for this case; not the task, the metrics, the host, the time."""
     dataset = case.entry.dataset
     assert dataset is not None
     profile = case.suite.profile
+    by_itself = alone(method)
     return {
         "stage": "fit",
         "method": _once(memo, ("method", id(method)), lambda: component_ingredients("method", method)),
         "weights": _once(memo, ("weights", id(method)), lambda: weights_digest(method)),
         "needs": {name: digest(fit_ingredients(case, need, memo)) for name, need in sorted(method.needs.items())},
-        "dataset": _once(memo, ("dataset", id(dataset)), lambda: dataset_ingredients(dataset)),
-        "seed": case.seed,
+        "dataset": None if by_itself else _once(memo, ("dataset", id(dataset)), lambda: dataset_ingredients(dataset)),
+        "seed": None if by_itself else case.seed,
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
+        "numerics": numerics(profile),
         "device": profile.device.partition(":")[0],
     }
 
@@ -105,6 +113,7 @@ def case_ingredients(case: Case, memo: Memo | None = None) -> Ingredients:
         "profile": profile.name,
         "dtype": profile.dtype,
         "kernels": profile.kernels,
+        "numerics": numerics(profile),
         "device": profile.device.partition(":")[0],
     }
 
@@ -133,6 +142,11 @@ def weights_digest(method: Component) -> str | None:
     except FileNotFoundError as error:
         return f"missing: {error}"
     return found
+
+
+def numerics(profile: Profile) -> Numerics:
+    """How a profile's numbers are computed on this machine: native where it cannot be portable."""
+    return "native" if not_portable() else profile.numerics
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:

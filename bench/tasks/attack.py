@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from retable.bench.errors import BenchError
 from retable.bench.metrics.budgets import WHOLE, at
+from retable.bench.tasks.logits import of_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +95,7 @@ class Attack:
         x = torch.from_numpy(data.held_out.images(chosen)).to(device).float() / 255
         labels = torch.from_numpy(data.held_out.labels[chosen]).to(device)
         source = fit_source(data, epochs=self.source_epochs, seed=seed, device=device)
-        stochastic = _draws_noise(model, x[:2])
+        stochastic = _draws_noise(model, x[:2], data.num_classes)
         batches = [
             _Battery(self, model, source, seed + i, stochastic, data.num_classes).run(x_B, labels_B)
             for i, (x_B, labels_B) in enumerate(
@@ -274,15 +275,16 @@ class _Battery:
             return rows
 
 
-def _draws_noise(model: Any, x: Tensor) -> bool:
-    """Whether two calls on the same images differ."""
+def _draws_noise(model: Any, x: Tensor, classes: int) -> bool:
+    """Whether two calls on the same images differ. Raises BenchError for logits of another shape than (B, classes)."""
     import torch
 
     from retable.bench.tasks.perturb import Pixels
 
     pixels = Pixels(model)
     with torch.no_grad():
-        return not torch.equal(pixels(x), pixels(x))
+        first = of_images(pixels(x), model, len(x), classes)
+        return not torch.equal(first, pixels(x))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from retable.bench.errors import BenchError
 from retable.bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
+from retable.bench.tasks.logits import of_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +123,7 @@ class Certify:
             else:
                 noise = torch.randn(many.shape, generator=generator, device=pixels.device)
                 logits = model(model.prepare(many + 255 * self.sigma * noise))
+            logits = of_images(logits, model, len(many), classes)
             if not bool(logits.isfinite().all()):
                 raise BenchError("the model's logits are not finite under noise, so no class can be counted")
             count += np.bincount(logits.argmax(-1).cpu().numpy(), minlength=classes)

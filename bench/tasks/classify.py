@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.probes.energy import Energy
+from retable.bench.tasks.early_stop import Exits, Stop, confidences, exits
+from retable.bench.tasks.logits import over_time
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +33,10 @@ class Classify:
     Pixels are real-valued input to that count, event frames are integer spikes. The fitted model turns uint8 samples into
     its input with `prepare(pixels)`, and that into the logits of each time step with `steps(x) -> (T, B, K)`. After t steps the prediction is the largest mean of the first t logits; calling
     the model gives the mean over all T. `rules` are those of the accountant; `account_samples` 0 counts nothing.
+
+    `early_stop` asks after which step each sample would be done, and counts operations up to there too. At each of
+    `read_noise` everything is classified again, `noise_draws` times, with that relative noise on every weight that the model
+    reads off an array (`reading(noise)`, a context); all batches of a draw see the same noise.
     """
 
     NAME: ClassVar[str] = "classify"
@@ -38,6 +44,9 @@ class Classify:
     batch_size: int = 100
     account_samples: int = 16
     rules: tuple[RuleName, ...] = ("full", "literature")
+    early_stop: Stop | None = None
+    read_noise: tuple[float, ...] = ()
+    noise_draws: int = 2
 
     FITS: ClassVar[bool] = True
 
@@ -48,6 +57,8 @@ class Classify:
             raise BenchError(f"`account_samples` must be at least 0, not {self.account_samples}")
         if self.account_samples and not self.rules:
             raise BenchError("`rules` must name at least one rule where `account_samples` is above 0")
+        if self.noise_draws < 1 or any(noise < 0 for noise in self.read_noise):
+            raise BenchError("`noise_draws` must be at least 1, and `read_noise` hold numbers of at least 0")
 
     def evidence(self, model: Any, data: ImageData, *, seed: int, device: str) -> ClassifyEvidence:
         """Predictions of the fitted `model` for `data.held_out`, and its account. Raises BenchError without samples."""
@@ -57,12 +68,19 @@ class Classify:
         if not len(data.held_out):
             raise BenchError(f"{data.name} has no held-out samples to classify")
         model.eval()
-        predictions = []
+        predictions, sure = [], []
         with torch.inference_mode(), Energy(device) as energy:
-            for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
-                logits_TBK = model.steps(_prepared(model, data, indices, device))
+            for indices in self._batches(data):
+                logits_TBK = over_time(model, _prepared(model, data, indices, device), data.num_classes)
                 predictions.append(predicted(logits_TBK).cpu().numpy())
+                if self.early_stop is not None:
+                    sure.append(confidences(logits_TBK, self.early_stop.temperature)[0])
+        stopped = None
+        if self.early_stop is not None:
+            sure_TN = np.concatenate(sure, axis=1)
+            stopped = Exits.of(self.early_stop, len(sure_TN), lambda threshold: exits(sure_TN, threshold))
         account, why_not = self._account(model, data, device)
+        at_exit, why_not_at_exit = self._account_at_exit(model, data, device, stopped)
         return ClassifyEvidence(
             model=model,
             data=data,
@@ -72,7 +90,40 @@ class Classify:
             why_no_account=why_not,
             joules=energy.joules,
             why_no_joules=energy.reason or "",
+            exits=stopped,
+            account_at_exit=at_exit,
+            why_no_account_at_exit=why_not_at_exit,
+            noisy_correct=self._noisy(model, data, seed, device),
+            idle_joules={name: watts * energy.seconds for name, watts in energy.idle_watts.items()},
         )
+
+    def _batches(self, data: ImageData) -> list[np.ndarray]:
+        """Indices of all held-out samples."""
+        import numpy as np
+
+        return np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size))
+
+    def _noisy(self, model: Any, data: ImageData, seed: int, device: str) -> dict[float, np.ndarray]:
+        """Noise -> the share of its draws under which each sample is named right, (N,)."""
+        import numpy as np
+        import torch
+
+        if self.read_noise and not hasattr(model, "reading"):
+            raise BenchError(
+                "`read_noise` is for models whose weights are read off an array; this one has no reading()"
+            )
+        found = {}
+        for noise in self.read_noise:
+            right = np.zeros(len(data.held_out))
+            with torch.inference_mode(), torch.random.fork_rng(), model.reading(noise):
+                for draw in range(self.noise_draws):
+                    for indices in self._batches(data):
+                        x = _prepared(model, data, indices, device)
+                        torch.manual_seed(seed + draw)
+                        named = predicted(over_time(model, x, data.num_classes))[-1].cpu().numpy()
+                        right[indices] += named == data.held_out.labels[indices]
+            found[noise] = right / self.noise_draws
+        return found
 
     def _account(self, model: Any, data: ImageData, device: str) -> tuple[Any, str]:
         """The account and the empty text, or None and why there is none."""
@@ -91,6 +142,27 @@ class Classify:
             if x.dim() == EVENT_DIMS:
                 accountant.mark(x, high=max(1, int(x.max())))
             model(x)
+        return accountant.result(samples=n), ""
+
+    def _account_at_exit(self, model: Any, data: ImageData, device: str, stopped: Exits | None) -> tuple[Any, str]:
+        """The account of the same samples run up to their own exits, or None and why there is none."""
+        import numpy as np
+        import torch
+
+        if stopped is None or not self.account_samples:
+            return None, "the task has no early stop, or counts no operations"
+        if len(data.image_shape) != EVENT_DIMS - 1:
+            return None, "still images are shown to all steps at once: only event frames can be cut at an exit"
+        from retable.bench.accountant import Accountant
+
+        n = min(self.account_samples, len(data.held_out))
+        chosen = np.linspace(0, len(data.held_out) - 1, n).astype(int)
+        accountant = Accountant(model, rules=self.rules)
+        for step in np.unique(stopped.at[chosen]):
+            x = _prepared(model, data, chosen[stopped.at[chosen] == step], device)[:, : int(step)].contiguous()
+            with torch.no_grad(), accountant:
+                accountant.mark(x, high=max(1, int(x.max())))
+                model(x)
         return accountant.result(samples=n), ""
 
 
@@ -121,6 +193,12 @@ class ClassifyEvidence:
     why_no_account: str = ""
     joules: Mapping[str, float] | None = None
     why_no_joules: str = "nothing was metered"
+    exits: Exits | None = None
+    account_at_exit: Any = None
+    why_no_account_at_exit: str = ""
+    noisy_correct: Mapping[float, np.ndarray] = field(default_factory=dict)
+    idle_joules: Mapping[str, float] = field(default_factory=dict)
+    """What the machine would have drawn in that time with nothing to do."""
 
     @property
     def steps(self) -> int:
@@ -138,6 +216,11 @@ class ClassifyEvidence:
         count: np.ndarray = (self.predictions_TN == UNUSABLE).sum(axis=1)
         return count
 
+    def correct_at(self, exits_N: np.ndarray) -> np.ndarray:
+        """Whether the prediction after each sample's own exit is right, bool (N,)."""
+        right: np.ndarray = self.correct_by_step[exits_N - 1, range(len(exits_N))]
+        return right
+
     def confusion(self) -> np.ndarray:
         """int64 (K, K) counts at the last step: true classes down, predicted ones across; unusable ones nowhere."""
         import numpy as np
@@ -148,8 +231,10 @@ class ClassifyEvidence:
         return np.bincount(pairs, minlength=k * k).reshape(k, k)
 
     def artefacts(self) -> Mapping[str, bytes]:
-        """`confusion.json`, and `account.json` where operations were counted."""
+        """`confusion.json`, `account.json` where operations were counted, `exits.json` where samples stop early."""
         files: dict[str, Any] = {"confusion.json": {"true_by_predicted": self.confusion().tolist()}}
         if self.account is not None:
             files["account.json"] = self.account.as_dict()
+        if self.exits is not None:
+            files["exits.json"] = {"threshold": self.exits.threshold, "steps": self.exits.at.tolist()}
         return {name: json.dumps(content, allow_nan=False).encode() for name, content in files.items()}

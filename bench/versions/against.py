@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from statistics import fmean
 from typing import Any
 
 from retable.bench.errors import BenchError
-from retable.bench.judge import stats
+from retable.bench.judge import limits, stats
 from retable.bench.judge.checks import Check, Outcome
 from retable.bench.judge.claims import Number, against, numbers_of, too_few
 from retable.bench.judge.results import Results
+from retable.bench.judge.spread import cautious_error
 from retable.bench.judge.stats import Interval
+from retable.bench.record import Record
 from retable.bench.registry import is_timing
 from retable.bench.store.keys import differences as changes
 from retable.bench.suite import Bound, Entry, Rule, Suite, Tolerance, VerdictWord
 from retable.bench.versions.diff import machine
+from retable.bench.versions.tolerances import Tolerances
 from retable.bench.versions.versions import Version
 
 OUTCOMES: Mapping[VerdictWord, Outcome] = {
@@ -25,75 +28,79 @@ OUTCOMES: Mapping[VerdictWord, Outcome] = {
     "contradicted": "failed",
     "not measured": "unmeasured",
 }
-MOST_FACTS = 3
-"""How many differences between machines a message names."""
 LEAST_SEEDS = 3
 """Seeds without which a rule has no outcome, exact numbers and smaller plans apart."""
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A frozen number of one metric of one row, seed by seed."""
+    """A frozen number of one metric of one row, seed by seed; `portable` says whether every one was computed so."""
 
     entry: str
     metric: str
     numbers: Mapping[int, Number]
     version: str
+    portable: bool
 
 
-def frozen_checks(
-    suite: Suite,
-    results: Results,
-    version: Version,
-    only: str = "*",
-    environment: Callable[[str], Mapping[str, Any] | None] = lambda identity: None,
-) -> list[Check]:
-    """A check for every frozen number: the mean over the frozen seeds is within the suite's tolerance of what it was.
+def frozen_checks(suite: Suite, results: Results, version: Version, only: str = "*") -> list[Check]:
+    """A check for every frozen number: the mean over the frozen seeds is where it was, as closely as is known to be due.
 
-    Timings that the suite does not name are skipped; so that nothing is passed over in silence, each is listed.
-    `environment` knows the machines of `results` by id: a number that has moved says how its machine differs.
+    In this order: an exact number is equal; a tolerance that the suite states, with its reason, holds; where both
+    sides are of portable numerics every seed is equal; else the tolerance that was measured when the version was
+    frozen holds; and a number that moved without any of these is unmeasured. Timings that the suite does not name are
+    skipped; so that nothing is passed over in silence, each is listed.
     """
     if version.profile != suite.profile.name:
         raise BenchError(f"{version.name} was frozen at profile {version.profile}, not {suite.profile.name}")
     if version.name.suite != suite.name:
         raise BenchError(f"{version.name} is a version of another suite than {suite.name}")
     entries = {entry.name: entry for entry in suite.entries}
-    checks = []
-    for held in _held(version):
-        if fnmatch(held.entry, only):
-            check = _frozen(held, entries.get(held.entry), suite, results)
-            moved = _elsewhere(held, version, results, environment) if check.outcome == "failed" else ""
-            checks.append(replace(check, detail=check.detail + moved))
-    return checks
+    return [
+        _frozen(held, entries.get(held.entry), suite, results, version.tolerances)
+        for held in _held(version)
+        if fnmatch(held.entry, only)
+    ]
 
 
-def _elsewhere(
-    held: _Held, version: Version, results: Results, environment: Callable[[str], Mapping[str, Any] | None]
-) -> str:
-    """How the machine of the present numbers differs from that of the frozen ones, where both are known."""
-    place = held.entry, next(iter(held.numbers))
-    old = version.environments.get(version.results[place].environment)
-    new = environment(results[place].environment)
-    if not old or not new:
-        return ""
-    lines = changes(machine(old), machine(new))
-    more = f" and {len(lines) - MOST_FACTS} more" if len(lines) > MOST_FACTS else ""
-    return f"; on another machine: {'; '.join(lines[:MOST_FACTS])}{more}" if lines else ""
+def other_machine(
+    results: Results, version: Version, environment: Callable[[str], Mapping[str, Any] | None], only: str = "*"
+) -> list[str]:
+    """How the machines of present numbers differ from those of the frozen ones, a line a fact; told once for all numbers.
+
+    `environment` knows the machines of `results` by id.
+    """
+    lines: dict[str, None] = {}
+    for place, frozen in version.results.items():
+        present = results.get(place)
+        if present is None or present.environment == frozen.environment or not fnmatch(place[0], only):
+            continue
+        old, new = version.environments.get(frozen.environment), environment(present.environment)
+        if old and new:
+            lines |= dict.fromkeys(changes(machine(old), machine(new)))
+    return list(lines)
 
 
 def _held(version: Version) -> list[_Held]:
     found: dict[tuple[str, str], dict[int, Number]] = {}
     versions: dict[tuple[str, str], str] = {}
+    portable: dict[tuple[str, str], bool] = {}
     for (entry, repetition), record in sorted(version.results.items()):
         for metric, measured in record.metrics.items():
             if measured.value is not None:
-                number = Number(measured.value, measured.exact, record.key)
-                found.setdefault((entry, metric), {})[repetition] = number
-                versions[entry, metric] = measured.version
-    return [_Held(entry, metric, numbers, versions[entry, metric]) for (entry, metric), numbers in found.items()]
+                place = entry, metric
+                found.setdefault(place, {})[repetition] = Number(measured.value, measured.exact, record.key)
+                versions[place] = measured.version
+                portable[place] = portable.get(place, True) and is_portable(record)
+    return [_Held(*place, numbers, versions[place], portable[place]) for place, numbers in found.items()]
 
 
-def _frozen(held: _Held, entry: Entry | None, suite: Suite, results: Results) -> Check:
+def is_portable(record: Record) -> bool:
+    """Whether a record's numbers are to come back bit by bit on every machine of its architecture."""
+    return record.ingredients.get("numerics") == "portable"
+
+
+def _frozen(held: _Held, entry: Entry | None, suite: Suite, results: Results, tolerances: Tolerances) -> Check:
     def check(outcome: Outcome, detail: str) -> Check:
         where = "" if entry is None else entry.where
         text = f"stays at {fmean(number.value for number in held.numbers.values()):.6g}"
@@ -107,28 +114,47 @@ def _frozen(held: _Held, entry: Entry | None, suite: Suite, results: Results) ->
     present, absences = numbers_of(entry, held.metric, results)
     if lacking := [repetition for repetition in held.numbers if repetition not in present]:
         return check("unmeasured", absences[0] if absences else f"repetition {lacking[0]} was not run")
-    versions = {results[entry.name, n].metrics[held.metric].version for n in held.numbers}
+    records = [results[entry.name, repetition] for repetition in held.numbers]
+    versions = {record.metrics[held.metric].version for record in records}
     if versions != {held.version}:
         return check("unmeasured", f"version {held.version} of the metric was frozen, now it is {max(versions)}")
     old = [number.value for number in held.numbers.values()]
     new = [present[repetition].value for repetition in held.numbers]
     if all(number.exact for number in held.numbers.values()):
-        same = old == new
-        return check(
-            "passed" if same else "failed", f"{fmean(new):,.10g} {'as' if same else 'is not what was'} frozen (exact)"
-        )
-    tolerance = suite.reproducibility.metrics.get(held.metric, suite.reproducibility.tolerance)
-    return check(*_within(fmean(old), fmean(new), tolerance))
+        return check(*_equal(old, new, "exact"))
+    if stated := suite.reproducibility.metrics.get(held.metric, suite.reproducibility.tolerance):
+        return check(*_within(old, new, stated, suite.reproducibility.because or "the suite's own"))
+    if held.portable and all(map(is_portable, records)):
+        return check(*_equal(old, new, "portable"))
+    if (share := tolerances.of(held.entry, held.metric)) is not None:
+        return check(*_within(old, new, Tolerance(relative=share), tolerances.describe(held.entry, held.metric)))
+    if old == new:
+        return check("passed", f"{fmean(new):.6g}, no difference")
+    return check("unmeasured", f"unmeasured tolerance: {_moved(old, new)}, and no certificate says how far it may")
 
 
-def _within(old: float, new: float, tolerance: Tolerance) -> tuple[Outcome, str]:
-    moved, allowed = abs(new - old), tolerance.around(old)
-    if moved == 0:
-        return "passed", f"{new:.6g}, no difference"
-    share = f" ({moved / abs(old):.2g} of it)" if old else ""
-    stated = f"{tolerance.relative:.3g} of it" if tolerance.relative else f"{tolerance.absolute:.3g}"
-    inside = moved <= allowed
-    return "passed" if inside else "failed", f"{new:.6g}, {moved:.2g} away{share}; allowed {stated}"
+def _equal(old: Sequence[float], new: Sequence[float], why: str) -> tuple[Outcome, str]:
+    if old == new:
+        return "passed", f"{fmean(new):,.10g} as frozen ({why})"
+    differing = sum(a != b for a, b in zip(old, new, strict=True))
+    seeds = f", at {differing} of {len(old)} seeds" if len(old) > 1 else ""
+    return "failed", f"{_moved(old, new)} is not what was frozen ({why}){seeds}"
+
+
+def _within(old: Sequence[float], new: Sequence[float], tolerance: Tolerance, why: str) -> tuple[Outcome, str]:
+    before, after = fmean(old), fmean(new)
+    if old == new:
+        return "passed", f"{after:.6g}, no difference"
+    stated = f"{100 * tolerance.relative:.3g} %" if tolerance.relative else f"{tolerance.absolute:.3g}"
+    inside = abs(after - before) <= tolerance.around(before)
+    return "passed" if inside else "failed", f"{_moved(old, new)}; allowed ±{stated} ({why})"
+
+
+def _moved(old: Sequence[float], new: Sequence[float]) -> str:
+    """The present mean, and how far it is from the frozen one, with its sign."""
+    before, after = fmean(old), fmean(new)
+    share = f" ({100 * (after - before) / abs(before):+.2g} %)" if before else ""
+    return f"{after:.6g}, {after - before:+.2g}{share}"
 
 
 def rule_checks(
@@ -174,23 +200,25 @@ def _rule_outcome(
     if not exact and (lack := too_few(len(seeds), least, suite.statistics, paired=rule.kind != "value")):
         return "unmeasured", lack
     new, old = ([numbers[seed].value for seed in seeds] for numbers in (present, frozen))
+    error = cautious_error([results[entry.name, seed].metrics[rule.metric] for seed in seeds])
     try:
-        estimate, limit = _estimate(rule, new, old, suite.statistics.alpha, exact=exact)
+        estimate, limit = _estimate(rule, new, old, suite.statistics.alpha, error=error, exact=exact)
     except ValueError as why:
         return "unmeasured", str(why)
     verdict, reason = against(Bound(**{rule.side: limit}), estimate)
     if estimate.low is None:
-        return "unmeasured", f"{estimate.mean:.6g} over one seed, which has no interval"
+        seeds_told = "one seed, which has" if estimate.n == 1 else f"{estimate.n} equal numbers, which have"
+        return "unmeasured", f"{estimate.mean:.6g} over {seeds_told} no interval"
     return OUTCOMES[verdict], f"{_shown(rule, estimate)}; {reason}"
 
 
 def _estimate(
-    rule: Rule, new: Sequence[float], old: Sequence[float], alpha: float, *, exact: bool
+    rule: Rule, new: Sequence[float], old: Sequence[float], alpha: float, *, error: float, exact: bool
 ) -> tuple[Interval, float]:
     """What is compared, with its limit: values, paired differences, or paired ratios."""
     same = exact or new == old  # numbers from the same records differ by nothing at all, however few they are
     if rule.kind == "value":
-        return stats.careful(new, alpha, exact=exact), rule.limit
+        return limits.of_mean(new, alpha, exact=exact, error=error), rule.limit
     if rule.kind == "change":
         if exact:
             return stats.interval([new[0] - old[0]], exact=True), rule.limit

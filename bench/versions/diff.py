@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from retable.bench.store.store import Store
     from retable.bench.suite import Suite
 
+ENVIRONMENT = "environment"
 DEEPEST = 16
 """How far fits are followed into the fits that they build on."""
 
@@ -88,6 +90,21 @@ def moves(old: Side, new: Side) -> list[Move]:
     )
     found = [_move(entry, metric, old, new) for entry, metric in cells]
     return [move for move in found if move is not None]
+
+
+def causes(found: Sequence[Move], cells: Collection[str]) -> dict[str, int]:
+    """Why the numbers of `cells` (`row/metric`) moved: each reason with how many of them it is a reason for.
+
+    What differs about the machine is left out (`bench.versions.against.other_machine` tells it).
+    """
+    counts = Counter(
+        reason
+        for move in found
+        if f"{move.entry}/{move.metric}" in cells
+        for reason in move.why
+        if not reason.startswith(f"{ENVIRONMENT}.")
+    )
+    return dict(counts.most_common())
 
 
 def changed_verdicts(old: Side, new: Side) -> list[tuple[str, str, str]]:
@@ -166,7 +183,7 @@ def _reasons(
         found = list(_ingredients(one, two, metric, old, new))
         before_it = machine(old.environments.get(one.environment, {}))
         after_it = machine(new.environments.get(two.environment, {}))
-        moved_to = changes(before_it, after_it, "environment")
+        moved_to = changes(before_it, after_it, ENVIRONMENT)
         yield from found
         yield from moved_to
         if not found and not moved_to:

@@ -19,9 +19,11 @@ from retable.bench.judge.results import Environments, Results, collect, unmeasur
 from retable.bench.record import SCHEMA, canonical
 from retable.bench.store.artefacts import sync
 from retable.bench.suite import Suite
+from retable.bench.versions.tolerances import measured
 from retable.bench.versions.versions import (
     FORMAT,
     MANIFEST,
+    TOLERANCES,
     UNFINISHED,
     Name,
     damage,
@@ -99,6 +101,7 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
         "spread.csv": spreads_csv(suite, results, certificates),
         "records.jsonl": "".join(f"{record.to_json()}\n" for record in records),
         "certificates.jsonl": "".join(f"{canonical(certificate)}\n" for certificate in certificates),
+        TOLERANCES: pretty(measured(results, certificates).plain()),
         "environments.json": pretty({identity: store.environment(identity) or {} for identity in identities}),
         f"{suite.name}.yaml": Path(suite.path).read_text(encoding="utf-8") if suite.path else "",
     }

@@ -17,11 +17,17 @@ from typing import Any
 from retable.bench.declare.grammar import NAME
 from retable.bench.errors import BenchError, StoreError, nearest
 from retable.bench.record import SCHEMA, Record, canonical
+from retable.bench.versions import tolerances
+from retable.bench.versions.tolerances import Tolerances
 
-FORMAT = 1
-"""Version of the folder's layout and of the manifest; one with a newer format is refused."""
+FORMAT = 2
+"""Version of the folder's layout and of the manifest; one with a newer format is refused.
+
+Format 2 has measured tolerances; of format 1, which has none, everything is read as before.
+"""
 ROOT = "results"
 MANIFEST = "manifest.json"
+TOLERANCES = "tolerances.json"
 UNFINISHED = ".unfinished"
 RESERVED = ("work",)
 """Names in the results folder that are not suites: the store lies there."""
@@ -50,6 +56,7 @@ class Version:
     records: tuple[Record, ...]
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     verdicts: tuple[Mapping[str, Any], ...] = ()
+    tolerances: Tolerances = field(default_factory=Tolerances)
 
     @property
     def results(self) -> dict[tuple[str, int], Record]:
@@ -131,6 +138,9 @@ def load(root: Path, name: Name) -> Version:
             records=tuple(Record.from_json(line) for line in _lines(folder / "records.jsonl")),
             environments=json.loads((folder / "environments.json").read_bytes()),
             verdicts=tuple(json.loads((folder / "verdicts.json").read_bytes())),
+            tolerances=tolerances.read((folder / TOLERANCES).read_bytes())
+            if TOLERANCES in manifest["files"]
+            else Tolerances(),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise StoreError(f"{folder}: has a shape that this version of bench cannot read: {error}") from None

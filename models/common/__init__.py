@@ -1,0 +1,1 @@
+"""What is nobody's paper: backends of operators, checkpoints, shapes, precision, threads, errors."""

@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch and safetensors raise many types for what is one thing here
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as plain tensors: {reason[:200]}") from error
-    for wrapper in ("model", "state_dict"):
+    for wrapper in ("model", "state_dict", "generator"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict) or not loaded:

@@ -82,7 +82,7 @@ def _convert(file: Path, folder: Path) -> None:
             str(file.parent), gguf_file=file.name, dtype=torch.float32
         )
         lm.is_quantized, lm.hf_quantizer = False, None  # what is saved is dequantised
-        del lm.config.quantization_config
+        vars(lm.config).pop("quantization_config", None)  # not every release of transformers sets it
         lm.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SCALES = (1e-5, 1e4)
@@ -31,7 +32,8 @@ class Range(NamedTuple):
     def integers(self, x: Tensor) -> Tensor:
         """clamp(round(x / scale) + z): straight through the rounding, no gradient outside the levels."""
         q = round_ste(x / self.scale)
-        return (q if self.zero is None else q + self.zero).clamp(self.low, self.high)
+        # not `clamp`, whose gradient at its bounds, where many integers lie, differs between releases of torch
+        return F.hardtanh(q if self.zero is None else q + self.zero, self.low, self.high)
 
     def values(self, q: Tensor) -> Tensor:
         """(q - z) scale."""

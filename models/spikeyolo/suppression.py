@@ -1,4 +1,4 @@
-"""Non-maximum suppression of decoded predictions, by torchvision's operator."""
+"""Non-maximum suppression of decoded predictions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from retable.models.spikeyolo.boxes import from_centre
+from retable.models.spikeyolo.nms import nms
 
 MOST_CANDIDATES = 30_000
 APART = 7680
@@ -51,8 +52,6 @@ def _check(threshold: float, iou: float, most: int) -> None:
 def _one(
     decoded_AN: Tensor, threshold: float, iou: float, most: int, multi_label: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from torchvision.ops import nms
-
     decoded_AN = decoded_AN[decoded_AN.isfinite().all(1)]
     boxes_A4, scores_AK = from_centre(decoded_AN[:, :4]), decoded_AN[:, 4:]
     if multi_label:
@@ -66,5 +65,5 @@ def _one(
         order = scores.argsort(descending=True)[:MOST_CANDIDATES]
         cells, classes, scores = cells[order], classes[order], scores[order]
     boxes = boxes_A4[cells]
-    kept = nms(boxes + classes[:, None] * APART, scores, iou)[:most]
+    kept = nms(boxes + classes[:, None] * APART, scores, iou, most)
     return boxes[kept], scores[kept], classes[kept]

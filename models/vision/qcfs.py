@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.models.spiking.neurons import IF
@@ -59,7 +60,8 @@ class QCFS(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         levels: Tensor = _Floor.apply(z / self.up * self.L + 0.5)
-        return (levels / self.L).clamp(0, 1) * self.up
+        # not `clamp`, whose gradient at its bounds, where many levels lie, differs between releases of torch
+        return F.hardtanh(levels / self.L, 0.0, 1.0) * self.up
 
     def extra_repr(self) -> str:
         return f"L={self.L}"

@@ -80,7 +80,7 @@ class Bench:
         self.suite.write_text(text.replace(old, new))
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "bench", *arguments, "--plugin", str(TINY)]
+        return [sys.executable, "-m", "retable", *arguments, "--plugin", str(TINY)]
 
     def __call__(self, *arguments: str, plugin: bool = True) -> Done:
         """Call the command in this process (torch is imported once, not for every call), in its own folder."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAPERS = ("aim", "rsc_snn", "snn_core", "spikellm", "spikelm", "spikeyolo")
+PAPERS = tuple(sorted(path.stem.removesuffix("_adapters") for path in Path(__file__).parent.glob("*_adapters.py")))
 Adapter = Callable[["Golden"], None]
 
 

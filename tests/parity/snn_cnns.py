@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from retable.models.common import backends
 from retable.models.vision import ms_resnet, qcfs, sew_resnet, spikingresformer
-from tests.parity.close import close
+from tests.parity.close import close, close_gradients, summed_terms
 from tests.parity.conftest import Golden
 from tests.parity.snn_neurons import running
 
@@ -36,13 +36,13 @@ def check_module(golden: Golden, module: nn.Module, exact: bool = False) -> None
     check_output(load(golden, module).eval()(want["x"]), want["y_eval"], exact, "y_eval")
     module.train()
     x = want["x"].clone().requires_grad_()
-    y = module(x)
+    with summed_terms(module) as terms:
+        y = module(x)
+        (y * want["c"]).sum().backward()
     check_output(y, want["y_train"], exact, "y_train")
-    (y * want["c"]).sum().backward()
     close(x.grad, want["grad_x"], GRADIENT, "grad_x")
-    parameters, state = dict(module.named_parameters()), module.state_dict()
-    for key, gradient in golden.tensors("grad/").items():
-        close(parameters[key].grad, gradient, GRADIENT, f"grad/{key}")
+    close_gradients(module, golden.tensors("grad/"), terms, GRADIENT)
+    state = module.state_dict()
     for key, after in golden.tensors("after/").items():
         close(state[key], after, FORWARD, f"after/{key}")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retable.bench.accountant import Accountant
 from retable.models.spiking.neurons import LIF
-from tests.parity.close import close
+from tests.parity.close import close, close_count
 from tests.parity.conftest import Golden
 
 
@@ -82,10 +82,10 @@ def check_syops(want: dict[str, Any], account: Any) -> None:
 
 def check_neurobench(want: dict[str, Any], account: Any) -> None:
     got = {name: figure.value for name, figure in account.figures["neurobench"].items()}
-    assert got["effective_macs"] == want["Effective_MACs"]
-    assert got["effective_acs"] == want["Effective_ACs"]
     assert got["dense"] == want["Dense"]
-    assert got["activation_sparsity"] == want["activation_sparsity"]
+    close_count(got["effective_macs"], want["Effective_MACs"], want["Dense"], "effective multiplications")
+    assert got["effective_acs"] == pytest.approx(want["Effective_ACs"], rel=1e-6)
+    close_count(got["activation_sparsity"], want["activation_sparsity"], 1, "the share of activations that are 0")
     assert got["connection_sparsity"] == want["connection_sparsity"]
     assert got["footprint"] == want["footprint_bytes"]
     assert got["parameter_count"] == want["parameter_count"]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from retable.models.spiking.neurons import PLIF
 from retable.models.vision import meta_spikeformer, qkformer, spike_driven, spikformer
 from retable.models.vision.layers import Neuron, lif
-from tests.parity.close import close
+from tests.parity.close import close, close_gradients, summed_terms
 from tests.parity.conftest import Adapter, Golden
 
-OUTPUT, GRADIENT, ROUNDING = 2e-5, 1e-4, 1e-5
+OUTPUT, GRADIENT = 2e-5, 1e-4
 Config = Mapping[str, Any]
 Build = Callable[[Config, Tensor], nn.Module]
 """The module of a fixture, from its config and its input."""
@@ -25,7 +25,6 @@ def check(build: Build, golden: Golden) -> None:
     config, arrays = golden.config, golden.tensors("")
     state = golden.tensors("sd/")
     module = build(config, arrays["x"])
-    parameters = dict(module.named_parameters())
 
     module.load_state_dict(state, strict=True)
     with torch.no_grad():
@@ -33,18 +32,12 @@ def check(build: Build, golden: Golden) -> None:
 
     module.load_state_dict(state, strict=True)
     x = arrays["x"].clone().requires_grad_()
-    y = first(module.train()(x))
+    with summed_terms(module) as terms:
+        y = first(module.train()(x))
+        (y * arrays["c"]).sum().backward()
     same(y, arrays["y_train"], "y_train")
-    (y * arrays["c"]).sum().backward()
     close(x.grad, arrays["grad_x"], GRADIENT, "grad_x")
-
-    expected = golden.tensors("grad/")
-    largest = max(float(value.abs().max()) for value in expected.values())
-    for name, value in expected.items():
-        own = max(float(value.abs().max()), 1e-30)
-        # What BN takes out again, such as a bias in front of it, has no gradient but the rounding of the others.
-        tolerance = max(GRADIENT, ROUNDING * largest / own)
-        close(parameters[name].grad, value, tolerance, f"the gradient of {name}")
+    close_gradients(module, golden.tensors("grad/"), terms, GRADIENT)
 
     buffers = dict(module.named_buffers())
     for name, value in golden.tensors("after/").items():

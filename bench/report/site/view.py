@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from retable.bench.judge.claims import Judgement, explain
+from retable.bench.judge.claims import Judgement, comes_again, evidence, explain
 from retable.bench.report.grid import caption, floors
 from retable.bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Cell, Row, Table, legend
@@ -165,8 +165,8 @@ def claim_view(judged: Judgement, suite: str, identity: str) -> ClaimView:
         verdict=judged.verdict,
         word=word,
         sign=sign,
-        evidence=explain(judged),
-        expected=judged.expected,
+        evidence=evidence(judged),
+        expected=judged.expected + (" again by other seeds" if judged.verdict == judged.expected else ""),
         as_expected=judged.as_expected,
         opens=identity if judged.evidence else "",
         chart=chart(judged),
@@ -181,11 +181,13 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "Source": claim.source,
         "Verdict": judged.verdict,
         "Evidence": explain(judged),
+        "Independent repetition": _repetition(judged),
         "Kind": f"{claim.kind} of {claim.metric}",
         "Rows": " < ".join(claim.entries) if claim.kind == "ordering" else " / ".join(claim.entries),
         "Seeds needed": str(claim.min_seeds),
         "Expected": judged.expected + (f": {claim.expect.because}" if claim.expect.because else ""),
     }
+    facts = {name: fact for name, fact in facts.items() if fact}
     return {
         "title": claim.name,
         "metric": claim.metric,
@@ -193,6 +195,10 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "records": list(dict.fromkeys(judged.evidence)),
         "command": f"bench gate {suite}",
     }
+
+
+def _repetition(judged: Judgement) -> str:
+    return "exact: the same verdict" if judged.outlook and judged.outlook.exact else comes_again(judged)
 
 
 WIDTH, HEIGHT, MARGIN = 150, 18, 6

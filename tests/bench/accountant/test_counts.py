@@ -279,6 +279,15 @@ def test_bytes_are_read_and_written_once_an_operator() -> None:
     assert full(account, "bytes_read") == (4 * (20 + 1),)
 
 
+@pytest.mark.parametrize("name", ["bucketize", "searchsorted"])
+def test_a_search_halves_what_is_left_with_every_comparison(name: str) -> None:
+    borders = torch.arange(15.0)
+    search = {"bucketize": torch.bucketize, "searchsorted": lambda x, borders: torch.searchsorted(borders, x)}[name]
+    account = counted(lambda x: search(x, borders), torch.randn(3, 5))
+    assert row(account, f"aten.{name}").compare == 15 * 4
+    assert not account.uncounted
+
+
 @settings(max_examples=25, deadline=None)
 @given(steps=st.integers(1, 3), features=st.integers(1, 4), marked=st.booleans(), seed=st.integers(0, 99))
 def test_a_sum_over_neighbours_is_an_operation_an_edge_feature_and_step(

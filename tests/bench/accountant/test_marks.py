@@ -52,6 +52,7 @@ TRAVELS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda s: s.mean((-1, -2)),
     "sum": lambda s: s.sum(2, keepdim=True),
     "clip": lambda s: s.clamp(0, 2),
+    "clip_by_hardtanh": lambda s: torch.nn.functional.hardtanh(s, 0.0, 2.0),
     "maximum": lambda s: torch.maximum(s, s.flip(-1)),
     "in place": lambda s: s.clone().add_(s),
 }

@@ -132,9 +132,9 @@ class SharedNet(nn.Module):
         return self.right(self.left(x))
 
 
+@pytest.mark.oracle("syops")
 @pytest.mark.parametrize("model", [PlainNet, ThresholdNet, SharedNet])
 def test_the_syops_rule_is_what_the_package_reports(model: type[nn.Module]) -> None:
-    pytest.importorskip("syops", exc_type=ImportError)
     from syops.engine import get_syops_pytorch
 
     net, x = model().eval(), images(6, seed=2)
@@ -162,9 +162,9 @@ class SharedNet(nn.Module):
         return self.right(self.left(x))
 
 
+@pytest.mark.oracle("neurobench")
 @pytest.mark.parametrize("model", [PlainNet, ThresholdNet, SharedNet])
 def test_the_neurobench_rule_is_what_the_package_reports(model: type[nn.Module]) -> None:
-    pytest.importorskip("neurobench")
     from neurobench.benchmarks import Benchmark
     from neurobench.metrics.static import ConnectionSparsity, Footprint, ParameterCount
     from neurobench.metrics.workload import ActivationSparsity, SynapticOperations

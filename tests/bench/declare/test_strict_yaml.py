@@ -143,6 +143,23 @@ def test_depth_up_to_the_limit_is_read() -> None:
     assert value("[" * MAX_DEPTH + "]" * MAX_DEPTH)
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_parser_with_a_limit_of_its_own_does_not_choose_the_words(
+    monkeypatch: pytest.MonkeyPatch, marked: bool
+) -> None:
+    """Some parsers refuse what they have read ahead before they show the first event of it."""
+
+    def refusing(text: str, Loader: Any) -> Any:
+        mark = yaml.Mark("x", len(text) - 1, text.count("\n"), 0, None, None)
+        raise yaml.MarkedYAMLError(problem="no more of these", problem_mark=mark) if marked else yaml.YAMLError("no")
+
+    monkeypatch.setattr(yaml, "parse", refusing)
+    with pytest.raises(DeclarationError, match=rf"^x\.yaml:2: nested deeper than {MAX_DEPTH} levels$"):
+        loads(b"a:\n" + b"[" * (MAX_DEPTH + 2), "x.yaml")
+    with pytest.raises(DeclarationError, match="not valid YAML"):
+        loads(b"a:\n" + b"[]" * (MAX_DEPTH + 2), "x.yaml")
+
+
 def test_line_ends_of_windows_are_read() -> None:
     assert loads(b"a: 1\r\nb:\r\n  c: 2\r\n", "x.yaml").find(("b", "c")).line == 3
 

@@ -29,8 +29,13 @@ FIELDS = {
     "check": "iterations",
     "radius": 0.5,
     "size": "all",
+    "region": "inside",
+    "noise": 0.1,
+    "scorer": "dnsmos-ovrl",
+    "factor": 2.0,
     "part": "all",
     "points": 1.0,
+    "shots": 5,
 }
 OVER_TIMINGS = [name for name in BUILT_IN if registry.resolve("metric", name).__module__.endswith("metrics.decode")]
 OVER_FEATURES = ["class_accuracy", "fd", "fid", "inception_score", "kd", "precision", "recall"]

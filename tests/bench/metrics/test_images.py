@@ -63,7 +63,7 @@ def test_distance_of_rotated_gaussians() -> None:
     trace_of_root = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))  # 2x2, any pair that is positive
     value, root = frechet_distance(normal([0, 0], a), normal([3, 4], b))
     assert value == pytest.approx(25 + np.trace(a) + np.trace(b) - 2 * trace_of_root)
-    assert root == "pytorch-fid, nothing added"
+    assert root == "matrix root, nothing added"
 
 
 def test_distance_is_symmetric_and_that_of_pytorch_fid() -> None:
@@ -91,27 +91,24 @@ def test_singular_covariance_is_measured_and_said(images: int, capsys: pytest.Ca
 
 
 def test_complex_root_is_replaced_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(*_: Any) -> float:
-        raise ValueError("Imaginary component 0.1")
-
     a, b = normal([0, 1], [[2.0, 0.8], [0.8, 1.0]]), normal([1, 0], [[1.0, -0.5], [-0.5, 3.0]])
     expected, _ = frechet_distance(a, b)
-    monkeypatch.setattr("pytorch_fid.fid_score.calculate_frechet_distance", refuses)
+    monkeypatch.setattr("retable.bench.metrics.frechet._sqrtm", lambda product: product + 0.1j)
     value, root = frechet_distance(a, b)
     assert value == pytest.approx(expected)
     assert "symmetric eigenvalues" in root
 
 
-def test_what_pytorch_fid_adds_is_said_and_not_printed(
+def test_what_is_added_is_said_and_nothing_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def prints(*_: Any) -> float:
-        print("adding 1e-06 to diagonal")
-        return 1.0
+    def root_of_regular(product: np.ndarray) -> np.ndarray:
+        return np.sqrt(product) if product[0, 0] > 1 else np.full_like(product, np.nan)
 
-    monkeypatch.setattr("pytorch_fid.fid_score.calculate_frechet_distance", prints)
-    _, root = frechet_distance(normal([0], [[1]]), normal([0], [[1]]))
-    assert root == "pytorch-fid, 1e-6 added to both diagonals"
+    monkeypatch.setattr("retable.bench.metrics.frechet._sqrtm", root_of_regular)
+    value, root = frechet_distance(normal([0], [[1]]), normal([0], [[1]]))
+    assert value == 0
+    assert root == "matrix root, 1e-6 added to both diagonals"
     assert capsys.readouterr().out == ""
 
 

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from retable.bench.probes import environment
 from retable.bench.probes.clock import Stopwatch
-from retable.bench.probes.energy import Energy
+from retable.bench.probes.energy import Counter, CounterError, Energy, Reading, joules_of
 from retable.bench.probes.hardware import hardware
 from retable.bench.probes.memory import PeakMemory
 from retable.bench.probes.software import _commit, libraries, software
@@ -152,15 +153,75 @@ def test_joules_by_package_and_over_a_wrap(tmp_path: Path) -> None:
     write("intel-rapl:0", 100)
     write("intel-rapl:1", 900_000)
     write("intel-rapl:0:0", 0)
-    with Energy(folder=tmp_path) as energy:
+    with Energy(folder=tmp_path, idle_s=0) as energy:
         write("intel-rapl:0", 500_100)
         write("intel-rapl:1", 100_000)
     assert energy.joules == {"intel-rapl:0": pytest.approx(0.5), "intel-rapl:1": pytest.approx(0.2)}
     (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
-    with Energy(folder=tmp_path) as unreadable:
+    with Energy(folder=tmp_path, idle_s=0) as unreadable:
         pass
     assert unreadable.joules is None
     assert "cannot be read" in unreadable.reason
+
+
+COUNTER = Counter("package", read=lambda: 0, joule=1e-6, range=lambda: 1_000_000)
+
+
+def readings(*counts: int, seconds: float = 1.0, watts: float | None = None) -> list[Reading]:
+    return [Reading(at * seconds, count, watts) for at, count in enumerate(counts)]
+
+
+def test_a_polled_counter_may_wrap_more_than_once() -> None:
+    assert joules_of(COUNTER, readings(600_000, 100_000, 600_000, 100_000)) == pytest.approx(1.5)
+    assert joules_of(COUNTER, readings(5, 5)) == 0
+
+
+def test_a_counter_that_was_reset_has_no_total_not_even_a_partial_one() -> None:
+    large = Counter("package", read=lambda: 0, joule=1e-6, range=lambda: 262_143_328_850)
+    with pytest.raises(CounterError, match="package was reset"):
+        joules_of(large, readings(5_000_000, 9_000_000, 100, 4_000_000))
+    with pytest.raises(CounterError, match="was reset"):
+        joules_of(Counter("gpu", read=lambda: 0, joule=1e-3), readings(5_000, 100))
+
+
+def test_a_reset_in_one_package_takes_the_other_s_joules_too(tmp_path: Path) -> None:
+    for zone, count in (("intel-rapl:0", 100), ("intel-rapl:1", 9_000_000)):
+        (tmp_path / zone).mkdir()
+        (tmp_path / zone / "energy_uj").write_text(str(count))
+        (tmp_path / zone / "max_energy_range_uj").write_text("262143328850")
+    with Energy(folder=tmp_path, idle_s=0) as energy:
+        (tmp_path / "intel-rapl:1" / "energy_uj").write_text("3")
+    assert energy.joules is None
+    assert energy.reason == "intel-rapl:1 was reset while it was read"
+
+
+def test_a_gpu_s_counter_has_to_agree_with_its_power() -> None:
+    gpu = Counter("gpu", read=lambda: 0, joule=1e-3)
+    agreed = readings(0, 100_000, 200_000, 300_000, watts=105.0)
+    assert joules_of(gpu, agreed) == pytest.approx(300)
+    with pytest.raises(CounterError, match=r"counted 300 J, but its power adds up to 600 J"):
+        joules_of(gpu, readings(0, 100_000, 200_000, 300_000, watts=200.0))
+    short = readings(0, 100_000, seconds=0.5, watts=200.0)  # too short for a poll to tell
+    assert joules_of(gpu, short) == pytest.approx(100)
+
+
+def test_idle_power_is_that_before_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "energy_uj").write_text("0")
+    (zone / "max_energy_range_uj").write_text("1000000000")
+    clock = [0.0]
+
+    def rest(seconds: float) -> None:
+        clock[0] += seconds
+        (zone / "energy_uj").write_text(str(round(clock[0] * 30e6)))
+
+    monkeypatch.setattr("retable.bench.probes.energy.time", SimpleNamespace(sleep=rest, monotonic=lambda: clock[0]))
+    with Energy(folder=tmp_path, idle_s=0.5) as energy:
+        rest(2.0)
+    assert energy.idle_watts == {"intel-rapl:0": pytest.approx(30)}
+    assert energy.joules == {"intel-rapl:0": pytest.approx(60)}
+    assert energy.seconds == pytest.approx(2)
 
 
 def test_a_stopwatch_has_no_times_before_its_end_and_keeps_them_after_an_error() -> None:

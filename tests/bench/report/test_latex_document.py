@@ -20,10 +20,9 @@ from retable.bench.report.site.write import write_site
 from tests.bench.conftest import Bench
 from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite
 from tests.bench.report.made_tables import HOSTILE
+from tests.tools import TEX
 
-needs_tex = pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="no TeX here (Debian: texlive-latex-recommended)"
-)
+needs_tex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason=TEX.missing())
 
 
 @pytest.fixture

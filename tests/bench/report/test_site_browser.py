@@ -13,6 +13,7 @@ import pytest
 from retable.bench.report.site.write import write_site
 from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite, png, wav
 from tests.bench.report.made_tables import HOSTILE
+from tests.tools import CHROMIUM
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -26,7 +27,7 @@ def browser() -> Iterator[Any]:
         try:
             made = tool.chromium.launch(executable_path=found, args=["--no-sandbox"])
         except playwright.Error as error:
-            pytest.skip(f"no Chromium starts here: {str(error).splitlines()[0]}")
+            pytest.skip(CHROMIUM.missing(f"does not start: {str(error).splitlines()[0]}"))
         yield made
         made.close()
 

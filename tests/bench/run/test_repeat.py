@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from retable.bench.judge.certificate import certify, describe, read
+from retable.bench.probes import hardware
 from retable.bench.record import Artefact, Measurement, Record
 from retable.bench.store.store import Store
 from tests.bench.conftest import Bench
@@ -73,6 +74,16 @@ def test_threads_and_batches_have_figures_of_their_own(shaky: Bench) -> None:
     assert found["batch"].weights is None
     assert found["batch"].skipped == ("stopwatch",)
     assert "repeat" not in found
+
+
+def test_numerics_are_varied_in_processes_of_their_own(bench: Bench) -> None:
+    if hardware.not_portable():
+        done = bench("run", "tiny", "--quiet", "--vary", "numerics", "--jobs", "1")
+        assert done.returncode == 2
+        assert "numerics cannot be varied: all are native" in done.stderr
+        return
+    lines = bench("run", "tiny", "--quiet", "--vary", "numerics", "--jobs", "1", "--only", "low").stdout.splitlines()
+    assert sum("numerics (native instead of portable), 2 runs: bit-exact" in line for line in lines) == 3
 
 
 def test_batches_are_varied_on_the_stored_weights(shaky: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,8 @@ def case(**changes: object) -> Case:
         repetitions=(0, 1),
     )
     profile = replace(
-        MINI, **{name: changes.pop(name) for name in ("dtype", "device", "name", "limits") if name in changes}
+        MINI,
+        **{name: changes.pop(name) for name in ("dtype", "device", "name", "limits", "numerics") if name in changes},
     )
     repetition = changes.pop("repetition", 0)
     entry = replace(entry, **changes)
@@ -62,6 +64,7 @@ def case_key(case: Case) -> str:
         {"dtype": "bfloat16"},
         {"device": "cuda"},
         {"name": "paper"},
+        {"numerics": "portable"},
     ],
 )
 def test_what_changes_the_weights_changes_both_keys(changes: dict[str, object]) -> None:
@@ -123,6 +126,19 @@ def test_needs_are_part_of_the_key() -> None:
         return Component(use="tiny-on-top", needs={"base": Component(use="tiny", params={"level": level})})
 
     assert fit_key(case(method=on(1.0))) != fit_key(case(method=on(2.0)))
+
+
+def test_what_fits_alone_is_fitted_once_for_all_data_and_repetitions(tmp_path: Path) -> None:
+    tuned = Component(use="tiny-on-top", needs={"base": Component(use="tiny-alone")})
+    cases = [
+        case(method=tuned, dataset=Component(use="tiny-data", params={"size": size}), repetition=repetition)
+        for size in (8, 9)
+        for repetition in (0, 1)
+    ]
+    stages = make_plan(cases, Store(tmp_path)).stages.values()
+    fits = [stage for stage in stages if stage.template.stage == "fit"]
+    assert sorted(stage.model.component.use for stage in fits) == ["tiny-alone", *["tiny-on-top"] * 4]
+    assert [stage.dataset for stage in fits if stage.model.component.use == "tiny-alone"] == [None]
 
 
 def test_differences_name_the_path() -> None:

@@ -293,7 +293,9 @@ def test_operations_of_a_small_network_are_those_counted_by_hand() -> None:
     assert 0.5 * flop < value(MultiplyAccumulates(), evidence) < flop, "padding is no work"
     energy = Energy(rule="literature").measure(evidence)
     assert energy.value == pytest.approx((4.6 * flop + 0.9 * spikes * K) * 1e-9)
-    assert energy.details == {"rule": "literature", "costs": "45nm-fp32"}
+    prices = energy.details["prices"]
+    assert energy.details == {"rule": "literature", "costs": "45nm-fp32", "prices": prices}
+    assert "secondary constants (45 nm, 0.9 V)" in str(prices)
     assert MultiplyAccumulates(rule="neurobench").measure(evidence).details["rule"] == "neurobench"
     assert Energy(rule="neurobench").measure(evidence).value is None
     assert json.loads(evidence.artefacts()["account.json"])["samples"] == 8

@@ -22,6 +22,7 @@ from retable.bench.versions import freeze as freezing
 from retable.bench.versions.versions import (
     FORMAT,
     MANIFEST,
+    TOLERANCES,
     Name,
     damage,
     find,
@@ -36,6 +37,7 @@ from tests.bench.conftest import TINY, Bench
 RELEASED = Path(__file__).with_name("released")
 V1 = Name("tiny", 1)
 FILES = sorted(path.name for path in (RELEASED / "tiny" / "v1").iterdir())
+"""Of format 1, which has no tolerances."""
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_a_version_holds_table_records_environment_and_manifest(measured: Bench)
     folder = measured.folder / "results" / "tiny" / "v1"
     manifest = json.loads((folder / MANIFEST).read_text())
     assert (manifest["format"], manifest["record_schema"], manifest["complete"]) == (FORMAT, SCHEMA, True)
-    assert set(manifest["files"]) | {MANIFEST} == {path.name for path in folder.iterdir()} == set(FILES)
+    assert set(manifest["files"]) | {MANIFEST} == {path.name for path in folder.iterdir()} == {*FILES, TOLERANCES}
     assert "Low" in (folder / "table.txt").read_text()
     assert (folder / "tiny.yaml").read_text() == measured.suite.read_text()
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
@@ -265,7 +267,8 @@ def test_released_versions_are_read(root: Path, measured: Bench) -> None:
 def test_a_newer_version_is_refused_in_one_sentence(root: Path, bench: Bench, field: str) -> None:
     path = root / "tiny" / "v1" / MANIFEST
     facts = json.loads(path.read_text())
-    path.write_bytes(render_manifest({**facts, field: facts[field] + 1, "checksum": None}))
+    newer = {"format": FORMAT, "record_schema": SCHEMA}[field] + 1
+    path.write_bytes(render_manifest({**facts, field: newer, "checksum": None}))
     done = bench("gate", "tiny", "--against", "v1", "--results", str(root))
     assert done.returncode == 2
     assert "newer version of bench" in sentence(done)

@@ -1,0 +1,30 @@
+"""`bench check`: suite files at every profile, without running anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retable.bench.cli.suites import fault, find_suite
+from retable.bench.errors import OK, BenchError, DeclarationError
+
+if TYPE_CHECKING:
+    pass
+
+
+def main(arguments: Namespace) -> int:
+    """Check suite files at every profile; the first sentence of each broken one goes to stderr."""
+    paths = [find_suite(name) for name in arguments.suites] or sorted(Path("suites").glob("*.yaml"))
+    if not paths:
+        raise BenchError("no suite files in suites/")
+    errors = [sentence for sentence in map(fault, paths) if sentence]
+    if arguments.json:
+        print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
+    for sentence in errors:
+        print(f"bench: {sentence}", file=sys.stderr)
+    if not errors and not arguments.json:
+        print(f"{len(paths)} suite{'s' if len(paths) > 1 else ''} as they should be")
+    return DeclarationError.exit_status if errors else OK

@@ -1,0 +1,31 @@
+"""`bench freeze`: publish results as an immutable version."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retable.bench.cli.suites import load
+from retable.bench.errors import OK
+
+if TYPE_CHECKING:
+    pass
+
+
+def main(arguments: Namespace) -> int:
+    """Publish a suite's results as its next version."""
+    from retable.bench.report.frozen import render
+    from retable.bench.store.store import Store
+    from retable.bench.versions.freeze import freeze as publish
+    from retable.bench.versions.versions import path_of
+
+    suite, root = load(arguments), Path(arguments.results)
+    name, new = publish(suite, Store(arguments.store, create=False), root, render, partial=arguments.partial)
+    path = path_of(root, name)
+    if arguments.json:
+        print(json.dumps({"version": str(name), "path": str(path), "new": new}, indent=2))
+    else:
+        print(path if new else f"{path} already holds exactly this")
+    return OK

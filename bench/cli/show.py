@@ -1,0 +1,50 @@
+"""`bench show`: where a number came from."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from retable.bench.errors import OK
+
+if TYPE_CHECKING:
+    from retable.bench.record import Record
+    from retable.bench.store.store import Store
+
+
+def main(arguments: Namespace) -> int:
+    """Where a number came from: values by seed, ingredients, timings, environment."""
+    from retable.bench.report.provenance import find_records, render
+    from retable.bench.store.store import Store
+
+    store = Store(arguments.store, create=False)
+    records = find_records(store, arguments.case)
+    if arguments.json:
+        print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
+    else:
+        print("\n\n".join([render(records, store), *_reliability(records, store)]))
+    return OK
+
+
+def _reliability(records: list[Record], store: Store) -> list[str]:
+    """How far the numbers of `records` are known: the three spreads, and the certificates, where there is any."""
+    from retable.bench.judge.certificate import certificates_of, describe, read
+    from retable.bench.judge.spread import describe as describe_spread
+    from retable.bench.judge.spread import of_records
+
+    evaluations = [record for record in records if record.stage == "evaluate" and record.ok]
+    raw = certificates_of(store, [record.key for record in evaluations])
+    rows: dict[str, list[Record]] = {}
+    for record in evaluations:
+        rows.setdefault(f"{record.entry} at profile {record.profile}", []).append(record)
+    parts = []
+    for row, repetitions in rows.items():
+        if lines := [f"  {describe_spread(name, one)}" for name, one in of_records(repetitions, raw).items()]:
+            parts.append(
+                "\n".join([f"spread of {row} (standard deviation; standard error; largest difference)", *lines])
+            )
+    names = {record.key: f"{record.entry}/{record.profile}/{record.repetition}" for record in evaluations}
+    if lines := sorted(f"  {names[one['key']]}: {describe(read(one))}" for one in raw):
+        parts.append("\n".join(["determinism", *lines]))
+    return parts

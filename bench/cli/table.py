@@ -1,0 +1,52 @@
+"""`bench table`: the tables of a suite from the store."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retable.bench.cli.suites import load
+from retable.bench.errors import OK, BenchError
+
+if TYPE_CHECKING:
+    from retable.bench.report.table import Table
+
+
+def main(arguments: Namespace) -> int:
+    """The suite's tables from stored records; runs nothing."""
+    from retable.bench.judge.results import collect
+    from retable.bench.report.table import build_tables
+    from retable.bench.store.store import Store
+
+    suite = load(arguments)
+    store = Store(arguments.store, create=False)
+    tables = build_tables(suite, collect(suite, store), store.environment)
+    content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
+    if isinstance(content, bytes):
+        if not arguments.output:
+            raise BenchError("a Parquet file is not text: name it with --output")
+        Path(arguments.output).write_bytes(content)
+    elif arguments.output:
+        Path(arguments.output).write_text(content.rstrip("\n") + "\n", encoding="utf-8")
+    else:
+        print(content.rstrip("\n"))
+    return OK
+
+
+def _rendered(tables: list[Table], form: str, arguments: Namespace) -> str | bytes:
+    from retable.bench.report import STYLES, as_csv, as_parquet, latex, markdown, styles, terminal
+    from retable.bench.report.as_json import tables_to_json
+
+    if form == "json":
+        return json.dumps(tables_to_json(tables), indent=2, ensure_ascii=False)
+    if form == "parquet":
+        return as_parquet.render(tables)
+    if form == "latex" and arguments.document:
+        return latex.document(tables)
+    if form == "terminal" and arguments.output:
+        return terminal.render(tables, columns=0, colour=False)
+    if form in STYLES:
+        return styles.render(tables, form)
+    return {"terminal": terminal, "markdown": markdown, "csv": as_csv, "latex": latex}[form].render(tables)

@@ -1,0 +1,166 @@
+"""Numerics: how a process computes. `portable` gives the same bits on every x86-64-v3 processor, `native` is the fastest.
+
+Libraries choose their kernels by the processor: its vector units, its maker, the sizes of its caches. `portable` pins each
+choice to what every processor since Haswell and Zen has, by variables that the libraries read when they are loaded; so it
+must be settled first. What no variable pins is computed by another operator (`_EXACT`). Nothing is said of the C library,
+whose mathematical functions choose by FMA and AVX2 alone, nor of other versions of the packages than the locked ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from retable.bench.errors import BenchError
+from retable.bench.suite import Numerics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PORTABLE: Mapping[str, str] = MappingProxyType(
+    {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+        # The only branch that processors of all makers have: asked for AVX2, those of AMD silently take another.
+        "MKL_CBWR": "COMPATIBLE",
+        "MKL_DYNAMIC": "FALSE",
+        "OMP_DYNAMIC": "FALSE",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+        "NUMBA_CPU_NAME": "x86-64-v3",
+        "NUMBA_CPU_FEATURES": "+64bit,+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+cx8,+f16c,+fma,+fxsr,+lzcnt,+mmx,+movbe,+popcnt,"
+        "+sahf,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+xsave",
+        "NUMBA_DISABLE_INTEL_SVML": "1",
+    }
+)
+"""What has to stand in the environment before a numerical library is loaded."""
+
+LIBRARIES = ("torch", "numpy", "numba")
+
+_EXACT = {
+    "sqrt": "sqrt",
+    "log": "log",
+    "log10": "log10",
+    "tan": "tan",
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+}
+"""torch functions whose MKL code starts from rsqrtps or rcpps, approximations that makers are free to choose; NumPy's do not."""
+
+
+def environment(numerics: Numerics, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The inherited variables as a process needs them; `native` leaves every choice to the libraries."""
+    kept = {name: value for name, value in inherited.items() if name not in PORTABLE}
+    return {**kept, **PORTABLE} if numerics == "portable" else kept
+
+
+def settle(numerics: Numerics) -> None:
+    """Set this process's variables; raises BenchError where a library has been loaded under others."""
+    wanted = environment(numerics)
+    if any(os.environ.get(name) != wanted.get(name) for name in PORTABLE):
+        loaded = [name for name in LIBRARIES if name in sys.modules]
+        if loaded:
+            raise BenchError(
+                f"{numerics} numerics have to be settled before {loaded[0]} is loaded, and this process has loaded it: "
+                "run in worker processes (--jobs 1 or more)"
+            )
+        for name in PORTABLE:
+            os.environ.pop(name, None)
+        os.environ.update(wanted)
+
+
+def establish(numerics: Numerics) -> None:
+    """Make this process compute so, and check that it does. Raises BenchError as `settle`, or where a library disobeys."""
+    settle(numerics)
+    if numerics == "portable":
+        _verify()
+        adjust()
+
+
+def adjust() -> None:
+    """What portable numerics need of torch beyond variables."""
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.nnpack.set_flags(False)  # its blocks follow the sizes of the caches
+    _replace_approximate()
+
+
+def facts(numerics: Numerics) -> dict[str, Any]:
+    """What a record's environment tells of it."""
+    if numerics == "native":
+        return {"setting": numerics, "verified": "nothing to verify: libraries choose by the processor"}
+    return {
+        "setting": numerics,
+        "variables": dict(PORTABLE),
+        "replaced": sorted(_EXACT),
+        "verified": "each stage asks torch, NumPy, Numba and OpenBLAS, and fails where one does not obey",
+    }
+
+
+def _verify() -> None:
+    """Raises BenchError, naming the first library that computes with more than x86-64-v3 has."""
+    import numpy as np
+    import torch
+    from threadpoolctl import threadpool_info
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability != "AVX2":
+        raise BenchError(f"portable numerics did not take hold: torch computes with {capability}")
+    umath = np._core._multiarray_umath  # type: ignore[attr-defined]
+    chosen = [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name)]
+    if beyond := [name for name in chosen if name.startswith(("AVX512", "X86_V4"))]:
+        raise BenchError(f"portable numerics did not take hold: NumPy computes with {beyond[0]}")
+    for library in threadpool_info():
+        kind = library.get("architecture", "Haswell")
+        if library["internal_api"] == "openblas" and kind != "Haswell":
+            raise BenchError(f"portable numerics did not take hold: OpenBLAS computes for {kind}")
+    numba = sys.modules.get("numba")
+    target = PORTABLE["NUMBA_CPU_NAME"] if numba is None else numba.config.CPU_NAME
+    if target != PORTABLE["NUMBA_CPU_NAME"]:
+        raise BenchError(f"portable numerics did not take hold: Numba compiles for {target or 'this processor'}")
+
+
+@cache
+def _replace_approximate() -> Any:
+    """Give torch NumPy's functions for those of `_EXACT`, on the CPU, for the rest of the process."""
+    import torch
+
+    library = torch.library.Library("aten", "IMPL")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of what is wanted here: its own kernels are replaced
+        for name, numpy_name in _EXACT.items():
+            function = _through_numpy(numpy_name)
+            library.impl(name, function, "CPU")
+            library.impl(f"{name}_", lambda x, function=function: x.copy_(function(x)), "CPU")
+            library.impl(f"{name}.out", _into(function), "CPU")
+    return library
+
+
+def _through_numpy(name: str) -> Callable[[Tensor], Tensor]:
+    def function(x: Tensor) -> Tensor:
+        import numpy as np
+        import torch
+
+        kept = x.dtype if x.is_floating_point() or x.is_complex() else torch.get_default_dtype()
+        computed = kept if kept in (torch.float32, torch.float64, torch.complex64, torch.complex128) else torch.float32
+        array = x.detach().to(computed).resolve_conj().resolve_neg().numpy()
+        with np.errstate(all="ignore"):
+            return torch.from_numpy(np.asarray(getattr(np, name)(array))).to(kept)
+
+    return function
+
+
+def _into(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    def write(x: Tensor, *, out: Tensor) -> Tensor:
+        result = function(x)
+        return out.resize_(result.shape).copy_(result)
+
+    return write
