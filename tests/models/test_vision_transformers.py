@@ -258,7 +258,7 @@ def test_it_learns_and_every_used_parameter_takes_part(name: str, twin: bool) ->
     x = torch.randn(10, 3, 16, 16) + 1.5 * (labels - 2.0)[:, None, None, None]  # classes differ in brightness
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
     losses = []
-    for _ in range(10):
+    for _ in range(30):
         loss = F.cross_entropy(network(x), labels)
         optimiser.zero_grad()
         loss.backward()
