@@ -42,7 +42,7 @@ class SyopsCounter:
         sums = self._sums.setdefault(module, [0.0, 0.0, 0.0, 0.0])
         if counter is None:
             elements = inputs[0].numel()
-            _enter(sums, elements, elements, 0, spike_rate(output[0], self._book)[1])
+            _enter(sums, elements, elements, 0, self._rate_of_first(output))
             return
         total, judged = counter(module, inputs, output)
         if judged is None:
@@ -50,6 +50,13 @@ class SyopsCounter:
             return
         spiking, rate = spike_rate(judged, self._book)
         _enter(sums, total, total * rate if spiking else 0, 0 if spiking else total, rate)
+
+    def _rate_of_first(self, output: Tensor) -> float:
+        """The rate of the first entry of a neuron's output, which its tally by step knows already."""
+        mark = self._book.of(output)
+        if mark is None or (mark.low, mark.high, mark.scale) != (0, 1, 1) or mark.steps != len(output):
+            return spike_rate(output[0], self._book)[1]
+        return (tally(output, self._book).accumulates[0].float() / output[0].numel()).item()
 
     def figures(self, rule: Rule, samples: int) -> dict[str, Figure]:
         """The package divides by the samples that it saw itself: the first axis of the model's input."""

@@ -16,7 +16,19 @@ from typing import Annotated, Any, Literal, Union, assert_never, get_args, get_o
 
 from retable.bench.declare.grammar import NAME, SUITE
 from retable.bench.declare.params import parameters
-from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Shape, Text, Words
+from retable.bench.declare.shapes import (
+    ABSENT,
+    Anything,
+    Either,
+    Field,
+    Items,
+    Named,
+    Number,
+    Record,
+    Shape,
+    Text,
+    Words,
+)
 from retable.bench.errors import BenchError
 from retable.bench.registry import KINDS, Kind, names, resolve
 
@@ -162,9 +174,19 @@ def _parameters(component: type) -> Schema:
     properties = {}
     for parameter in parameters(component):
         properties[parameter.name] = _parameter(parameter.type)
-        if isinstance(parameter.default, str | int | float | bool | NoneType | tuple):
-            properties[parameter.name] = {"default": parameter.default, **properties[parameter.name]}
+        if (default := _plain(parameter.default)) is not ABSENT:
+            properties[parameter.name] = {"default": default, **properties[parameter.name]}
     return _or_choice({"type": "object", "properties": properties, "additionalProperties": False}, list(properties))
+
+
+def _plain(default: Any) -> Any:
+    """A default as a suite would write it, or ABSENT for one that no suite can."""
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return dataclasses.asdict(default)
+    if isinstance(default, tuple):
+        items = [_plain(item) for item in default]
+        return ABSENT if ABSENT in items else items
+    return default if isinstance(default, str | int | float | bool | NoneType) else ABSENT
 
 
 def _parameter(type_: Any) -> Schema:

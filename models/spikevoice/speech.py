@@ -53,8 +53,8 @@ class Synthesizer(nn.Module):
         self.mel_mean_K.copy_(frames.mean(0))
         self.mel_deviation_K.copy_(frames.std(0).clamp(min=1e-3))
         durations = torch.cat([torch.from_numpy(utterance.durations) for utterance in utterances])
-        last = self.network.variance_adaptor.duration_predictor.linear_layer
-        nn.init.constant_(last.bias, float((durations + 1).float().log().mean()))
+        bias = self.network.get_parameter("variance_adaptor.duration_predictor.linear_layer.bias")
+        nn.init.constant_(bias, float((durations + 1).float().log().mean()))
 
     def standardised(self, mel_BMK: Tensor) -> Tensor:
         return (mel_BMK - self.mel_mean_K) / self.mel_deviation_K

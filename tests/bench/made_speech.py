@@ -37,9 +37,7 @@ def recording(seed: int, speaker: int = 0) -> Recording:
     parts = [a * buzz(h, n, VOWELS[int(p)]) for a, h, n, p in zip(loud, hz, frames, phonemes, strict=True)]
     wave = np.concatenate(parts)
     onsets = HOP * np.append(0, frames.cumsum()[:-1])
-    return Recording(
-        name=f"made-{seed}", text="", speaker=speaker, wave=wave, phonemes=phonemes, onsets=onsets, end=len(wave)
-    )
+    return Recording(name=f"made-{seed}", text="", speaker=speaker, wave=wave, phonemes=phonemes, onsets=onsets)
 
 
 def made_speech(train: int = 12, held_out: int = 3, speakers: int = 1, level: Level = "phoneme") -> SpeechData:

@@ -157,7 +157,6 @@ class SpeechCorpus:
                 wave=wave,
                 phonemes=np.array([1 + symbols.index(interval.text) for interval in grid], np.int64),
                 onsets=np.array([round(interval.start * front_end.rate) - first for interval in grid], np.int64),
-                end=len(wave),
             )
             write(file, raw(recording, front_end, self.level, self.pitch))
         return file
@@ -209,9 +208,7 @@ def read(file: Path) -> Raw:
     with np.load(file, allow_pickle=False) as stored:
         name, text, speaker = (str(fact) for fact in stored["facts"])
         parts = {key: stored[key] for key in (*ARRAYS, *OF_RECORDING)}
-    recording = Recording(
-        name=name, text=text, speaker=int(speaker), end=len(parts["wave"]), **{key: parts[key] for key in OF_RECORDING}
-    )
+    recording = Recording(name=name, text=text, speaker=int(speaker), **{key: parts[key] for key in OF_RECORDING})
     return Raw(recording=recording, **{key: parts[key] for key in ARRAYS})
 
 

@@ -20,7 +20,7 @@ FENCE = 1.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """A waveform (N) and its phonemes, the sample at which each begins, and where the last ends."""
+    """A waveform (N) and its phonemes with the sample at which each begins; the last one lasts to the end."""
 
     name: str
     text: str
@@ -28,7 +28,6 @@ class Recording:
     wave: np.ndarray
     phonemes: np.ndarray
     onsets: np.ndarray
-    end: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -123,7 +123,6 @@ class EspeakSentences:
             wave=wave,
             phonemes=np.array([numbers[phoneme] for phoneme in phonemes], np.int64),
             onsets=onsets - onsets[0],
-            end=len(wave),
         )
 
 

@@ -132,9 +132,7 @@ class TestFeatures:
 
 
 def aligned(onsets: np.ndarray, samples: int) -> Recording:
-    return Recording(
-        name="r", text="", speaker=0, wave=np.zeros(samples), phonemes=np.ones(len(onsets)), onsets=onsets, end=samples
-    )
+    return Recording(name="r", text="", speaker=0, wave=np.zeros(samples), phonemes=np.ones(len(onsets)), onsets=onsets)
 
 
 class TestEspeak:

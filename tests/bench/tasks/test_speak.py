@@ -111,10 +111,11 @@ def test_an_utterance_sounds_the_same_in_any_company(fitted: tuple[SpikeVoiceMet
 
 def test_samples_are_heard_and_seen(fitted: tuple[SpikeVoiceMethod, Any, Any], data: Any) -> None:
     files = Speak().evidence(fitted[1], data, seed=0, device="cpu").artefacts()
-    name = f"utterance-{data.held_out[0].name}"
+    shortest = min(data.held_out, key=lambda utterance: len(utterance.mel))
+    name = f"utterance-{shortest.name}"
     assert set(files) == {f"{name}.wav", f"{name}.png", "account.json"}
     with wave.open(io.BytesIO(files[f"{name}.wav"])) as sound:
-        assert (sound.getframerate(), sound.getnchannels(), sound.getsampwidth()) == (22050, 1, 2)
+        assert (sound.getframerate(), sound.getnchannels(), sound.getsampwidth()) == (16000, 1, 2)
     assert json.loads(files["account.json"])
 
 
