@@ -11,11 +11,7 @@ import torch
 
 from retable.bench.errors import BenchError
 from retable.bench.probes import hardware
-<<<<<<< HEAD
 from retable.bench.registry import built_in
-=======
-from retable.bench.registry import names, resolve
->>>>>>> h/numerics
 from retable.bench.run import agreement
 from retable.bench.run.operators import tensor, values
 from retable.bench.run.short_fits import SHORT_FITS, UNTRAINED
@@ -54,12 +50,7 @@ def test_a_setting_taken_away_is_seen(setting: str, named: str, vector_unit: str
 def test_every_method_is_tried_or_excused() -> None:
     tried = {short.use or name for name, short in SHORT_FITS.items()}
     assert not tried & set(UNTRAINED)
-<<<<<<< HEAD
     assert tried | set(UNTRAINED) == set(built_in("method"))
-=======
-    ours = {name for name in names("method") if resolve("method", name).__module__.startswith("retable.")}
-    assert tried | set(UNTRAINED) == ours
->>>>>>> h/numerics
 
 
 def test_the_command_names_what_differs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
