@@ -100,7 +100,7 @@ class PhotoPatches:
     def digest(self) -> str:
         """SHA-256 over those of the photographs, which `load` checks. Raises MissingDataError."""
         for photograph in PHOTOGRAPHS:
-            _folder(photograph)
+            folder_of(photograph)
         return sha256("".join(photograph.sha256 for photograph in PHOTOGRAPHS).encode()).hexdigest()
 
     def load(self) -> ImageData:
@@ -158,10 +158,10 @@ def read(photograph: Photograph) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    with Image.open(_folder(photograph) / photograph.file) as image:
+    with Image.open(folder_of(photograph) / photograph.file) as image:
         return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
 
 
-def _folder(photograph: Photograph) -> Path:
+def folder_of(photograph: Photograph) -> Path:
     distribution = _DISTRIBUTIONS[photograph.package]
     return package_folder(photograph.package, distribution, f"the photograph {photograph.name!r} and others")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.few_shot import check_shots
 from retable.bench.datasets.fixed import fixed_order, require_digest
-from retable.bench.datasets.photo_patches import PHOTOGRAPHS, read
+from retable.bench.datasets.photo_patches import PHOTOGRAPHS, folder_of, read
 from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -52,14 +52,15 @@ class Tissue:
             raise BenchError("`step` and `validation` must be at least 1")
 
     def digest(self) -> str:
-        """Of the image, which `load` checks. Raises MissingDataError, BenchError for another image."""
-        require_digest(PICTURE.sha256, "scikit-image's immunohistochemistry", _picture())
+        """Of the image, which `load` checks. Raises MissingDataError."""
+        folder_of(PICTURE)
         return PICTURE.sha256
 
     def load(self) -> FewShotData:
+        """Raises MissingDataError, BenchError where the package holds another image."""
         from retable.bench.datasets.few_shot import FewShotData, split_pool
 
-        self.digest()
+        require_digest(PICTURE.sha256, "scikit-image's immunohistochemistry", _picture())
         pool, studies = self._half("left")
         test, _ = self._half("right")
         return FewShotData(

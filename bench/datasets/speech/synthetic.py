@@ -68,7 +68,9 @@ class EspeakSentences:
         Two processes speak it alike, so it need not be spoken for that. Raises MissingDataError without the synthesiser.
         """
         espeak.library()
-        return sha256(f"{recipe(tuple(self._orders()))} {self.train} {self.level}".encode()).hexdigest()
+        spoken = {voice: sentences(language(voice)) for voice in self.voices}
+        facts = (FORMAT, package(), self.voices, spoken, self.speed, self.train, self.held_out, self.level)
+        return sha256(repr(facts).encode()).hexdigest()
 
     def load(self) -> SpeechData:
         """Raises MissingDataError without the synthesiser."""
@@ -155,17 +157,16 @@ def corpus(orders: tuple[Order, ...]) -> Sequence[Spoken]:
         return espeak.read(fresh)
 
 
-def recipe(orders: tuple[Order, ...]) -> str:
-    """Digest of the package's version, the voices, the sentences."""
-    package = version(espeak.DISTRIBUTION.partition("==")[0])
-    text = f"{FORMAT} {package} {[sorted(asdict(order).items()) for order in orders]}"
-    return sha256(text.encode()).hexdigest()
+def package() -> str:
+    """The synthesiser's version."""
+    return version(espeak.DISTRIBUTION.partition("==")[0])
 
 
 def cache_file(orders: tuple[Order, ...]) -> Path:
-    """Named after what the corpus follows from."""
+    """Named after the package's version, the voices, the sentences."""
+    text = f"{FORMAT} {package()} {[sorted(asdict(order).items()) for order in orders]}"
     folder = Path(os.environ.get("BENCH_DATA", "data")) / "cache"
-    return folder / f"espeak-{recipe(orders)[:32]}.npz"
+    return folder / f"espeak-{sha256(text.encode()).hexdigest()[:32]}.npz"
 
 
 def keep(fresh: Path, path: Path) -> None:

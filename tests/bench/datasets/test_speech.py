@@ -164,8 +164,8 @@ class TestEspeak:
         monkeypatch.setattr(espeak, "synthesise", counted)
         for _ in range(2):
             synthetic.corpus.cache_clear()
-            EspeakSentences(train=2, held_out=1).digest()
-        EspeakSentences(train=2, held_out=1, speed=200).digest()
+            EspeakSentences(train=2, held_out=1).load()
+        EspeakSentences(train=2, held_out=1, speed=200).load()
         assert calls == [3, 3]
 
     @needs_espeak
@@ -188,7 +188,7 @@ class TestEspeak:
     ) -> None:
         monkeypatch.setenv("BENCH_DATA", str(tmp_path))
         with pytest.raises(BenchError, match=reason):
-            EspeakSentences(voices=(voice,), train=2, held_out=1).digest()
+            EspeakSentences(voices=(voice,), train=2, held_out=1).load()
 
     def test_without_the_package_the_data_are_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(espeak, "MODULE", "no_such_module")
