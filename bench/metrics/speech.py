@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.errors import BenchError
@@ -126,7 +126,10 @@ class DurationError:
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """How many times as long the speech is, by the model's own durations, when it is asked to last `factor` times as long."""
+    """How many times as long the speech is, by the model's own durations, when it is asked to last `factor` times as long.
+
+    Durations are whole frames before the factor and cut to whole ones after it: by a whole factor the number is exact.
+    """
 
     NAME: ClassVar[str] = "stretch"
 
@@ -145,7 +148,8 @@ class Stretch:
         if not evidence.model.PREDICTS:
             return absent(self, NO_PREDICTION)
         plain, stretched = evidence.frames_at(1.0), evidence.frames_at(self.factor)
-        return measured(self, sum(stretched) / sum(plain), n=len(plain), details={"frames": sum(plain)})
+        found = measured(self, sum(stretched) / sum(plain), n=len(plain), details={"frames": sum(plain)})
+        return replace(found, exact=float(self.factor).is_integer())
 
 
 def _mean_of_pairs(metric: Any, evidence: Any, of: Callable[[np.ndarray, np.ndarray], float]) -> Measurement:

@@ -81,7 +81,9 @@ class TestAgainstTheRecording:
 
     def test_a_request_to_last_longer(self) -> None:
         assert Stretch(factor=2).measure(evidence()).value == 2
+        assert Stretch(factor=2).measure(evidence()).exact
         assert build_metric("stretch[1.5]").measure(evidence()).value == 1.5
+        assert not Stretch(factor=1.5).measure(evidence()).exact
         with pytest.raises(Exception, match="above 0"):
             build_metric("stretch[-1]")
 
