@@ -19,8 +19,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Measurement": "retable.bench.record",
     "register": "retable.bench.registry",
+    "spikes": "retable.models.spiking.marks",
 }
-__all__ = ["Measurement", "__version__", "register"]
+__all__ = ["Measurement", "__version__", "register", "spikes"]
 
 names.install()
 
