@@ -54,9 +54,13 @@ def installation() -> str:
     for top in ("bench", "models"):
         facts += _stamps(os.path.realpath(os.path.join(package, top)))
     for place in sys.path:
-        if os.path.basename(place) in ("site-packages", "dist-packages"):
-            with suppress(OSError):
+        with suppress(OSError):
+            if os.path.basename(place) in ("site-packages", "dist-packages"):
                 facts.append((place, os.stat(place).st_mtime_ns))
+            else:
+                facts.append(
+                    sorted(name for name in os.listdir(place or ".") if name.endswith(("dist-info", "egg-info")))
+                )
     return sha256(repr(facts).encode()).hexdigest()
 
 

@@ -81,6 +81,10 @@ def _owner(kind: Kind, name: str) -> str:
 @cache
 def _built_in(kind: Kind) -> Mapping[str, str]:
     """`module:class` by name, read from the source files without importing them."""
+    return kept("built-ins", [kind], lambda: _declared(kind))
+
+
+def _declared(kind: Kind) -> dict[str, str]:
     package = Path(__file__).parents[1]
     folder, pattern = _FOLDERS[kind]
     found: dict[str, str] = {}
@@ -97,10 +101,14 @@ def _built_in(kind: Kind) -> Mapping[str, str]:
 
 @cache
 def _installed(kind: Kind) -> Mapping[str, str]:
-    """What other packages offer through entry points."""
-    from importlib.metadata import entry_points
+    """What other packages offer through entry points, remembered for as long as nothing is installed."""
 
-    return {point.name: point.value for point in entry_points(group=f"retable.{kind}s")}
+    def read() -> dict[str, str]:
+        from importlib.metadata import entry_points
+
+        return {point.name: point.value for point in entry_points(group=f"retable.{kind}s")}
+
+    return kept("entry-points", [kind], read)
 
 
 def built_in(kind: Kind) -> tuple[str, ...]:
@@ -145,7 +153,7 @@ def _load(kind: Kind, name: str, target: str) -> type:
 
 def extended() -> bool:
     """Whether anybody but Retable itself offers components here."""
-    return any(_registered.values()) or kept("entry-points", [], lambda: any(map(_installed, KINDS)))
+    return any(_registered.values()) or any(map(_installed, KINDS))
 
 
 def is_timing(metric: str) -> bool:

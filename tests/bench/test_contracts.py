@@ -107,8 +107,4 @@ def test_a_component_is_added_by_one_file_in_its_folder(tmp_path: Path, monkeypa
     (folder / "own.py").write_text('class Other:\n    pass\n\n\nclass Own:\n    NAME: ClassVar[str] = "own"\n')
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "bench" / "registry.py"))
     monkeypatch.setitem(registry._FOLDERS, "metric", ("bench/metrics", "**/*.py"))  # type: ignore[arg-type]
-    registry._built_in.cache_clear()
-    try:
-        assert registry._built_in("metric") == {"own": "retable.bench.metrics.deep.own:Own"}
-    finally:
-        registry._built_in.cache_clear()
+    assert registry._declared("metric") == {"own": "retable.bench.metrics.deep.own:Own"}

@@ -53,6 +53,13 @@ def test_a_change_of_the_installation_forgets_everything(monkeypatch: pytest.Mon
     assert kept("x", ["a"], lambda: 3) == 3
 
 
+def test_a_package_that_appears_on_the_path_forgets_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    before = module.installation.__wrapped__()
+    (tmp_path / "another-1.0.dist-info").mkdir()
+    assert module.installation.__wrapped__() != before
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\x80\x04.", pickle.dumps(print), pickle.dumps([1])])
 def test_a_torn_or_planted_file_is_made_again(suite: Path, content: bytes) -> None:
     first = load_suite(suite, "mini")
