@@ -119,6 +119,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A working folder of its own; what `--plugin` registers is forgotten after the test."""
     monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
+    monkeypatch.setattr(registry, "_installed", registry._installed)  # put back what a plug-in of a test put there
     (tmp_path / "suites").mkdir()
     world = Bench(tmp_path)
     world.suite.write_text(SUITE)
