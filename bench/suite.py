@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One reading of a suite's declaration (`mini`, `paper`)."""
+    """One reading of a suite's declaration (`mini`, `paper`, `rehearsal`)."""
 
     name: str
     repetitions: tuple[int, ...]
@@ -56,6 +56,12 @@ class Profile:
     dtype: str = "float32"
     kernels: str = "auto"
     numerics: Numerics = "native"
+    of: str = ""
+    """The profile that a rehearsal is one of; its rows and parameters are that profile's but for sizes."""
+    skip: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal: why rows (globs over their names) cannot be rehearsed."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal: why metrics (globs with their brackets as they are) cannot be measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

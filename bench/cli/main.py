@@ -1,4 +1,4 @@
-"""The command line: `bench run | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
+"""The command line: `bench run | rehearse | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
@@ -109,6 +109,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="threads,batch,numerics",
         help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
     )
+
+    rehearse = verbs.add_parser(
+        "rehearse", parents=[common], help="the paper's profile at small sizes on made-up files; nothing of it is kept"
+    )
+    rehearse.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
+    rehearse.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
+    rehearse.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core)")
+    rehearse.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:0")
+    rehearse.add_argument("--quiet", action="store_true", help="no progress")
 
     listing = verbs.add_parser("list", parents=[common], help="the suites")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")

@@ -91,23 +91,10 @@ def _repeat(
 def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
     from retable.bench.cli.progress import Progress
     from retable.bench.run.executor import execute
-    from retable.bench.run.job import Job
+    from retable.bench.run.plan import make_jobs
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
-    stages = plan.open_stages
-    keys = {stage.template.key for stage in stages}
-    jobs = [
-        Job(
-            key=stage.template.key,
-            name=stage.name,
-            needs=tuple(need for need in stage.template.needs if need in keys),
-            limits=stage.limits,
-            template=stage.template,
-            payload=stage,
-            numerics=stage.numerics,
-        )
-        for stage in stages
-    ]
+    jobs = make_jobs(plan)
     with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
         run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
         return execute(jobs, run, store=store, workers=workers, on_event=progress, plugins=plugins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -88,6 +89,7 @@ class _Reader:
             )
         self.components.check()
         entries = tuple(self._entry(node) for node in top["entries"].value)
+        self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
         return Suite(
             name=stem,
@@ -98,7 +100,7 @@ class _Reader:
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=tuple(self._claim(node, rows) for node in _list(top, "claims")),
+            claims=() if self._profile.of else tuple(self._claim(node, rows) for node in _list(top, "claims")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables")),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
             statistics=_statistics(_map(top, "statistics")),
@@ -109,7 +111,8 @@ class _Reader:
 
     @cached_property
     def components(self) -> Components:
-        return Components(self.root, strict=self.strict)
+        own = self.root.value["profiles"].value[self.profile].value
+        return Components(self.root, strict=self.strict, sizes=_map(own, "sizes"))
 
     @cached_property
     def _profile(self) -> Profile:
@@ -131,8 +134,19 @@ class _Reader:
                 **({"threads": limits["threads"].value} if "threads" in limits else {}),
             ),
             numerics=numerics,
+            of=declared["of"].value if "of" in declared else "",
+            skip=self._reasons(_map(declared, "skip"), self.declaration.entry_names, "entry"),
+            without=self._reasons(_map(declared, "without"), self.declaration.shown_metrics, "metric"),
             **rest,
         )
+
+    def _reasons(self, given: dict[str, Node], names: Iterable[str], what: str) -> dict[str, str]:
+        """Why, by glob. Raises DeclarationError for a glob that matches none of `names`."""
+        known = tuple(names)
+        for glob, node in given.items():
+            if not any(matches(name, glob) for name in known):
+                raise node.error(f"no {what} matches {glob!r}{nearest(glob, known)}")
+        return {glob: " ".join(node.value.split()) for glob, node in given.items()}
 
     def _entry(self, node: Node) -> Entry:
         own = node.value
@@ -168,9 +182,13 @@ class _Reader:
             "method": method,
             "dataset": self.components.get("dataset", fields["dataset"]),
             "task": task,
-            "metrics": _plain_tuple(fields["metrics"]),
+            "metrics": tuple(
+                name
+                for name in _plain_tuple(fields["metrics"])
+                if not any(matches(name, glob) for glob in self._profile.without)
+            ),
             "repetitions": _plain_tuple(fields["repetitions"])
-            if "repetitions" in fields
+            if "repetitions" in fields and not self._profile.of
             else self._profile.repetitions,
         }
 
@@ -310,6 +328,11 @@ class _Reader:
         if name not in shown:
             raise node.error(f"no entry reports or measures {name!r}{nearest(name, sorted(shown))}")
         return name
+
+
+def matches(name: str, glob: str) -> bool:
+    """`fnmatch` without sets of characters: brackets are part of a metric's name."""
+    return fnmatchcase(name, glob.replace("[", "[[]"))
 
 
 def _list(own: dict[str, Node], key: str) -> list[Node]:

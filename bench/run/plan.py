@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retable.bench.record import Record, Status, digest
+from retable.bench.run.job import Job
 from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits, numerics
 from retable.bench.suite import Case, Component, Limits, Numerics
 
@@ -83,6 +84,24 @@ def make_plan(cases: list[Case], store: Store, *, environment: str = "", offline
     for case in cases:
         keys[case.name] = _add_case(case, stages, str(store.folder), environment, offline, memo)
     return Plan(stages=stages, cases=keys, cached=frozenset(store.ok_keys(list(stages))))
+
+
+def make_jobs(plan: Plan) -> list[Job]:
+    """What has to run, as an executor takes it."""
+    stages = plan.open_stages
+    keys = {stage.template.key for stage in stages}
+    return [
+        Job(
+            key=stage.template.key,
+            name=stage.name,
+            needs=tuple(need for need in stage.template.needs if need in keys),
+            limits=stage.limits,
+            template=stage.template,
+            payload=stage,
+            numerics=stage.numerics,
+        )
+        for stage in stages
+    ]
 
 
 def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool, memo: Memo) -> str:

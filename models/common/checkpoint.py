@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix in PICKLED:
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([Namespace]):  # the training's settings: plain data beside the weights
+                loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
         elif path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
