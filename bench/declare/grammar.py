@@ -123,8 +123,8 @@ PROFILE = Record(
             fixed=True,
         ),
         "without": Field(
-            Named(of=Text(), key=Text(noun="a glob over metrics", pattern=r"[A-Za-z0-9*?._\[\]-]+")),
-            "Of a rehearsal: metrics that cannot be rehearsed, each with the reason.",
+            Named(of=Text(), key=Text(noun="a glob over metrics, or `METRIC of ROW`", pattern=r"[A-Za-z0-9*?._\[\]-]+( of [a-z0-9*?._-]+)?")),
+            "Of a rehearsal: metrics that cannot be rehearsed, of every row or of some, each with the reason.",
             fixed=True,
         ),
     },

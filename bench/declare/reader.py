@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.grammar import MEASURED, SUITE
 from retable.bench.declare.params import build_metric
+from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
 from retable.bench.declare.strict_yaml import Node
@@ -117,7 +117,7 @@ class _Reader:
     @cached_property
     def _profile(self) -> Profile:
         declared = self.root.value["profiles"].value[self.profile].value
-        limits = declared["limits"].value
+        limits, rows = declared["limits"].value, self.declaration.entry_names
         rest = {key: declared[key].value for key in ("device", "dtype", "kernels") if key in declared}
         on_cpu = rest.get("device", "cpu") == "cpu"
         numerics: Numerics = "portable" if self.profile == "mini" and on_cpu else "native"
@@ -135,18 +135,10 @@ class _Reader:
             ),
             numerics=numerics,
             of=declared["of"].value if "of" in declared else "",
-            skip=self._reasons(_map(declared, "skip"), self.declaration.entry_names, "entry"),
-            without=self._reasons(_map(declared, "without"), self.declaration.shown_metrics, "metric"),
+            skip=reasons(_map(declared, "skip"), rows),
+            without=reasons(_map(declared, "without"), rows, sorted(self.declaration.shown_metrics)),
             **rest,
         )
-
-    def _reasons(self, given: dict[str, Node], names: Iterable[str], what: str) -> dict[str, str]:
-        """Why, by glob. Raises DeclarationError for a glob that matches none of `names`."""
-        known = tuple(names)
-        for glob, node in given.items():
-            if not any(matches(name, glob) for name in known):
-                raise node.error(f"no {what} matches {glob!r}{nearest(glob, known)}")
-        return {glob: " ".join(node.value.split()) for glob, node in given.items()}
 
     def _entry(self, node: Node) -> Entry:
         own = node.value
@@ -183,9 +175,9 @@ class _Reader:
             "dataset": self.components.get("dataset", fields["dataset"]),
             "task": task,
             "metrics": tuple(
-                name
-                for name in _plain_tuple(fields["metrics"])
-                if not any(matches(name, glob) for glob in self._profile.without)
+                metric
+                for metric in _plain_tuple(fields["metrics"])
+                if not leaves_out(self._profile.without, metric, name)
             ),
             "repetitions": _plain_tuple(fields["repetitions"])
             if "repetitions" in fields and not self._profile.of
@@ -328,11 +320,6 @@ class _Reader:
         if name not in shown:
             raise node.error(f"no entry reports or measures {name!r}{nearest(name, sorted(shown))}")
         return name
-
-
-def matches(name: str, glob: str) -> bool:
-    """`fnmatch` without sets of characters: brackets are part of a metric's name."""
-    return fnmatchcase(name, glob.replace("[", "[[]"))
 
 
 def _list(own: dict[str, Node], key: str) -> list[Node]:

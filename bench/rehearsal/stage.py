@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REHEARSAL = "rehearsal"
 RUN = "retable.bench.run.stage:run_stage"
+WORKER = "retable.bench.rehearsal.worker"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def rehearse(
         jobs = make_jobs(make_plan(wanted, store, offline=True))
         names = {job.key: job.name for job in jobs}
         records, interrupted = execute(
-            jobs, RUN, store=store, workers=workers, on_event=on_start(len(jobs)), plugins=plugins
+            jobs, RUN, store=store, workers=workers, on_event=on_start(len(jobs)), plugins=[*plugins, WORKER]
         )
         ended = {names[key]: record for key, record in records.items()}
     return Rehearsed(suite=suite.name, records=ended, skipped=skipped, interrupted=interrupted)
