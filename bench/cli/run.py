@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from retable.bench.record import Record
-    from retable.bench.run.plan import Plan
+    from retable.bench.run.forecast import Forecast
+    from retable.bench.run.plan import Plan, StageSpec
     from retable.bench.store.store import Store
     from retable.bench.suite import Case, Numerics, Profile, Suite
 
@@ -101,15 +102,30 @@ def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, 
 
 
 def _print_plan(plan: Plan, store: Store, *, explained: bool) -> None:
+    from retable.bench.cli.amounts import amounts, summed
     from retable.bench.run.plan import explain
 
-    opened = {stage.template.key for stage in plan.open_stages}
+    opened = {stage.template.key: stage for stage in plan.open_stages}
+    expected = _forecasts(list(opened.values()), store)
     for key, stage in plan.stages.items():
-        if explained:
-            print(f"{stage.name}  {key[:12]}  {explain(stage, store)}")
-        elif key in opened:
-            print(f"{stage.name}  {key[:12]}")
+        line = f"{stage.name}  {key[:12]}"
+        line += f"  {explain(stage, store)}" if explained else ""
+        if key in opened:
+            print(f"{line}  {amounts(expected[key])}")
+        elif explained:
+            print(line)
     print(f"{len(plan.cases)} cases, {len(plan.cases) - len(plan.open_cases)} cached; {len(opened)} stages would run")
+    if opened:
+        print(summed(list(expected.values())))
+
+
+def _forecasts(stages: list[StageSpec], store: Store) -> dict[str, Forecast]:
+    from retable.bench.run.forecast import forecasts
+
+    if not stages:
+        return {}
+    template = stages[0].template
+    return forecasts(stages, store.records(template.suite, template.profile))
 
 
 def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
