@@ -58,6 +58,11 @@ PROFILE = Record(
             required=True,
             fixed=True,
         ),
+        "seed": Field(
+            Number(whole=True, minimum=0),
+            "A published seed, for repetition 0; repetition n has this plus n. Derived from the suite's name unless said.",
+            fixed=True,
+        ),
         "limits": Field(
             Record(
                 title="limits",

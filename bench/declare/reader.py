@@ -128,6 +128,7 @@ class _Reader:
         return Profile(
             name=self.profile,
             repetitions=_plain_tuple(declared["repetitions"]),
+            seed=declared["seed"].value if "seed" in declared else None,
             limits=Limits(
                 timeout=_quantity(limits["timeout"], SECONDS),
                 memory=int(_quantity(limits["memory"], BYTES)),
