@@ -210,7 +210,11 @@ class DetectEvidence:
         rows = []
         for one in self.found:
             good = one.finite
-            boxes, scores, labels = split.restore(one.index, one.boxes[good], one.shape), one.scores[good], one.classes[good]
+            boxes, scores, labels = (
+                split.restore(one.index, one.boxes[good], one.shape),
+                one.scores[good],
+                one.classes[good],
+            )
             judged = split.counts(boxes) if hasattr(split, "counts") else slice(None)
             for (x0, y0, x1, y1), score, label in zip(
                 boxes[judged].tolist(), scores[judged].tolist(), labels[judged].tolist(), strict=True
