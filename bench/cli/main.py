@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
         "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
     )
     run.add_argument("--offline", action="store_true", help="refuse the network")
+    run.add_argument("--verify-data", action="store_true", help="read data and weights again, whatever was remembered")
     run.add_argument("--dry-run", action="store_true", help="say what would run")
     run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")
     run.add_argument("--quiet", action="store_true", help="no progress")

@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from retable import contents
 from retable.bench.cli.suites import load
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
 
@@ -28,6 +29,8 @@ def main(arguments: Namespace) -> int:
     from retable.bench.run.plan import make_plan
     from retable.bench.store.store import Store
 
+    if arguments.verify_data:
+        contents.forget()
     suite = load(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
