@@ -6,11 +6,11 @@ import io
 import os
 import pickle
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from retable import contents
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ class Cifar10:
     def digest(self) -> str:
         """SHA-256 over the content of the files. Raises MissingDataError."""
         folder, layout = self._place()
-        return sha256("".join(_file_digest(folder / file) for file in layout.train + layout.test).encode()).hexdigest()
+        return sha256(
+            "".join(contents.file_digest(folder / file) for file in layout.train + layout.test).encode()
+        ).hexdigest()
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError for a file that is no batch of these images."""
@@ -159,17 +161,3 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) not in ARRAY_PARTS:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is no part of an array")
         return super().find_class(module, name)
-
-
-def _file_digest(path: Path) -> str:
-    status = path.stat()
-    return _content_digest(str(path), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _content_digest(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        total = sha256()
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()

@@ -90,7 +90,10 @@ def test_row_240_moves_the_clock() -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"1234", "x.bin has 4 bytes, which is no whole number"), (bytes([1, 1, 0, 0, 9, 1, 1, 0, 0, 8]), "order")],
+    [
+        (b"1234", "x.bin has 4 bytes, which is no whole number"),
+        (b"".join(bytes([1, 1, 0, 0, t]) for t in (9, 8, 7)), "x.bin is not in the order of time: event 1 of 3"),
+    ],
 )
 def test_a_broken_recording_is_named(content: bytes, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
@@ -279,7 +282,7 @@ def test_folders_give_the_frames_that_were_written(nmnist: Path) -> None:
     assert data.train.images(np.array([], int)).shape == (0, 4, 2, 34, 34)
 
 
-def test_the_folders_digest_is_of_names_and_sizes(nmnist: Path) -> None:
+def test_the_folders_digest_is_of_names_and_contents(nmnist: Path) -> None:
     first = NMnist().digest()
     assert NMnist(steps=3).digest() == first
     file = next((nmnist / "Test" / "3").iterdir())
