@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from retable import contents
 from retable.bench.cli.suites import load
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
+from retable.bench.report.escape import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -176,5 +177,9 @@ def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
 
 
 def _failure_line(record: Record) -> str:
-    message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else "no message"
-    return f"  {record.suite}/{record.entry}: {record.status}: {message}"
+    """The row, how it ended, and all that the exception said; its type where it is none of ours."""
+    failure = record.failure
+    told = "" if failure is None else failure.message
+    if failure is not None and failure.traceback and failure.type not in ("WorkerDied", "Timeout", "MemoryLimit"):
+        told = f"{failure.type}: {told}"
+    return f"  {record.suite}/{record.entry}: {record.status}: {clean(told).strip() or 'no message'}"
