@@ -9,8 +9,10 @@ from argparse import Namespace
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from retable import contents
 from retable.bench.cli.suites import load
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
+from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, StoreError
+from retable.bench.report.escape import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +28,10 @@ def main(arguments: Namespace) -> int:
     from retable.bench.probes import environment
     from retable.bench.run import numerics
     from retable.bench.run.plan import make_plan
-    from retable.bench.store.store import Store
+    from retable.bench.store.store import environment_id
 
+    if arguments.verify_data:
+        contents.forget()
     suite = load(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
@@ -35,20 +39,42 @@ def main(arguments: Namespace) -> int:
             f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
         )
     computed = _settle_numerics(suite.profile, here=arguments.jobs == 0 and not arguments.dry_run)
-    store = Store(arguments.store, create=not arguments.dry_run)
+    store, unwritable = _opened(arguments.store, create=not arguments.dry_run)
     facts = {**environment(), "threads": suite.profile.limits.threads, "numerics": numerics.facts(computed)}
-    identity = "" if arguments.dry_run else store.save_environment(facts)
+    identity = environment_id(facts)
     plan = make_plan(cases, store, environment=identity, offline=arguments.offline)
     if arguments.dry_run or arguments.explain:
         _print_plan(plan, store, explained=arguments.explain)
     if arguments.dry_run:
         return OK
+    if plan.open_stages or arguments.repeat > 1 or arguments.vary:
+        if unwritable is not None:
+            raise unwritable
+        store.save_environment(facts)
     records, interrupted = _execute(plan, store, arguments)
     told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
     _print_results(suite, store, as_json=arguments.json)
     for name, line in told:
         print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
     return _summary(plan, records, interrupted)
+
+
+def _opened(folder: str, *, create: bool) -> tuple[Store, StoreError | None]:
+    """The store, and why it cannot be written; what is stored already can be shown from it all the same."""
+    from retable.bench.store.store import Store
+
+    try:
+        return Store(folder, create=create), None
+    except StoreError as error:
+        if not create:
+            raise
+        try:
+            store = Store(folder, create=False)
+        except StoreError:
+            raise error from None
+        if not store.path.exists():
+            raise
+        return store, error
 
 
 def _settle_numerics(profile: Profile, *, here: bool) -> Numerics:
@@ -173,5 +199,9 @@ def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
 
 
 def _failure_line(record: Record) -> str:
-    message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else "no message"
-    return f"  {record.suite}/{record.entry}: {record.status}: {message}"
+    """The row, how it ended, and all that the exception said; its type where it is none of ours."""
+    failure = record.failure
+    told = "" if failure is None else failure.message
+    if failure is not None and failure.traceback and failure.type not in ("WorkerDied", "Timeout", "MemoryLimit"):
+        told = f"{failure.type}: {told}"
+    return f"  {record.suite}/{record.entry}: {record.status}: {clean(told).strip() or 'no message'}"

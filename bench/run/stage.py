@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
 from retable.bench.probes.memory import PeakMemory
-from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
+from retable.bench.record import Failure, Measurement, Record, Status, canonical
+from retable.bench.run import weights
 from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
@@ -23,7 +24,7 @@ from retable.bench.store.store import Store
 from retable.bench.suite import Component
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def run_stage(spec: StageSpec) -> Record:
@@ -81,7 +82,8 @@ def _fit(spec: StageSpec) -> dict[str, Any]:
     needs = {name: _restore(need, data, store, spec.device) for name, need in spec.model.needs.items()}
     who = f"method {spec.model.component.use!r}"
     model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
-    return {"log": log, "artefacts": {"weights": _save_weights(store, spec.model.key, model)}}
+    content = weights.dump(model, who)
+    return {"log": log, "artefacts": {"weights": store.put_artefact(f"{spec.model.key}.safetensors", content)}}
 
 
 def _evaluate(spec: StageSpec) -> dict[str, Any]:
@@ -138,21 +140,12 @@ def _load_data(use: str, params: str) -> Any:
     return dataset.load()
 
 
-def _save_weights(store: Store, key: str, model: nn.Module) -> Artefact:
-    from safetensors.torch import save
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return store.put_artefact(f"{key}.safetensors", save(state))
-
-
 def _restore(fitted: Fitted, data: Any, store: Store, device: str) -> nn.Module:
     """The model of a finished fit: its stored weights, checked against their digest, on the method's structure."""
-    from safetensors.torch import load
-
     record = store.get(fitted.key)
     if record is None:
         raise LookupError(f"the weights of {fitted.component.use} ({fitted.key[:12]}) are not in the store")
-    state: dict[str, Tensor] = load(store.read_artefact(record.artefacts["weights"]))
+    state = weights.read(store.read_artefact(record.artefacts["weights"]))
     needs = {name: _restore(need, data, store, device) for name, need in fitted.needs.items()}
     method: Any = build("method", fitted.component)
     return contracts.loaded(f"method {fitted.component.use!r}", method.load(state, data, needs, device=device))
