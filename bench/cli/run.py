@@ -13,7 +13,7 @@ from retable.bench.cli.suites import load
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from retable.bench.record import Record
     from retable.bench.run.plan import Plan
@@ -75,7 +75,7 @@ def _repeat(
     from retable.bench.run.plan import make_plan
     from retable.bench.run.repeat import certify_cases, repeats, varied_batch, varied_numerics, varied_threads
 
-    def run_again(varied: Sequence[Case], scratch: Store) -> tuple[dict[str, Record], bool]:
+    def run_again(varied: Sequence[Case], scratch: Store) -> tuple[Mapping[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
         records, interrupted = _execute(again, scratch, arguments)
         return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
@@ -88,26 +88,13 @@ def _repeat(
     return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
 
-def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
+def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[Mapping[str, Record], bool]:
     from retable.bench.cli.progress import Progress
     from retable.bench.run.executor import execute
-    from retable.bench.run.job import Job
+    from retable.bench.run.plan import make_jobs
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
-    stages = plan.open_stages
-    keys = {stage.template.key for stage in stages}
-    jobs = [
-        Job(
-            key=stage.template.key,
-            name=stage.name,
-            needs=tuple(need for need in stage.template.needs if need in keys),
-            limits=stage.limits,
-            template=stage.template,
-            payload=stage,
-            numerics=stage.numerics,
-        )
-        for stage in stages
-    ]
+    jobs = make_jobs(plan)
     with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
         run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
         return execute(jobs, run, store=store, workers=workers, on_event=progress, plugins=plugins)
@@ -141,7 +128,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
         print(terminal.render_judgements(judgements))
 
 
-def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:
+def _summary(plan: Plan, records: Mapping[str, Record], interrupted: bool) -> int:
     executed = [name for name in plan.open_cases if plan.cases[name] in records]
     failures = Counter(str(record.status) for record in records.values() if not record.ok)
     cached = len(plan.cases) - len(plan.open_cases)

@@ -17,6 +17,7 @@ from typing import Any
 
 from retable.bench.errors import MissingDataError
 from retable.bench.record import Failure, Measurement, Record, Status, digest
+from retable.bench.run.desk import Desk
 from retable.bench.run.executor import execute
 from retable.bench.run.job import Event, Job
 from retable.bench.store.store import Store
@@ -72,7 +73,7 @@ def graph(size: int) -> list[Job]:
     return jobs
 
 
-def run(fake: Fake) -> Any:
+def run(fake: Fake, desk: Desk) -> Any:
     value = getattr(Behaviour, fake.behaviour)(fake.argument)
     if isinstance(value, float):
         return replace(fake.template, status=Status.OK, metrics={"value": Measurement(value=value)})
