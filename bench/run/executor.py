@@ -218,13 +218,17 @@ class _Schedule:
         except StoreError as error:
             failure = Failure(type="StoreError", message=str(error))
             record = _failed(reply.job, Status.FAILED, failure, {"wall": reply.seconds})
-        if reply.node:
+        if reply.node or reply.lost:
             record = self._placed(record, reply)
-        # A driver that was killed right after it had written a record finds the same answer again.
-        if not reply.node or (last := self._store.last(record.key)) is None or last.to_json() != record.to_json():
+        if not (reply.node and self._known(record)):
             self._store.append(record)
         self._pool.settled(reply.job)
         self._settle(reply.job, record)
+
+    def _known(self, record: Record) -> bool:
+        """A driver that was killed right after it had written a record is given the same answer again when it comes back."""
+        last = self._store.last(record.key)
+        return last is not None and replace(last, lost=()).to_json() == replace(record, lost=()).to_json()
 
     def _placed(self, record: Record, reply: Reply) -> Record:
         """The record with the machine that made it in the place of the driver's."""
