@@ -54,7 +54,7 @@ class RayEngine:
         self._room, self._lasting = room, lasting and address != "local"
         self._who = secrets.token_hex(8)
         self._title = f"keeper-{sha256(f'{socket.gethostname()}:{store.resolve()}'.encode()).hexdigest()[:16]}"
-        self._mine: set[str] = set()
+        self._mine: dict[str, _Parcel] = {}
         self._asked: Any = None
         self._reader, self._writer = os.pipe()
         self._seen = 0.0
@@ -67,15 +67,8 @@ class RayEngine:
 
     def send(self, key: str, envelope: bytes, wants: Wants, files: Mapping[str, Path]) -> None:
         """Start a job; one that is kept is waited for instead. Raises NowhereError where no node can ever take it."""
-        options = self._options(wants)
-        for _ in range(2):
-            try:
-                self._send(key, envelope, options, files)
-                self._mine.add(key)
-                return
-            except self._ray.exceptions.RayActorError:  # it was lost with its node: a new one knows of nothing
-                self._keeper = self._find_keeper()
-        raise NowhereError("the cluster loses its head node again and again")
+        self._mine[key] = _Parcel(envelope, self._options(wants), dict(files))
+        self._send(key)
 
     def wait(self, seconds: float, wake: Any) -> list[Ended]:
         """What has ended of what this driver sent; as soon as there is something, or `wake` can be read."""
@@ -89,12 +82,19 @@ class RayEngine:
         try:
             news = self._ray.get(asked)
         except self._ray.exceptions.RayActorError as error:
-            lost, self._mine = self._mine, set()
-            self._keeper = self._find_keeper()
+            lost, self._mine = self._mine, {}
+            self._keeper = self._find_keeper()  # a new one, which knows of nothing
             return [Ended(key=key, reason=f"the keeper of the jobs died ({_first_line(error)})") for key in lost]
-        ended = [self._ended(one) for one in news if one.key in self._mine]
-        self._mine -= {one.key for one in ended}
-        return ended
+        mine = {one.key: one for one in news if one.key in self._mine}
+        for one in mine.values():
+            if one.lacking:
+                files = self._mine[one.key].files
+                self._keeper.hold.remote({name: files[name].read_bytes() for name in one.lacking})
+                self._send(one.key)
+        ended = [one for one in mine.values() if not one.lacking]
+        for one in ended:
+            del self._mine[one.key]
+        return [self._ended(one) for one in ended]
 
     def forget(self, key: str) -> None:
         """Nothing of a job that has ended has to be kept."""
@@ -114,10 +114,10 @@ class RayEngine:
         os.close(self._reader)
         os.close(self._writer)
 
-    def _send(self, key: str, envelope: bytes, options: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-        names = list(files)
-        while lacking := self._ray.get(self._keeper.send.remote(self._who, key, envelope, options, names)):
-            self._ray.get(self._keeper.hold.remote({name: files[name].read_bytes() for name in lacking}))
+    def _send(self, key: str) -> None:
+        """Nobody waits for it: what the keeper has to say comes as news. Calls of one driver arrive in their order."""
+        parcel = self._mine[key]
+        self._keeper.send.remote(self._who, key, parcel.envelope, parcel.options, list(parcel.files))
 
     def _ask(self) -> None:
         self._asked = self._keeper.news.remote(self._who, LONG_POLL)
@@ -181,11 +181,22 @@ class RayEngine:
         return actor.remote()
 
 
+@dataclass(frozen=True)
+class _Parcel:
+    envelope: bytes
+    options: Mapping[str, Any]
+    files: Mapping[str, Path]
+
+
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """A job that has ended: its answer's text with a reference to its files; or a status or nothing, with the reason."""
+    """A job that has ended: its answer's text with a reference to its files; or a status or nothing, with the reason.
+
+    Or one that cannot start: its files that are `lacking` have to be held first.
+    """
 
     key: str
+    lacking: tuple[str, ...] = ()
     text: str | None = None
     files: tuple[Any, ...] = ()
     status: str | None = None
@@ -222,22 +233,22 @@ class Keeper:
     async def kept(self) -> list[str]:
         return list(self._tasks)
 
-    async def send(
-        self, who: str, key: str, envelope: bytes, options: Mapping[str, Any], names: Sequence[str]
-    ) -> list[str]:
-        """Start a job, or let `who` wait for the one that is there. Returns the files that have to be held first."""
+    async def send(self, who: str, key: str, envelope: bytes, options: Mapping[str, Any], names: Sequence[str]) -> None:
+        """Start a job, or let `who` wait for the one that is there."""
         if (task := self._tasks.get(key)) is not None:
             task.who = who
             if task.news is not None:
                 self._queue(who).put(task.news)
-            return []
+            return
         if lacking := [name for name in names if name not in self._held]:
-            return lacking
+            self._queue(who).put(News(key=key, lacking=tuple(lacking)))
+            return
         contents = [self._held[name] for name in names]
-        answer, files = _remote(options).remote(key, envelope, list(names), *contents)
+        answer, files = (
+            _task().options(max_retries=0, num_returns=2, **options).remote(key, envelope, list(names), *contents)
+        )
         self._tasks[key] = _Task(answer, files, tuple(names), who)
         self._watching = asyncio.ensure_future(self._watch(key, self._tasks[key]))
-        return []
 
     async def hold(self, files: Mapping[str, bytes]) -> None:
         """Keep files for jobs that will read them."""
@@ -310,10 +321,12 @@ def _status(error: Exception) -> Status | None:
     return Status.INTERRUPTED if isinstance(error, exceptions.TaskCancelledError) else Status.FAILED
 
 
-def _remote(options: Mapping[str, Any]) -> Any:
+@cache
+def _task() -> Any:
+    """Made once: Ray sends every remote function that it is given to all its processes."""
     import ray
 
-    return ray.remote(_serve).options(max_retries=0, num_returns=2, **options)
+    return ray.remote(_serve)
 
 
 def _serve(key: str, envelope: bytes, names: Sequence[str], *contents: bytes) -> tuple[str, dict[str, bytes]]:
