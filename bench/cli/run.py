@@ -13,10 +13,13 @@ from retable.bench.cli.suites import load
 from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from retable.bench.record import Record
+    from retable.bench.run.elsewhere import Elsewhere
+    from retable.bench.run.job import Event
     from retable.bench.run.plan import Plan
+    from retable.bench.run.runs import Note
     from retable.bench.store.store import Store
     from retable.bench.suite import Case, Numerics, Profile, Suite
 
@@ -26,15 +29,20 @@ def main(arguments: Namespace) -> int:
     from retable.bench.probes import environment
     from retable.bench.run import numerics
     from retable.bench.run.plan import make_plan
+    from retable.bench.run.runs import Diary
     from retable.bench.store.store import Store
 
     suite = load(arguments)
+    elsewhere = _elsewhere(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
         raise BenchError(
             f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
         )
-    computed = _settle_numerics(suite.profile, here=arguments.jobs == 0 and not arguments.dry_run)
+    if arguments.detach and not arguments.dry_run:
+        return _detach(suite, arguments)
+    here = arguments.jobs == 0 and not arguments.dry_run and elsewhere is None
+    computed = _settle_numerics(suite.profile, here=here)
     store = Store(arguments.store, create=not arguments.dry_run)
     facts = {**environment(), "threads": suite.profile.limits.threads, "numerics": numerics.facts(computed)}
     identity = "" if arguments.dry_run else store.save_environment(facts)
@@ -43,12 +51,62 @@ def main(arguments: Namespace) -> int:
         _print_plan(plan, store, explained=arguments.explain)
     if arguments.dry_run:
         return OK
-    records, interrupted = _execute(plan, store, arguments)
-    told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
-    _print_results(suite, store, as_json=arguments.json)
-    for name, line in told:
-        print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
-    return _summary(plan, records, interrupted)
+    with Diary(store.folder, _note(suite, arguments), len(plan.open_stages)) as diary:
+        records, interrupted = _execute(plan, store, arguments, diary=diary)
+        told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
+        _print_results(suite, store, as_json=arguments.json)
+        for name, line in told:
+            print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
+        status = _summary(plan, records, interrupted)
+        diary.close(status)
+    return status
+
+
+def _elsewhere(arguments: Namespace) -> Elsewhere | None:
+    """Where the options send the jobs; None for this machine."""
+    from retable.bench.run.elsewhere import Elsewhere
+
+    given = {"address": arguments.address, "partition": arguments.partition, "spool": arguments.spool}
+    if arguments.executor == "local":
+        if name := next((name for name, value in {**given, "max-jobs": arguments.max_jobs}.items() if value), ""):
+            raise BenchError(f"--{name} needs --executor ray or --executor slurm")
+        return None
+    if arguments.jobs is not None:
+        raise BenchError(f"--jobs is for this machine; with --executor {arguments.executor} say --max-jobs")
+    spool = os.path.abspath(arguments.spool) if arguments.spool else ""
+    return Elsewhere(kind=arguments.executor, **{**given, "spool": spool}, most=arguments.max_jobs or 0)
+
+
+def _note(suite: Suite, arguments: Namespace) -> Note:
+    import socket
+    import time
+
+    from retable.bench.run.runs import Note
+
+    elsewhere = _elsewhere(arguments)
+    return Note(
+        suite=suite.name,
+        arguments=tuple(one for one in arguments.argv if one != "--detach"),
+        folder=os.getcwd(),
+        store=os.path.abspath(arguments.store),
+        host=socket.gethostname(),
+        process=os.getpid(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        elsewhere=None if elsewhere is None else elsewhere.plain(),
+    )
+
+
+def _detach(suite: Suite, arguments: Namespace) -> int:
+    from pathlib import Path
+
+    from retable.bench.run.runs import detach
+
+    store = Path(arguments.store)
+    name = detach(store, _note(suite, arguments))
+    print(
+        f"{name}\n  its output: {store / 'runs' / name / 'output'}\n  `bench status`, `bench stop`, `bench logs CASE`"
+    )
+    return OK
 
 
 def _settle_numerics(profile: Profile, *, here: bool) -> Numerics:
@@ -77,7 +135,7 @@ def _repeat(
 
     def run_again(varied: Sequence[Case], scratch: Store) -> tuple[Mapping[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
-        records, interrupted = _execute(again, scratch, arguments)
+        records, interrupted = _execute(again, scratch, arguments, lasting=False)
         return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
 
     variations = repeats(cases, arguments.repeat)
@@ -88,16 +146,30 @@ def _repeat(
     return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
 
-def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[Mapping[str, Record], bool]:
+def _execute(
+    plan: Plan,
+    store: Store,
+    arguments: Namespace,
+    *,
+    diary: Callable[[Event], object] = lambda event: None,
+    lasting: bool = True,
+) -> tuple[Mapping[str, Record], bool]:
     from retable.bench.cli.progress import Progress
     from retable.bench.run.executor import execute
     from retable.bench.run.plan import make_jobs
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
     jobs = make_jobs(plan)
+    run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
+    cluster = _elsewhere(arguments) if jobs else None
+    elsewhere = cluster and cluster.executor(store.folder, run, plugins=plugins, lasting=lasting)
     with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
-        run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
-        return execute(jobs, run, store=store, workers=workers, on_event=progress, plugins=plugins)
+
+        def tell(event: Event) -> None:
+            progress(event)
+            diary(event)
+
+        return execute(jobs, run, store=store, workers=workers, on_event=tell, plugins=plugins, elsewhere=elsewhere)
 
 
 def _print_plan(plan: Plan, store: Store, *, explained: bool) -> None:
