@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retable.bench.run.elsewhere import Elsewhere
     from retable.bench.run.job import Event
     from retable.bench.run.plan import Plan
+    from retable.bench.run.repeat import Nodes
     from retable.bench.run.runs import Note
     from retable.bench.store.store import Store
     from retable.bench.suite import Case, Numerics, Profile, Suite
@@ -68,6 +69,8 @@ def _elsewhere(arguments: Namespace) -> Elsewhere | None:
 
     given = {"address": arguments.address, "partition": arguments.partition, "spool": arguments.spool}
     if arguments.executor == "local":
+        if "node" in arguments.vary:
+            raise BenchError("--vary node needs other machines: --executor ray or --executor slurm")
         if name := next((name for name, value in {**given, "max-jobs": arguments.max_jobs}.items() if value), ""):
             raise BenchError(f"--{name} needs --executor ray or --executor slurm")
         return None
@@ -131,17 +134,25 @@ def _repeat(
         return []
     from retable.bench.judge.certificate import describe
     from retable.bench.run.plan import make_plan
-    from retable.bench.run.repeat import certify_cases, repeats, varied_batch, varied_numerics, varied_threads
+    from retable.bench.run.repeat import (
+        certify_cases,
+        repeats,
+        varied_batch,
+        varied_nodes,
+        varied_numerics,
+        varied_threads,
+    )
 
-    def run_again(varied: Sequence[Case], scratch: Store) -> tuple[Mapping[str, Record], bool]:
+    def run_again(varied: Sequence[Case], scratch: Store, avoid: Nodes) -> tuple[Mapping[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
-        records, interrupted = _execute(again, scratch, arguments, lasting=False)
+        records, interrupted = _execute(again, scratch, arguments, lasting=False, avoid=avoid)
         return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
 
     variations = repeats(cases, arguments.repeat)
     variations += varied_threads(cases) if "threads" in arguments.vary else []
     variations += varied_batch(cases) if "batch" in arguments.vary else []
     variations += varied_numerics(cases) if "numerics" in arguments.vary else []
+    variations += varied_nodes(cases, plan.cases, store) if "node" in arguments.vary else []
     found = certify_cases(variations, plan.cases, store, run_again)
     return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
@@ -153,16 +164,17 @@ def _execute(
     *,
     diary: Callable[[Event], object] = lambda event: None,
     lasting: bool = True,
+    avoid: Nodes | None = None,
 ) -> tuple[Mapping[str, Record], bool]:
     from retable.bench.cli.progress import Progress
     from retable.bench.run.executor import execute
     from retable.bench.run.plan import make_jobs
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
-    jobs = make_jobs(plan)
+    jobs = make_jobs(plan, avoid=avoid or {})
     run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
     cluster = _elsewhere(arguments) if jobs else None
-    elsewhere = cluster and cluster.executor(store.folder, run, plugins=plugins, lasting=lasting)
+    elsewhere = None if cluster is None else cluster.executor(store.folder, run, plugins=plugins, lasting=lasting)
     with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
 
         def tell(event: Event) -> None:
@@ -192,7 +204,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     from retable.bench.report.table import build_tables
 
     results = collect(suite, store)
-    tables, judgements = build_tables(suite, results, store.environment), judge(suite, results)
+    tables, judgements = build_tables(suite, results, store.environment, store.others), judge(suite, results)
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:

@@ -148,7 +148,9 @@ class RayEngine:
         if time.monotonic() - self._seen > CENSUS:
             self._nodes, self._seen = [node for node in self._ray.nodes() if node["Alive"]], time.monotonic()
         asked = {"CPU": wants.cpus, "GPU": wants.gpus, "memory": wants.memory}
-        avoided = [node["NodeID"] for node in self._nodes if _node_name(node) in wants.avoid]
+        avoided = [
+            node["NodeID"] for node in self._nodes if {_node_name(node), node["NodeManagerHostname"]} & wants.avoid
+        ]
         fitting = [
             node
             for node in self._nodes
@@ -161,7 +163,7 @@ class RayEngine:
                 f"none of the {len(self._nodes)} nodes of the cluster{other} has {wants.cpus} CPUs, {wants.gpus} GPUs and "
                 f"{wants.memory / 1e9:.3g} GB of memory"
             )
-        options = {"num_cpus": wants.cpus, "num_gpus": wants.gpus, "memory": wants.memory}
+        options: dict[str, Any] = {"num_cpus": wants.cpus, "num_gpus": wants.gpus, "memory": wants.memory}
         if avoided:
             options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(avoided)})"}
         return options

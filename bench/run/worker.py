@@ -159,11 +159,11 @@ def _replace_stdin() -> None:
     os.close(nothing)
 
 
-def _function(target: str) -> Callable[[Any], Any]:
+def _function(target: str) -> Callable[[Any, Desk], Any]:
     from importlib import import_module
 
     module, _, name = target.partition(":")
-    function: Callable[[Any], Any] = getattr(import_module(module), name)
+    function: Callable[[Any, Desk], Any] = getattr(import_module(module), name)
     return function
 
 
