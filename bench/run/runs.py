@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import Any, Literal
 
 from retable.bench.errors import BenchError
@@ -81,6 +82,7 @@ class Diary:
         self._ended: Counter[str] = Counter()
         self._running: dict[str, tuple[str, float]] = {}
         self._total, self._again, self._written = total, 0, 0.0
+        self._later: Timer | None = None
         _write(self.folder / "note.json", asdict(note))
         self._write(None)
 
@@ -92,6 +94,9 @@ class Diary:
 
     def close(self, status: int | None) -> None:
         """It ends here; without a status only the lock goes."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later.join()
         if status is not None:
             self._running.clear()
             self._write(status)
@@ -106,11 +111,15 @@ class Diary:
             self._again += len(event.record.lost)
         if time.monotonic() - self._written > EVERY:
             self._write(None)
+        elif self._later is None or not self._later.is_alive():  # the last event before a long silence counts too
+            self._later = Timer(EVERY, self._write, [None])
+            self._later.daemon = True
+            self._later.start()
 
     def _write(self, status: int | None) -> None:
         self._written = time.monotonic()
         progress = Progress(
-            total=self._total, ended=dict(self._ended), running=self._running, again=self._again, status=status
+            total=self._total, ended=dict(self._ended), running=dict(self._running), again=self._again, status=status
         )
         _write(self.folder / "progress.json", asdict(progress))
 

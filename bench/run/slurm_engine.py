@@ -57,6 +57,7 @@ class SlurmEngine:
         identity = sha256(f"{socket.gethostname()}:{store.resolve()}".encode()).hexdigest()[:16]
         self._spool = Spool(spool.resolve() / identity)
         self._spool.make()
+        self._executor(Wants(cpus=1, gpus=0, memory=0, seconds=0.0))  # says at once where there is no SLURM
         self._waiting: dict[Wants, list[str]] = {}
         self._mine: set[str] = set()
         self._jobs: dict[str, Any] = {}

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from retable.bench.errors import MissingDataError
 from retable.bench.record import Failure, Measurement, Record, Status, digest
 from retable.bench.run.desk import Desk
@@ -161,6 +163,25 @@ class Behaviour:
     @staticmethod
     def tells_its_process(argument: Any) -> float:
         return float(os.getpid())
+
+    @staticmethod
+    def kills_its_agent_once(argument: str) -> float:
+        """As a node that goes dark: the process that serves this job is killed, with the worker in it."""
+        if not Path(argument).exists():
+            Path(argument).touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            threading.Event().wait()
+        return 1.0
+
+    @staticmethod
+    def kills_the_driver(argument: str) -> float:
+        """Adds a line to a file, and ends the driver above all of submitit's processes, if it is there."""
+        with Path(argument).open("a") as file:
+            file.write("ran\n")
+        for process in psutil.Process().parents():
+            if "execute(" in " ".join(process.cmdline()):
+                process.kill()
+        return 1.0
 
     @staticmethod
     def interrupts_driver(argument: tuple[int, int]) -> float:
