@@ -33,7 +33,6 @@ SCRIPT = """\
 #SBATCH --mem=201GB
 #SBATCH --no-requeue
 #SBATCH --nodes=1
-#SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
 #SBATCH --output=SPOOL/jobs/%A_%a/%A_%a_0_log.out
 #SBATCH --partition=gpu
