@@ -378,6 +378,8 @@ def _connect(address: str) -> Any:
         from ray import exceptions
     except ImportError as error:
         raise BenchError(f'Ray is not installed ({error}): pip install "retable[ray]"') from None
+    except KeyError as error:  # amdsmi on a machine without AMD's driver
+        raise BenchError(f"Ray cannot be imported beside the package amdsmi ({error}): pip uninstall amdsmi") from None
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "warning"}
     if not ray.is_initialized():
         try:
