@@ -25,10 +25,14 @@ Inputs = Mapping[str, Mapping[str, Artefact]]
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """`inbox` is a folder with the files of `inputs`, `outbox` one for what the stage makes; paths where the stage runs."""
+    """`inbox` is a folder with the files of `inputs`, `outbox` one for what the stage makes; paths where the stage runs.
+
+    `away` says that this is not the driver's machine, so that its data need not be the driver's.
+    """
 
     inbox: str
     outbox: str
+    away: bool = False
     inputs: Inputs = field(default_factory=dict)
 
     def read(self, key: str, name: str) -> bytes:
@@ -51,6 +55,7 @@ class Room:
     inbox: Path
     outboxes: Path
     logs: Path
+    away: bool = False
 
     @classmethod
     def beside(cls, store: Path) -> Room:
@@ -60,7 +65,7 @@ class Room:
         return cls(inbox=store / "artefacts", outboxes=mine, logs=store / "logs")
 
     def desk(self, key: str, inputs: Inputs) -> Desk:
-        return Desk(inbox=str(self.inbox), outbox=str(self.outbox(key)), inputs=inputs)
+        return Desk(inbox=str(self.inbox), outbox=str(self.outbox(key)), away=self.away, inputs=inputs)
 
     def outbox(self, key: str) -> Path:
         return self.outboxes / key

@@ -12,7 +12,16 @@ from retable.bench import registry
 from retable.bench.errors import BenchError
 from retable.bench.record import Record, Status, digest
 from retable.bench.run.job import Job
-from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits, numerics
+from retable.bench.store.keys import (
+    Memo,
+    alone,
+    case_ingredients,
+    data_digest,
+    differences,
+    fit_ingredients,
+    fits,
+    numerics,
+)
 from retable.bench.store.sources import source_digest
 from retable.bench.suite import Case, Component, Limits, Numerics
 
@@ -34,7 +43,8 @@ class StageSpec:
     """Everything a process needs to run one stage: plain data, so that it can be sent to a worker.
 
     `template` is the record without its outcome. A fit stage fits `model`, without a data set where it fits alone; an
-    evaluation restores it (when its task works on fitted weights) and measures `metrics`.
+    evaluation restores it (when its task works on fitted weights) and measures `metrics`. `data_digest` is that of the
+    data set as it went into the key.
     """
 
     template: Record
@@ -45,6 +55,7 @@ class StageSpec:
     kernels: str
     numerics: Numerics = "native"
     dataset: Component | None = None
+    data_digest: str | None = None
     task: Component | None = None
     metrics: tuple[str, ...] = ()
     offline: bool = False
@@ -182,6 +193,7 @@ def _add_case(case: Case, stages: dict[str, StageSpec], environment: str, offlin
                 kernels=profile.kernels,
                 numerics=numerics(profile),
                 dataset=dataset,
+                data_digest=None if dataset is None else data_digest(dataset, memo),
                 task=task,
                 metrics=metrics,
                 offline=offline,

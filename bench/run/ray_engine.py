@@ -357,7 +357,7 @@ def _room() -> Room:
         if not psutil.pid_exists(int(old.name.rpartition("-")[2])):
             shutil.rmtree(old, ignore_errors=True)
     mine = base / f"{NAMESPACE}-{os.getuid()}-{os.getpid()}"
-    return Room(inbox=mine / "inbox", outboxes=mine / "outboxes", logs=mine / "logs")
+    return Room(inbox=mine / "inbox", outboxes=mine / "outboxes", logs=mine / "logs", away=True)
 
 
 @cache

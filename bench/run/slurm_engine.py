@@ -105,6 +105,8 @@ class SlurmEngine:
 
     def close(self) -> None:
         """Let go; what runs goes on, and is kept."""
+        if not any(self._spool.sent.iterdir()):
+            self._spool.clean()
 
     def script(self, wants: Wants, *, array: int = 1) -> str:
         """The text that sbatch would be given."""
@@ -215,11 +217,20 @@ class Spool:
 
     @property
     def room(self) -> Room:
-        return Room(inbox=self.inbox, outboxes=self.outboxes, logs=self.logs)
+        return Room(inbox=self.inbox, outboxes=self.outboxes, logs=self.logs, away=True)
 
     def make(self) -> None:
         for path in (self.envelopes, self.inbox, self.answers, self.outboxes, self.logs, self.sent, self.jobs):
             path.mkdir(parents=True, exist_ok=True)
+
+    def clean(self) -> None:
+        """Nobody waits for anything: inputs and submitit's own files go."""
+        for folder in (self.inbox, self.jobs):
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:
         for folder in (self.answers, self.sent, self.envelopes):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
+from retable.bench.errors import MissingDataError
 from retable.bench.probes.memory import PeakMemory
 from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
 from retable.bench.run.desk import Desk
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 def run_stage(spec: StageSpec, desk: Desk) -> Record:
     """Fit or evaluate; exceptions pass through (the executor turns them into records of failure)."""
     _prepare_process(spec)
+    if desk.away:
+        _same_data(spec)
     started, cpu_started = time.perf_counter(), time.process_time()
     backends = registry.kernels()
     chosen = backends.using(spec.kernels)
@@ -65,9 +68,17 @@ def _prepare_process(spec: StageSpec) -> None:
 
         refuse_network()
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
-        from retable.bench.errors import MissingDataError
-
         raise MissingDataError(f"profile {spec.template.profile!r} needs a CUDA device and torch sees none")
+
+
+def _same_data(spec: StageSpec) -> None:
+    """On another machine than that which made the key: its data must be those that the key names."""
+    if spec.dataset is None:
+        return
+    found = build("dataset", spec.dataset).digest()  # raises MissingDataError where they are not
+    if found != spec.data_digest:
+        told = "has none, and it makes the keys" if spec.data_digest is None else "has others"
+        raise MissingDataError(f"data set {spec.dataset.use!r} is not the driver's, which {told}: put the same there")
 
 
 def _fit(spec: StageSpec, desk: Desk) -> dict[str, Any]:

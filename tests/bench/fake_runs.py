@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from retable.bench.errors import MissingDataError
 from retable.bench.record import Failure, Measurement, Record, Status, digest
 from retable.bench.run.desk import Desk
@@ -176,6 +174,8 @@ class Behaviour:
     @staticmethod
     def kills_the_driver(argument: str) -> float:
         """Adds a line to a file, and ends the driver above all of submitit's processes, if it is there."""
+        import psutil
+
         with Path(argument).open("a") as file:
             file.write("ran\n")
         for process in psutil.Process().parents():

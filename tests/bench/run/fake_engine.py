@@ -46,7 +46,9 @@ class FakeCluster:
 
     def __post_init__(self) -> None:
         self.turn = cycle(list(self.nodes))
-        self.room = Room(inbox=self.folder / "inbox", outboxes=self.folder / "outboxes", logs=self.folder / "logs")
+        self.room = Room(
+            inbox=self.folder / "inbox", outboxes=self.folder / "outboxes", logs=self.folder / "logs", away=True
+        )
 
     def executor(self, run: str, **options: Any) -> Callable[[Room], Executor]:
         """What `execute` takes."""

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from retable.bench.declare.reader import load_suite
 from retable.bench.record import Record, Status
 from retable.bench.run.executor import execute
 from retable.bench.run.identity import code_digest, difference, identity
 from retable.bench.run.job import Event, Job
+from retable.bench.run.plan import make_jobs, make_plan
 from retable.bench.run.remote import Ended
 from retable.bench.store.store import Store
 from tests.bench.conftest import Bench
@@ -130,6 +132,18 @@ def test_missing_data_are_an_obstacle_of_the_node(store: Store, cluster: FakeClu
     record = outcomes([job("one", "raises", missing("put them under data/x"))], store, cluster)["one"]
     assert record.status is Status.MISSING
     assert record.failure.message == f"on node {record.node}: put them under data/x"
+
+
+def test_data_that_are_not_the_drivers_are_no_data(bench: Bench, store: Store, cluster: FakeCluster) -> None:
+    stage = "retable.bench.run.stage:run_stage"
+    cases = load_suite(bench.suite, "mini").cases("low", (0,)) if bench("list").returncode == 0 else []
+    (fit, _) = make_jobs(make_plan(cases, store))
+    for digest, why in (("tiny-9", "has others"), (None, "has none, and it makes the keys")):
+        other = replace(fit, payload=replace(fit.payload, data_digest=digest), needs=())
+        record = outcomes([other], store, cluster, stage)[fit.name]
+        assert record.status is Status.MISSING
+        assert f"on node {record.node}: data set 'tiny-data' is not the driver's, which {why}" in record.failure.message
+    assert outcomes([fit], store, cluster, stage)[fit.name].ok
 
 
 def test_what_it_printed_comes_with_its_end(bench: Bench, store: Store, tmp_path: Path) -> None:
