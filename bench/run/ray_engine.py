@@ -20,6 +20,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from select import select
+from textwrap import shorten
 from typing import Any
 
 from retable.bench.errors import BenchError
@@ -37,6 +38,8 @@ MOST_HELD = 8
 """Files that the keeper holds although no job waits for them: the next ones mostly need the same."""
 CENSUS = 5.0
 """Seconds for which what is known of the nodes holds."""
+MOST_TOLD = 200
+"""Characters of an exception of Ray's."""
 OBJECTS = 256 << 20
 """Bytes of a cluster that is started here; Ray would take a third of the memory."""
 
@@ -397,5 +400,6 @@ def _connect(address: str) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
+    """Ray tells more than a record needs."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return shorten(lines[0], MOST_TOLD, placeholder=" ...") if lines else type(error).__name__
