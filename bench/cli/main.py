@@ -1,4 +1,4 @@
-"""The command line: `bench run | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
+"""The command line: `bench run | status | logs | stop | resume | merge | list | check | show | table | gate | ...`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 4 an error of ours, 130 interrupted. Nothing heavy is imported
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
         for plugin in arguments.plugin:
@@ -148,9 +149,29 @@ def parser() -> argparse.ArgumentParser:
         "--vary",
         type=variations,
         default=(),
-        metavar="threads,batch,numerics",
-        help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
+        metavar="threads,batch,numerics,node",
+        help="certify also what other numbers of threads, batches on the same weights, numerics, or nodes change",
     )
+
+    run.add_argument(
+        "--executor", choices=("local", "ray", "slurm"), default="local", help="where jobs run (default: local)"
+    )
+    run.add_argument("--address", default="", metavar="A", help="of a Ray cluster, or `local` for a stand-in here")
+    run.add_argument("--partition", default="", metavar="NAME", help="SLURM's partition")
+    run.add_argument("--spool", default="", metavar="DIR", help="folder that this machine and SLURM's nodes both see")
+    run.add_argument("--max-jobs", type=runs_at_once, metavar="N", help="jobs at once (default: ray 1000, slurm 100)")
+    run.add_argument("--detach", action="store_true", help="go on without a terminal; see status, logs, stop, resume")
+
+    a_run = argparse.ArgumentParser(add_help=False)
+    a_run.add_argument("run", nargs="?", default="", metavar="RUN", help="a run or its suite (default: the newest)")
+    verbs.add_parser("status", parents=[common, stored, a_run], help="the runs over a store, and how far they are")
+    verbs.add_parser("stop", parents=[common, stored, a_run], help="end a run that was left, and what it started")
+    resume = verbs.add_parser("resume", parents=[common, stored, a_run], help="take up a run that died or was stopped")
+    resume.add_argument("--detach", action="store_true", help="go on without a terminal")
+    logs = verbs.add_parser("logs", parents=[common, stored], help="what the stages of a case printed")
+    logs.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    merge = verbs.add_parser("merge", parents=[common, stored], help="take over the records of other machines")
+    merge.add_argument("others", nargs="+", metavar="STORE", help="folders of their stores")
 
     listing = verbs.add_parser("list", parents=[common], help="the suites")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
@@ -239,11 +260,18 @@ def runs(text: str) -> int:
     return int(text)
 
 
+def runs_at_once(text: str) -> int:
+    """A number of jobs from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs")
+    return int(text)
+
+
 def variations(text: str) -> tuple[str, ...]:
     """Settings with commas."""
     words = tuple(text.split(","))
-    if unknown := [word for word in words if word not in ("threads", "batch", "numerics")]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch and numerics can")
+    if unknown := [word for word in words if word not in ("threads", "batch", "numerics", "node")]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch, numerics and node can")
     return words
 
 

@@ -22,7 +22,7 @@ def main(arguments: Namespace) -> int:
 
     suite = load(arguments)
     store = Store(arguments.store, create=False)
-    tables = build_tables(suite, collect(suite, store), store.environment)
+    tables = build_tables(suite, collect(suite, store), store.environment, store.others)
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
         if not arguments.output:

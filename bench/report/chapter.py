@@ -44,7 +44,7 @@ def gather(suite: Suite, store: Store) -> Chapter:
     }
     return Chapter(
         suite=suite,
-        tables=tuple(build_tables(suite, results, store.environment)),
+        tables=tuple(build_tables(suite, results, store.environment, store.others)),
         judgements=tuple(judge(suite, results)),
         plots=tuple(build_plots(suite, results)),
         records=records,
