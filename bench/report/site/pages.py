@@ -16,7 +16,6 @@ from retable.bench.report.draw import describe
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
 from retable.bench.report.site.provenance import provenance
-from retable.bench.report.site.samples import Sample
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def index_page(chapters: Sequence[Chapter]) -> str:
     return _render("index.html", rows=rows, totals=totals, environments=environments, data="")
 
 
-def suite_page(chapter: Chapter, samples: Sequence[Sample], problems: Sequence[str], files: Sequence[str]) -> str:
+def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
     """One suite: verdicts, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
     tables = [table_view(table, f"t{i}") for i, table in enumerate(chapter.tables)]
     cells = {identity: told for table in tables for identity, told in table.cells.items()}
@@ -59,8 +58,8 @@ def suite_page(chapter: Chapter, samples: Sequence[Sample], problems: Sequence[s
         tables=tables,
         claims=claim_views(chapter),
         plots=[(plot, f"plots/{safe_name(plot.name)}", describe(plot)) for plot in chapter.plots],
-        samples=samples,
-        problems=problems,
+        samples=chapter.samples,
+        problems=chapter.problems,
         files=files,
         unmeasured=chapter.unmeasured,
         cases=len(chapter.suite.cases()),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from retable.bench.report.site.write import write_site
+from retable.bench.versions.samples import find_samples
 from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite, png, wav
 from tests.bench.report.made_tables import HOSTILE
 from tests.tools import CHROMIUM
@@ -44,8 +45,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = chapter(hostile_suite(text, name), store, text)
         files = {"a.png": store.put_artefact("a.png", png()), "b.wav": store.put_artefact("b.wav", wav())}
         key = f"evaluate-{name}-0-0"
-        chapters.append(replace(made, records={**made.records, key: replace(made.records[key], artefacts=files)}))
-    write_site(chapters, store, folder / "out")
+        records = {**made.records, key: replace(made.records[key], artefacts=files)}
+        samples, _ = find_samples(made.suite, records.values(), store.read_artefact)
+        chapters.append(replace(made, records=records, samples=tuple(samples)))
+    write_site(chapters, folder / "out")
     return folder / "out"
 
 
