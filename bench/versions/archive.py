@@ -128,7 +128,9 @@ def _frozen(suite: Suite, archive: Archive) -> Found:
         said[f"not in {version.name}: {', '.join(lacking)}"] = None
     if otherwise:
         own = archive.folder / f"{suite.name}.yaml"
-        said[f"declared otherwise than in {version.name} ({own} shows them as they were): {', '.join(otherwise)}"] = None
+        said[f"declared otherwise than in {version.name} ({own} shows them as they were): {', '.join(otherwise)}"] = (
+            None
+        )
     return Found(results=results, said=tuple(said))
 
 

@@ -35,6 +35,8 @@ def index_page(chapters: Sequence[Chapter]) -> str:
                 "suite": chapter.suite,
                 "page": f"{safe_name(chapter.suite.name)}/index.html",
                 "claims": claims,
+                "picture": _picture(chapter),
+                "source": chapter.source,
                 "counts": [counts[word] for word in ("reproduced", "contradicted", "not measured")],
                 "surprises": sum(not claim.as_expected for claim in claims),
                 "cases": (len(chapter.suite.cases()) - len(chapter.unmeasured), len(chapter.suite.cases())),
@@ -47,11 +49,11 @@ def index_page(chapters: Sequence[Chapter]) -> str:
 
 def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
     """One suite: verdicts, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
-    tables = [table_view(table, f"t{i}") for i, table in enumerate(chapter.tables)]
+    tables = [table_view(table) for table in chapter.tables]
     cells = {identity: told for table in tables for identity, told in table.cells.items()}
-    for i, judged in enumerate(chapter.judgements):
+    for judged in chapter.judgements:
         if judged.evidence:
-            cells[f"claim-{i}"] = claim_told(judged, chapter.suite.name)
+            cells[claim_id(judged.claim.name)] = claim_told(judged, chapter.suite.name)
     return _render(
         "suite.html",
         suite=chapter.suite,
@@ -66,19 +68,43 @@ def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
         records=len(chapter.records),
         environments=chapter.environments,
         certificates=chapter.certificates,
+        source=chapter.source,
+        said=chapter.said,
         data=provenance(chapter, cells),
     )
 
 
+def explore_page(chapter: Chapter, data: str) -> str:
+    """The page that compares rows and versions; `data` is what `explore` made of the chapter."""
+    return _render("explore.html", script="explore.js", suite=chapter.suite, data=data)
+
+
 def claim_views(chapter: Chapter) -> list[ClaimView]:
     """The chapter's verdicts, each under the id that its evidence has on the suite's page."""
-    return [claim_view(judged, chapter.suite.name, f"claim-{i}") for i, judged in enumerate(chapter.judgements)]
+    return [claim_view(judged, chapter.suite.name, claim_id(judged.claim.name)) for judged in chapter.judgements]
 
 
-def _render(template: str, **content: Any) -> str:
+def claim_id(name: str) -> str:
+    """Where a claim stands on its suite's page: what a link to it ends in."""
+    return f"claim-{safe_name(name)}"
+
+
+def _picture(chapter: Chapter) -> dict[str, str] | None:
+    """What stands for a paper: the first picture that one of its rows left, else its first plot."""
+    folder = safe_name(chapter.suite.name)
+    for sample in chapter.samples:
+        if sample.kind == "image":
+            return {"file": f"{folder}/samples/{sample.file}", "alt": f"{sample.name} of {sample.label}", "look": ""}
+    for plot in chapter.plots:
+        if not plot.empty:
+            return {"file": f"{folder}/plots/{safe_name(plot.name)}.svg", "alt": plot.title, "look": "whole"}
+    return None
+
+
+def _render(template: str, script: str = "site.js", **content: Any) -> str:
     from markupsafe import Markup
 
-    style, script = _asset("site.css"), _asset("site.js")
+    style, script = _asset("site.css"), _asset(script)
     content |= {
         "style": Markup(style),
         "script": Markup(script),

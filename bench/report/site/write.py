@@ -13,7 +13,8 @@ from retable.bench.report.document import document
 from retable.bench.report.files import put
 from retable.bench.report.macros import macros
 from retable.bench.report.page import render
-from retable.bench.report.site.pages import index_page, suite_page
+from retable.bench.report.site.explore import explore
+from retable.bench.report.site.pages import explore_page, index_page, suite_page
 
 
 def write_site(chapters: Sequence[Chapter], folder: Path) -> Path:
@@ -34,6 +35,10 @@ def _write_chapter(chapter: Chapter, folder: Path) -> None:
                 put(folder, name, "plots", file, content=content)
     for sample in chapter.samples:
         put(folder, name, "samples", sample.file, content=sample.content)
+    data, shown = explore(chapter)
+    for file, content in shown.items():
+        put(folder, name, "samples", file, content=content)
+    put(folder, name, "compare.html", content=explore_page(chapter, data))
     results = {"tables": tables_to_json(chapter.tables), "verdicts": judgements_to_json(chapter.judgements)}
     files = {
         "tables.csv": as_csv.render(chapter.tables),
