@@ -12,15 +12,20 @@ _NAME = re.compile(r"([^\[]+)(?:\[(.*)\])?")
 
 
 def words(suite: Suite, metric: str) -> str:
-    """The heading of the first column that shows the metric; else its name in words, with what its brackets hold."""
+    """The heading of the first column that shows the metric, if it stands by itself; else the metric's name in words.
+
+    A heading that begins small or only says what the brackets hold is a part of what stands around it.
+    """
+    found = _NAME.fullmatch(metric)
+    name, bracket = found.groups() if found else (metric, None)
     for layout in suite.layouts:
         for column in layout.columns:
-            if column.metric == metric:
+            if (
+                column.metric == metric
+                and column.label[:1].isupper()
+                and column.label.lower() != (bracket or "").lower()
+            ):
                 return column.label
-    found = _NAME.fullmatch(metric)
-    if found is None:
-        return metric
-    name, bracket = found.groups()
     text = _KNOWN.get(name) or name.replace("_", " ").replace("-", " ")
     return f"{text[:1].upper()}{text[1:]}{f' ({bracket})' if bracket else ''}"
 
@@ -28,6 +33,11 @@ def words(suite: Suite, metric: str) -> str:
 def with_unit(label: str, unit: str) -> str:
     """`Energy (mJ)`; a unit that the label names already is not said twice."""
     unit = _UNITS.get(unit, unit)
-    if not unit or unit in label or unit.partition(" ")[0].partition("/")[0] in re.findall(r"[\w%]+", label):
+    if (
+        not unit
+        or unit in label
+        or unit.lower().startswith(label.lower())
+        or unit.partition(" ")[0].partition("/")[0] in re.findall(r"[\w%]+", label)
+    ):
         return label
     return f"{label} ({unit})"

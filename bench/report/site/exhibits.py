@@ -11,6 +11,8 @@ from retable.bench.errors import BenchError
 from retable.bench.record import canonical
 from retable.bench.suite import Component, Suite
 
+TASKS = ("classify", "finetune-text", "inpaint")
+"""Those whose values by sample are about the held-out samples, in their order; others judge what they made themselves."""
 SIDE = 48
 """Pixels: larger images are shown smaller."""
 ACROSS = 25
@@ -38,7 +40,8 @@ def exhibits(suite: Suite, digests: dict[str, str]) -> list[Exhibit]:
     """
     found: dict[str, Exhibit | None] = {}
     for entry in suite.entries:
-        if entry.name not in digests or entry.dataset is None or entry.dataset.broken:
+        judged = entry.task is not None and entry.task.use in TASKS
+        if not judged or entry.name not in digests or entry.dataset is None or entry.dataset.broken:
             continue
         place = canonical([entry.dataset.use, {name: str(value) for name, value in entry.dataset.params.items()}])
         if place not in found:

@@ -41,7 +41,7 @@ def explore(chapter: Chapter) -> tuple[str, dict[str, bytes]]:
         rows = {entry.name: _row(entry.name, side) for entry in chapter.suite.entries if entry.method is not None}
         room = _samples(side, rows, room)
         told.append({"name": side.name, "when": side.when, "rows": {name: row for name, row in rows.items() if row}})
-    metrics = dict.fromkeys(name for side in sides for record in side.evaluations for name in record.metrics)
+    metrics = _in_order(chapter, sides)
     data = {
         "suite": chapter.suite.name,
         "profile": chapter.suite.profile.name,
@@ -132,6 +132,18 @@ def _packed(samples: Sequence[float]) -> str | list[float]:
         if set(samples) <= levels:
             return "".join("1" if value else "0" for value in samples)
     return [float(f"{value:.3g}") for value in samples]
+
+
+def _in_order(chapter: Chapter, sides: Sequence[_Side]) -> list[str]:
+    """Metrics as the tables have them, then the others; exact ones, which nothing is learnt from, last."""
+    exact = {
+        name: measured.exact
+        for side in sides
+        for record in side.evaluations
+        for name, measured in record.metrics.items()
+    }
+    columns = [column.metric for layout in chapter.suite.layouts for column in layout.columns]
+    return sorted(dict.fromkeys([*(name for name in columns if name in exact), *exact]), key=lambda name: exact[name])
 
 
 def _metric(chapter: Chapter, name: str, sides: Sequence[_Side]) -> dict[str, Any]:

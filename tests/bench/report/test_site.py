@@ -21,10 +21,10 @@ from retable.bench.report.chapter import Chapter
 from retable.bench.report.escape import clean
 from retable.bench.report.files import put, safe_name
 from retable.bench.report.site.pages import index_page, suite_page
-from retable.bench.versions.samples import find_samples
 from retable.bench.report.site.view import WIDTH, chart
 from retable.bench.report.site.write import write_site
 from retable.bench.store.store import Store
+from retable.bench.versions.samples import find_samples
 from tests.bench.conftest import Bench
 from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite, png, wav
 from tests.bench.report.made_tables import HOSTILE

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from retable.bench.errors import BenchError, StoreError
 from retable.bench.record import SCHEMA
 from retable.bench.versions import freeze as freezing
+from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.versions import (
     FORMAT,
     MANIFEST,

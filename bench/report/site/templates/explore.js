@@ -14,7 +14,7 @@
     if (text !== undefined) made.textContent = text;
     return made;
   };
-  const number = (value) => (Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(3) : String(Number(value.toPrecision(5))));
+  const number = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(3) : Number(value.toPrecision(Math.abs(value) < 1e5 ? 5 : 10)).toLocaleString("en", { maximumFractionDigits: 9 }));
   const fill = (select, options, chosen) => {
     select.replaceChildren(...options.map(([value, text]) => Object.assign(element("option", text), { value })));
     if (options.some(([value]) => value === chosen)) select.value = chosen;
@@ -28,7 +28,11 @@
   };
   const told = (values, exact) => {
     const width = exact ? null : half(values);
-    return number(mean(values)) + (width ? ` ± ${number(width)}` : "");
+    if (!width) return number(mean(values));
+    const places = 1 - Math.floor(Math.log10(width)); // two digits of the uncertainty, and the mean to the same place
+    if (places > 6) return `${mean(values).toExponential(3)} ± ${width.toExponential(1)}`;
+    const fixed = (value) => value.toLocaleString("en", { minimumFractionDigits: Math.max(places, 0), maximumFractionDigits: Math.max(places, 0) });
+    return `${fixed(mean(values))} ± ${fixed(width)}`;
   };
   const sideOf = (name) => data.sides.find((side) => side.name === name);
   const chosen = (which) => ({ row: at(`row-${which}`).value, version: at(`version-${which}`).value });
@@ -47,7 +51,7 @@
     const b = held("b").m;
     const rows = Object.entries(data.metrics).flatMap(([name, metric]) => {
       if (!a[name] && !b[name]) return [];
-      const row = element("tr", null, element("th", metric.label));
+      const row = element("tr", null, element("th", metric.label, Object.assign(element("span", name), { className: "under" })));
       row.cells[0].scope = "row";
       for (const one of [a[name], b[name]]) row.append(Object.assign(element("td", one ? told(one.v, metric.exact) : "—"), { className: "number" }));
       const seeds = a[name] && b[name] ? a[name].r.filter((seed) => b[name].r.includes(seed)) : [];
@@ -278,10 +282,14 @@
     at("state").textContent = "No row of this suite was measured.";
     return;
   }
+  // Without a choice in the address: the first two rows that have most in common, by sample above all.
+  const first = data.sides[0].rows;
+  const common = (one, two) => Object.keys(first[one].m).filter((name) => first[two].m[name]).length + 100 * Object.keys(first[one].s).filter((name) => first[two].s[name]).length;
+  const start = rows.filter((name) => first[name]).flatMap((one, i, all) => all.slice(i + 1).map((two) => [one, two])).reduce((best, pair) => (best && common(...best) >= common(...pair) ? best : pair), null) || [rows[0], rows[0]];
   const versions = data.sides.map((side) => [side.name, side.when ? `${side.name}, ${side.when}` : side.name]);
   ["a", "b"].forEach((which, place) => {
     const [row, version] = (remembered[which] || "").split("@");
-    fill(at(`row-${which}`), rows.map((name) => [name, data.rows[name]]), row || rows[Math.min(place, rows.length - 1)]);
+    fill(at(`row-${which}`), rows.map((name) => [name, data.rows[name]]), row || start[place]);
     fill(at(`version-${which}`), versions, version || versions[0][0]);
     for (const part of ["row", "version"]) at(`${part}-${which}`).addEventListener("change", () => { shown = PAGE; refresh(); });
   });
