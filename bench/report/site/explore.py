@@ -159,7 +159,9 @@ def _digests(chapter: Chapter) -> dict[str, str]:
     for record in chapter.records.values():
         if record.stage == "evaluate" and any(measured.samples for measured in record.metrics.values()):
             fits = [chapter.records[key].ingredients for key in record.needs if key in chapter.records]
-            data = next((one["dataset"] for one in [record.ingredients, *fits] if one.get("dataset")), {})
+            data: Mapping[str, Any] = next(
+                (one["dataset"] for one in [record.ingredients, *fits] if one.get("dataset")), {}
+            )
             if "digest" in data:
                 found[record.entry] = str(data["digest"])
     return found
