@@ -21,11 +21,13 @@ from retable.bench.report.site.view import ClaimView, claim_told, claim_view, ta
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+ERRATUM = "erratum"
+"""A claim whose source says so is about what a paper or its code gets wrong, and stands on the front page."""
 TEMPLATES = Path(__file__).with_name("templates")
 
 
 def index_page(chapters: Sequence[Chapter]) -> str:
-    """The scorecard: papers by claims, then every claim with its verdict."""
+    """The front page: scorecard, errata, a card a paper, then every claim with its verdict."""
     rows: list[dict[str, Any]] = []
     for chapter in chapters:
         claims = claim_views(chapter)
@@ -44,7 +46,8 @@ def index_page(chapters: Sequence[Chapter]) -> str:
         )
     totals = [sum(row["counts"][i] for row in rows) for i in range(3)]
     environments = {key: facts for chapter in chapters for key, facts in chapter.environments.items()}
-    return _render("index.html", rows=rows, totals=totals, environments=environments, data="")
+    errata = [(row, claim) for row in rows for claim in row["claims"] if ERRATUM in claim.source.lower()]
+    return _render("index.html", rows=rows, errata=errata, totals=totals, environments=environments, data="")
 
 
 def suite_page(chapter: Chapter, files: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -85,7 +85,7 @@ class TestWords:
 
 class TestHeat:
     sketch = Sketch(name="h", title="H", kind="heat", y="score", prefix="layer ", rows=("*",))
-    details = {"layer 1 network.first": 0.25, "layer 2 network.second": 0.5}
+    details: ClassVar[dict[str, float]] = {"layer 1 network.first": 0.25, "layer 2 network.second": 0.5}
 
     def plot(self, by_step: dict[str, Any] | None = None, label: str = "Row") -> Any:
         made = replace(suite([entry(0, label), entry(1, "Empty")]), sketches=(self.sketch,))
