@@ -6,6 +6,8 @@ import re
 
 from retable.bench.suite import Suite
 
+STEM = 4
+"""Letters by which `Params` and `parameters` are one word."""
 _UNITS = {"spikes/neuron/step": "spikes per neuron and step", "mJ/sample": "mJ per sample", "percent": "%"}
 _KNOWN = {"energy_mj": "Energy", "nll": "Negative log-likelihood", "map50": "mAP at IoU 0.5", "params": "Parameters"}
 _NAME = re.compile(r"([^\[]+)(?:\[(.*)\])?")
@@ -26,18 +28,16 @@ def words(suite: Suite, metric: str) -> str:
                 and column.label.lower() != (bracket or "").lower()
             ):
                 return column.label
-    text = _KNOWN.get(name) or name.replace("_", " ").replace("-", " ")
-    return f"{text[:1].upper()}{text[1:]}{f' ({bracket})' if bracket else ''}"
+    text = _KNOWN.get(name) or name.removesuffix("_mj").replace("_", " ").replace("-", " ")
+    return f"{text[:1].upper()}{text[1:]}{f', {bracket}' if bracket else ''}"
 
 
 def with_unit(label: str, unit: str) -> str:
-    """`Energy (mJ)`; a unit that the label names already is not said twice."""
+    """`Energy (mJ)`; a unit that the label names already, or of which it is made, is not said twice."""
     unit = _UNITS.get(unit, unit)
-    if (
-        not unit
-        or unit in label
-        or unit.lower().startswith(label.lower())
-        or unit.partition(" ")[0].partition("/")[0] in re.findall(r"[\w%]+", label)
-    ):
+    said = re.findall(r"[\w%]+", label)
+    stems = {word.lower()[:STEM] for word in said}
+    first = re.split(r"[ /]", unit)[0]
+    if not unit or unit in label or first in said or (len(first) > STEM and first.lower()[:STEM] in stems):
         return label
     return f"{label} ({unit})"

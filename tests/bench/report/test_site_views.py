@@ -72,11 +72,13 @@ class TestWords:
         ("metric", "unit", "expected"),
         [
             ("accuracy", "%", "Top-1 (%)"),
-            ("crossover_rate[lemaire]", "", "Crossover rate (lemaire)"),
-            ("accuracy_at_step[1]", "%", "Accuracy at step (1) (%)"),
-            ("energy_mj[full]", "mJ/sample", "Energy (full) (mJ per sample)"),
+            ("crossover_rate[lemaire]", "", "Crossover rate, lemaire"),
+            ("accuracy_at_step[1]", "%", "Accuracy at step, 1 (%)"),
+            ("energy_mj[full]", "mJ/sample", "Energy, full (mJ per sample)"),
             ("firing_rate", "spikes/neuron/step", "Firing rate (spikes per neuron and step)"),
             ("params", "parameters", "Parameters"),
+            ("graph_energy_mj[all]", "mJ/sample", "Graph energy, all (mJ per sample)"),
+            ("decision_step", "steps", "Decision step"),
         ],
     )
     def test_a_metric_in_words_with_its_unit_once(self, metric: str, unit: str, expected: str) -> None:
