@@ -25,7 +25,7 @@ from retable.bench.report import STYLES
 
 DEFAULT_STORE = "results/work"
 DEFAULT_RESULTS = "results"
-GATE_FORMATS = ("terminal", "junit", "markdown", "json")
+GATE_FORMATS = ("terminal", "junit", "markdown", "github", "json")
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
 EPILOG = """exit statuses:
   0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
@@ -120,6 +120,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"folder of the published versions (default: $BENCH_RESULTS or {DEFAULT_RESULTS})",
     )
+    origin = argparse.ArgumentParser(add_help=False)
+    origin.add_argument(
+        "--from",
+        dest="source",
+        metavar="VERSION",
+        help="read a published version in place of the store: v1, newest, SUITE/v1, or its path",
+    )
     of_suite = argparse.ArgumentParser(add_help=False)
     of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
     of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
@@ -179,10 +186,14 @@ def parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
     check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")
 
-    show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
+    show = verbs.add_parser("show", parents=[common, stored, frozen, origin], help="where a number came from")
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
 
-    table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
+    table = verbs.add_parser(
+        "table",
+        parents=[common, stored, frozen, origin, of_suite],
+        help="the tables of a suite from the store or a version",
+    )
     table.add_argument(
         "--format",
         choices=FORMATS,
@@ -194,14 +205,14 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 
     report = verbs.add_parser(
-        "report", parents=[common, stored], help="a site of suites, and LaTeX, CSV and JSON files"
+        "report", parents=[common, stored, frozen, origin], help="a site of suites, and LaTeX, CSV and JSON files"
     )
     report.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
     report.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
     report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
 
     gate = verbs.add_parser(
-        "gate", parents=[common, stored, of_suite, frozen], help="the verdicts, and an exit status for CI"
+        "gate", parents=[common, stored, of_suite, frozen, origin], help="the verdicts, and an exit status for CI"
     )
     gate.add_argument(
         "--against", metavar="VERSION", help="also hold numbers to a frozen version: v1, SUITE/v1, its path, or newest"
