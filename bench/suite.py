@@ -12,6 +12,8 @@ VerdictWord = Literal["reproduced", "contradicted", "not measured"]
 ClaimKind = Literal["value", "ordering", "ratio"]
 Side = Literal["at_least", "at_most"]
 Numerics = Literal["portable", "native"]
+Tier = Literal["critical", "supporting", "advisory"]
+"""What a gate does about a claim or rule: a critical one must be met, a supporting one must not fail, an advisory one is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,7 @@ class Claim:
     profiles: tuple[str, ...] = ()
     min_seeds: int = 3
     expect: Expectation = Expectation(verdict="reproduced")
+    tier: Tier = "critical"
     where: str = field(default="", compare=False)
 
 
@@ -142,7 +145,7 @@ class Layout:
     note: str = ""
 
 
-PlotKind = Literal["scatter", "lines", "curve"]
+PlotKind = Literal["scatter", "lines", "curve", "heat"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +161,8 @@ class Sketch:
     """One plot of a suite: metrics against each other, or what the details of one metric hold.
 
     `scatter` has a point a row, `lines` a line a series through its rows' points. `curve` has a line a row through those
-    details of `y` whose names start with `prefix`; the rest of a name is the place on the x axis.
+    details of `y` whose names start with `prefix`; the rest of a name is the place on the x axis. `heat` has a map a row of
+    such details, by time step where an accountant counted by step.
     """
 
     name: str
@@ -225,6 +229,7 @@ class Rule:
     kind: Literal["value", "change", "share"]
     side: Side
     limit: float
+    tier: Tier = "critical"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import get_args
 
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
-from retable.bench.suite import ClaimKind, Numerics, PlotKind, VerdictWord
+from retable.bench.suite import ClaimKind, Numerics, PlotKind, Tier, VerdictWord
 
 NAME = Text(
     noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
@@ -240,6 +240,12 @@ CLAIM = Record(
         "min_seeds": Field(
             Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."
         ),
+        "tier": Field(
+            Words(words=get_args(Tier)),
+            "What `bench gate` does about it: a critical claim (unless said) must come out as expected, a supporting one "
+            "must not come out otherwise, an advisory one is only told.",
+            fixed=True,
+        ),
         "expect": Field(
             Either(
                 options=(
@@ -295,10 +301,10 @@ PLOT = Record(
         "title": Field(Text(), "What stands above it.", required=True),
         "kind": Field(
             Words(words=get_args(PlotKind)),
-            "`scatter`: a point a row; `lines`: a line a series; `curve`: a line a row through details of a metric.",
+            "`scatter`: a point a row; `lines`: a line a series; `curve`: a line a row through details of a metric; `heat`: a map a row of them, by time step.",
             required=True,
         ),
-        "rows": Field(Items(of=Text()), "For scatter and curve: names of rows or globs; `!glob` leaves rows out."),
+        "rows": Field(Items(of=Text()), "For all but lines: names of rows or globs; `!glob` leaves rows out."),
         "series": Field(
             Items(
                 of=Record(
@@ -313,8 +319,10 @@ PLOT = Record(
         ),
         "x": Field(METRIC, "For scatter and lines: the metric along the x axis."),
         "y": Field(METRIC, "The metric along the y axis.", required=True),
-        "prefix": Field(Text(), "For curve: details of `y` whose names start so; the rest is the place on the x axis."),
-        "label": Field(Text(), "For curve: what the details are, at the y axis; the metric's name unless said."),
+        "prefix": Field(
+            Text(), "For curve and heat: details of `y` whose names start so; the rest is the place on the x axis."
+        ),
+        "label": Field(Text(), "For curve and heat: what the details are; the metric's name unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },
@@ -381,7 +389,8 @@ SUITE = Record(
         "rules": Field(
             Items(of=Text(), minimum=0),
             "Conditions that `bench gate` holds numbers to: `METRIC [of ROW] >= NUMBER`, `... <= NUMBER`, or, against a "
-            "frozen version, `METRIC [of ROW] drops|rises by [at least|at most] NUMBER [%]`.",
+            "frozen version, `METRIC [of ROW] drops|rises by [at least|at most] NUMBER [%]`; `supporting:` or `advisory:` "
+            "before it names its tier.",
             gaps=True,
         ),
     },

@@ -223,7 +223,7 @@ class _Reader:
             profiles=profiles,
             expect=self._expectation(own, profiles),
             where=node.where,
-            **({"min_seeds": own["min_seeds"].value} if "min_seeds" in own else {}),
+            **{key: own[key].value for key in ("min_seeds", "tier") if key in own},
         )
 
     def _check_measured(self, item: Node, metric: str, rows: dict[str, Entry]) -> None:
@@ -269,8 +269,13 @@ class _Reader:
     def _sketch(self, node: Node) -> Sketch:
         own = node.value
         kind: PlotKind = own["kind"].value
-        wanted = {"scatter": ("x", "rows"), "lines": ("x", "series"), "curve": ("prefix", "rows")}[kind]
-        allowed = (*wanted, "label") if kind == "curve" else wanted
+        wanted = {
+            "scatter": ("x", "rows"),
+            "lines": ("x", "series"),
+            "curve": ("prefix", "rows"),
+            "heat": ("prefix", "rows"),
+        }[kind]
+        allowed = (*wanted, "label") if "prefix" in wanted else wanted
         if lacking := [key for key in wanted if key not in own]:
             raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
         if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:

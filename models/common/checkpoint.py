@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from retable.models.common.errors import CheckpointError
@@ -76,7 +75,9 @@ def load_strictly(path: Path, model: nn.Module, state: Mapping[str, Tensor], opt
     missing = [key for key in own if key not in state and key not in optional]
     unexpected = [key for key in state if key not in own]
     if missing:
-        raise CheckpointError(f"{path}: {missing[0]} is missing{_more(missing)}; it holds {min(state, default='nothing')}")
+        raise CheckpointError(
+            f"{path}: {missing[0]} is missing{_more(missing)}; it holds {min(state, default='nothing')}"
+        )
     if unexpected:
         raise CheckpointError(f"{path}: {unexpected[0]} belongs to no parameter of this model{_more(unexpected)}")
     for key, tensor in state.items():

@@ -36,7 +36,6 @@ from retable.models.spikellm.quantizer import IDENTITY_BITS
 from retable.models.spikellm.recipe import Recipe
 from retable.models.spikellm.weights import Inverses, rounding_of
 
-
 HALF = (torch.float16, torch.bfloat16)
 
 
