@@ -77,6 +77,7 @@ class Record:
     `ingredients` are what the key digests. `timings` are seconds by name. `memory` is bytes by name. `log` holds what a fit
     reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the
     keys of the stages whose output this one read. `unkeyed` are files beside a plug-in that it read and no key covers.
+    `claims` are what the suite said of this row when it was run, by name; None where nobody wrote it down.
     """
 
     key: str
@@ -96,6 +97,7 @@ class Record:
     log: Mapping[str, Any] = field(default_factory=dict)
     kernels: Mapping[str, Any] = field(default_factory=dict)
     unkeyed: tuple[str, ...] = ()
+    claims: Mapping[str, str] | None = None
     environment: str = ""
     failure: Failure | None = None
     created: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from retable.bench.judge.history import claims_of
 from retable.bench.record import Record, Status, digest
 from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits, numerics
 from retable.bench.suite import Case, Component, Limits, Numerics
@@ -145,6 +146,7 @@ def _template(case: Case, stage: str, key: str, ingredients: dict, needs: tuple[
         status=Status.INTERRUPTED,
         ingredients=ingredients,
         needs=needs,
+        claims=claims_of(case.suite, case.entry.name) if stage == "evaluate" else None,
         environment=environment,
     )
 
