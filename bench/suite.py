@@ -136,13 +136,15 @@ class Claim:
 class Alive:
     """What shows that rows (globs) work at all, so that a comparison with them says something: a metric and its bound.
 
-    `chance` is what a row without any use has.
+    `chance` is what a row without any use has. `covers` are the metrics, without brackets, whose comparisons need it; its
+    own unless said.
     """
 
     rows: tuple[str, ...]
     metric: str
     bound: Bound
     chance: str
+    covers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -238,6 +238,9 @@ ALIVE = Record(
         "rows": Field(Items(of=Text()), "Names of rows or globs over them; `!glob` leaves rows out.", required=True),
         **_bounded("sign of life", {}).fields,
         "chance": Field(Text(), "What a row that is of no use has.", required=True),
+        "covers": Field(
+            Items(of=METRIC), "Metrics, without brackets, whose comparisons need it; the metric itself unless said."
+        ),
     },
     one_of=(("equals", "at_least", "at_most"),),
 )

@@ -239,7 +239,11 @@ class _Reader:
         own = node.value
         self._check_metric(own["metric"].value, own["metric"])
         return Alive(
-            rows=self._rows(own), metric=own["metric"].value, bound=_bound(node), chance=_text(own, "chance")
+            rows=self._rows(own),
+            metric=own["metric"].value,
+            bound=_bound(node),
+            chance=_text(own, "chance"),
+            covers=_plain_tuple(own["covers"]) if "covers" in own else (),
         )
 
     def _check_measured(self, item: Node, metric: str, rows: dict[str, Entry]) -> None:

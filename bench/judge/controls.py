@@ -7,6 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from retable.bench.declare.params import build_metric
 from retable.bench.judge.predicate import bounded
 from retable.bench.suite import Alive, Claim, Expectation, Suite
 
@@ -18,12 +19,20 @@ Judge = Callable[[Claim], "Judgement"]
 
 
 def signs(claim: Claim, suite: Suite) -> Iterator[tuple[str, Alive]]:
-    """The rows that a claim compares, each with what shows that it works by the claim's metric."""
-    if claim.kind != "value" and not claim.uncontrolled:
-        for entry in claim.entries:
-            for sign in suite.alive:
-                if sign.metric == claim.metric and named(entry, sign.rows):
-                    yield entry, sign
+    """The baselines of a claim, each with what shows that it works."""
+    for entry in baselines(claim):
+        for sign in suite.alive:
+            covered = claim.metric.partition("[")[0] in sign.covers if sign.covers else sign.metric == claim.metric
+            if covered and named(entry, sign.rows):
+                yield entry, sign
+
+
+def baselines(claim: Claim) -> tuple[str, ...]:
+    """What a claim compares its row with: all rows but the one that is said to be best; none of a value."""
+    if claim.kind != "ordering":
+        return claim.entries[1:]
+    lower = type(build_metric(claim.metric)).DIRECTION == "lower"
+    return claim.entries[1:] if lower else claim.entries[:-1]
 
 
 def named(entry: str, rows: tuple[str, ...]) -> bool:

@@ -13,7 +13,7 @@ from itertools import product
 from retable.bench.declare.params import build_metric
 from retable.bench.judge.attainable import QUALITY, Reach, base, reach, tie
 from retable.bench.judge.claims import by_itself
-from retable.bench.judge.controls import signs
+from retable.bench.judge.controls import baselines, signs
 from retable.bench.judge.results import Results
 from retable.bench.record import Measurement, Record, Status
 from retable.bench.suite import Bound, Claim, Suite, VerdictWord
@@ -42,10 +42,10 @@ def refused(claim: Claim, suite: Suite) -> str:
 
 def _uncontrolled(claim: Claim, suite: Suite) -> str:
     """Comparisons of how well rows do: the baseline must be shown alive, and keeping up must be harder than being there."""
-    if base(claim.metric) not in QUALITY or claim.kind == "value" or claim.uncontrolled or claim.strength == "property":
+    if base(claim.metric) not in QUALITY or claim.uncontrolled or claim.strength == "property":
         return ""
     alive = {entry for entry, _ in signs(claim, suite)}
-    if dead := [entry for entry in claim.entries if entry not in alive]:
+    if dead := [entry for entry in baselines(claim) if entry not in alive]:
         return f"nothing shows that the baseline {dead[0]} is alive by {claim.metric}: say so under 'alive', or why not ('uncontrolled')"
     if claim.kind == "ratio" and not claim.control and _holds_of_equals(claim.bound):
         return "every row as good as its baseline meets it: name a row that must not ('control'), or say why there is none ('uncontrolled')"
