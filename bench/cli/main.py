@@ -185,6 +185,9 @@ def parser() -> argparse.ArgumentParser:
 
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
     check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")
+    check.add_argument(
+        "--falsify", action="store_true", help="also whether each claim could come out either way, and be believed"
+    )
 
     show = verbs.add_parser("show", parents=[common, stored, frozen, origin], help="where a number came from")
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
