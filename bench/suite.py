@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One reading of a suite's declaration (`mini`, `paper`)."""
+    """One reading of a suite's declaration (`mini`, `paper`, `rehearsal`)."""
 
     name: str
     repetitions: tuple[int, ...]
@@ -60,6 +60,13 @@ class Profile:
     dtype: str = "float32"
     kernels: str = "auto"
     numerics: Numerics = "native"
+    of: str = ""
+    """The profile that a rehearsal is one of; its rows and parameters are that profile's but for sizes."""
+    skip: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal: why rows (globs over their names) cannot be rehearsed."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal: why metrics (globs with their brackets as they are) cannot be measured."""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +313,12 @@ class Case:
 
     @property
     def seed(self) -> int:
-        """One seed for all rows on the same data, so that comparisons between rows are paired."""
+        """One seed for all rows on the same data, so that comparisons between rows are paired.
+
+        A profile that states a published seed has it at repetition 0, and the numbers after it at the others.
+        """
+        if self.suite.profile.seed is not None:
+            return self.suite.profile.seed + self.repetition
         data = self.entry.dataset.use if self.entry.dataset else ""
         text = f"{self.suite.name}:{data}:{self.repetition}"
         return int.from_bytes(sha256(text.encode()).digest()[:4], "big")

@@ -46,6 +46,8 @@ FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"
 REPETITIONS = Items(of=Number(whole=True, minimum=0))
 METRICS = Items(of=METRIC)
 PROFILE_NAMES = Items(of=NAME)
+SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
+"""Where a suite names its components."""
 
 PROFILE = Record(
     title="profile",
@@ -54,6 +56,11 @@ PROFILE = Record(
             REPETITIONS,
             "Numbers of the repetitions; each gives one seed, shared by all rows.",
             required=True,
+            fixed=True,
+        ),
+        "seed": Field(
+            Number(whole=True, minimum=0),
+            "A published seed, for repetition 0; repetition n has this plus n. Derived from the suite's name unless said.",
             fixed=True,
         ),
         "limits": Field(
@@ -92,6 +99,43 @@ PROFILE = Record(
             Words(words=get_args(Numerics)),
             "`portable`: the same bits on every x86-64-v3 processor, as `mini` has them on the CPU unless said; `native`: "
             "as fast as the libraries can, as all others.",
+            fixed=True,
+        ),
+        "of": Field(
+            NAME,
+            "The profile that this one rehearses: its rows, tasks and metrics, on stand-ins of its files; `bench rehearse` "
+            "runs it, and nothing of it is shown.",
+            fixed=True,
+        ),
+        "sizes": Field(
+            Record(
+                title="sizes",
+                fields={
+                    section: Field(
+                        Named(of=Anything(), key=Text(noun=f"a {kind}'s name", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")),
+                        f"By registered name: parameters of every {kind} of that name.",
+                        fixed=True,
+                    )
+                    for kind, section in SECTIONS.items()
+                },
+            ),
+            "Of a rehearsal: the parameters that differ from those of the profile it is of.",
+            fixed=True,
+        ),
+        "skip": Field(
+            Named(of=Text(), key=Text(noun="a glob over names of rows", pattern=r"[a-z0-9*?._-]+")),
+            "Of a rehearsal: rows that cannot be rehearsed, each with the reason.",
+            fixed=True,
+        ),
+        "without": Field(
+            Named(
+                of=Text(),
+                key=Text(
+                    noun="a glob over metrics, or `METRIC of ROW`",
+                    pattern=r"[A-Za-z0-9*?._\[\]-]+( of [a-z0-9*?._-]+)?",
+                ),
+            ),
+            "Of a rehearsal: metrics that cannot be rehearsed, of every row or of some, each with the reason.",
             fixed=True,
         ),
     },
