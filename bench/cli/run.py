@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from retable.bench.record import Record
-    from retable.bench.run.forecast import Forecast
     from retable.bench.run.elsewhere import Elsewhere
+    from retable.bench.run.forecast import Forecast
     from retable.bench.run.job import Event
     from retable.bench.run.plan import Plan, StageSpec
     from retable.bench.run.repeat import Nodes

@@ -19,9 +19,11 @@ from retable.bench.declare.params import build_metric
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
+from retable.bench.declare.strength import check_strengths
 from retable.bench.declare.strict_yaml import Node
 from retable.bench.errors import BenchError, nearest
 from retable.bench.suite import (
+    Alive,
     Bound,
     Claim,
     ClaimKind,
@@ -91,6 +93,8 @@ class _Reader:
         entries = tuple(self._entry(node) for node in top["entries"].value)
         self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
+        claims = tuple(self._claim(node, rows) for node in _list(top, "claims"))
+        check_strengths(claims, _list(top, "claims"))
         return Suite(
             name=stem,
             title=_text(top, "title"),
@@ -100,7 +104,8 @@ class _Reader:
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=() if self._profile.of else tuple(self._claim(node, rows) for node in _list(top, "claims")),
+            claims=() if self._profile.of else claims,
+            alive=tuple(self._alive(node) for node in _list(top, "alive")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables")),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
             statistics=_statistics(_map(top, "statistics")),
@@ -222,8 +227,34 @@ class _Reader:
             bound=None if kind == "ordering" else _bound(own[kind]),
             profiles=profiles,
             expect=self._expectation(own, profiles),
+            stated=own["strength"].value if "strength" in own else None,
+            weakens=_text(own, "weakens"),
+            because=_text(own, "because"),
+            uncontrolled=_text(own, "uncontrolled"),
+            control=self._control(own, rows, metric, profiles),
             where=node.where,
             **{key: own[key].value for key in ("min_seeds", "tier") if key in own},
+        )
+
+    def _control(self, own: dict[str, Node], rows: dict[str, Entry], metric: str, profiles: tuple[str, ...]) -> str:
+        if "control" not in own or own["control"].value is ABSENT:
+            return ""
+        if "ordering" in own:
+            raise own["control"].error("a control stands beside a value or a ratio; a row more does it in an ordering")
+        if self.profile in profiles:
+            self._check_measured(own["control"], metric, rows)
+        name: str = own["control"].value
+        return name
+
+    def _alive(self, node: Node) -> Alive:
+        own = node.value
+        self._check_metric(own["metric"].value, own["metric"])
+        return Alive(
+            rows=self._rows(own),
+            metric=own["metric"].value,
+            bound=_bound(node),
+            chance=_text(own, "chance"),
+            covers=_plain_tuple(own["covers"]) if "covers" in own else (),
         )
 
     def _check_measured(self, item: Node, metric: str, rows: dict[str, Entry]) -> None:

@@ -50,7 +50,9 @@ def isic(dataset: Any, root: Path) -> None:
         for number in range(len(CLASSES) * (max(dataset.shots) if part == "Training" else 1)):
             name = f"ISIC_{number:07d}"
             Image.fromarray(picture(rng, 90, 120)).save(images / f"{name}.jpg")
-            lines.append(",".join((name, *("1.0" if k == number % len(CLASSES) else "0.0" for k in range(len(CLASSES))))))
+            lines.append(
+                ",".join((name, *("1.0" if k == number % len(CLASSES) else "0.0" for k in range(len(CLASSES)))))
+            )
         (table / f"{table.name}.csv").write_text("\n".join(lines) + "\n")
 
 

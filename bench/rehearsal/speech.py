@@ -60,7 +60,14 @@ def _align(path: Path, phones: list[str]) -> None:
     end = len(phones) * SECONDS_A_PHONE + 2 * SILENCE
     edges = [0.0, *(SILENCE + SECONDS_A_PHONE * k for k in range(len(phones) + 1)), end]
     tiers = {"words": [(0.0, end, "hum")], "phones": list(zip(edges, edges[1:], ["sil", *phones, ""], strict=False))}
-    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end}", "tiers? <exists>"]
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {end}",
+        "tiers? <exists>",
+    ]
     lines += [f"size = {len(tiers)}", "item []:"]
     for i, (name, found) in enumerate(tiers.items(), start=1):
         lines += [f"    item [{i}]:", '        class = "IntervalTier"', f'        name = "{name}"']

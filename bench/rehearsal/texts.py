@@ -10,10 +10,40 @@ if TYPE_CHECKING:
     import numpy as np
 
 SEED = 20240706
-WORDS = (
-    "the a of film story it was not very good bad long short quiet slow bright people who say little much and but never "
-    "river town night light work book end first"
-).split()
+WORDS = [
+    "the",
+    "a",
+    "of",
+    "film",
+    "story",
+    "it",
+    "was",
+    "not",
+    "very",
+    "good",
+    "bad",
+    "long",
+    "short",
+    "quiet",
+    "slow",
+    "bright",
+    "people",
+    "who",
+    "say",
+    "little",
+    "much",
+    "and",
+    "but",
+    "never",
+    "river",
+    "town",
+    "night",
+    "light",
+    "work",
+    "book",
+    "end",
+    "first",
+]
 SENTENCES = {"train": 24, "held_out": 12}
 GLUE_HEADERS = {
     "sst-2": "sentence label",

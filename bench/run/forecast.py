@@ -42,7 +42,9 @@ def forecasts(stages: Sequence[StageSpec], records: Iterable[Record]) -> dict[st
         row = by_row.get((template.entry, template.stage), [])
         if template.stage == "fit":  # a row has as many fits as its method has needs
             row = [record for record in row if _method(record) == _method(template)]
-        found[template.key] = _of_records(same, "of the same") if same else _of_records(row, "of this row, before a change")
+        found[template.key] = (
+            _of_records(same, "of the same") if same else _of_records(row, "of this row, before a change")
+        )
         if not (same or row):
             found[template.key] = _declared(stage)
     return found
