@@ -169,7 +169,9 @@ def sampling(device: str) -> Found:
     calls = {}
     for name, (use, params) in SAMPLERS.items():
         model = construct("method", use, params).build(None).stage2.to(device).eval()
-        calls[name] = _waited(torch.inference_mode()(lambda model=model: sample_tokens(model, labels, guidance=1.75)), device)
+        calls[name] = _waited(
+            torch.inference_mode()(lambda model=model: sample_tokens(model, labels, guidance=1.75)), device
+        )
     rounds = interleaved(calls, 20 * BUDGET, least=3, most=9)
     aim, transformer = SAMPLERS
     return {
@@ -241,7 +243,12 @@ def _peak(device: str) -> int | None:
 
 
 def _plain(found: Interval) -> Found:
-    return {"low": round(found.low, 3), "median": round(found.median, 3), "high": round(found.high, 3), "rounds": found.n}
+    return {
+        "low": round(found.low, 3),
+        "median": round(found.median, 3),
+        "high": round(found.high, 3),
+        "rounds": found.n,
+    }
 
 
 def _tensors(device: str) -> Callable[..., Tensor]:
@@ -273,8 +280,12 @@ def _software() -> Found:
 def _table(name: str, part: Found) -> str:
     lines = [name]
     for key, value in part.items():
-        for row, cell in (value.items() if isinstance(value, dict) else [("", value)]):
-            text = f"{cell['median']} [{cell['low']}, {cell['high']}]" if isinstance(cell, dict) and "median" in cell else cell
+        for row, cell in value.items() if isinstance(value, dict) else [("", value)]:
+            text = (
+                f"{cell['median']} [{cell['low']}, {cell['high']}]"
+                if isinstance(cell, dict) and "median" in cell
+                else cell
+            )
             lines.append(f"  {key}: {row}{': ' if row else ''}{text}")
     return "\n".join(lines)
 
