@@ -26,5 +26,5 @@ def main(arguments: Namespace) -> int:
     for sentence in errors:
         print(f"bench: {sentence}", file=sys.stderr)
     if not errors and not arguments.json:
-        print(f"{len(paths)} suite{'s' if len(paths) > 1 else ''} as they should be")
+        print(f"{len(paths)} suites as they should be" if len(paths) > 1 else "1 suite as it should be")
     return DeclarationError.exit_status if errors else OK

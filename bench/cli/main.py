@@ -1,4 +1,4 @@
-"""The command line: `bench run | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
+"""The command line: `bench new | run | list | check | show | compare | table | gate | freeze | verify | diff | report | doctor`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
@@ -81,6 +81,14 @@ def parser() -> argparse.ArgumentParser:
     of_suite = argparse.ArgumentParser(add_help=False)
     of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
     of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+    of_suite.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="PARAMETER=VALUE",
+        help="another value than the suite's: method.NAME.lr=1e-3, dataset.NAME.size=16, task.NAME.batch_size=50",
+    )
 
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     run = verbs.add_parser(
@@ -110,6 +118,10 @@ def parser() -> argparse.ArgumentParser:
         help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
     )
 
+    fresh = verbs.add_parser("new", parents=[common], help="write a suite, or a component with a suite, that runs")
+    fresh.add_argument("kind", choices=("suite", "method", "dataset", "metric", "task"), help="what to write")
+    fresh.add_argument("name", metavar="NAME", help="its name: a-z, 0-9, '-', '_' and '.'")
+
     listing = verbs.add_parser("list", parents=[common], help="the suites")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
 
@@ -118,6 +130,14 @@ def parser() -> argparse.ArgumentParser:
 
     show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+
+    compare = verbs.add_parser(
+        "compare", parents=[common, stored], help="two rows, number by number, in pairs of equal seeds"
+    )
+    compare.add_argument("first", metavar="SUITE/ROW", help="a row of a suite")
+    compare.add_argument("second", metavar="ROW", help="another one, of the same suite or SUITE/ROW")
+    compare.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+    compare.add_argument("--metric", action="append", default=[], metavar="GLOB", help="only such metrics")
 
     table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
     table.add_argument(

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from retable.bench.cli.suites import load
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
+from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,8 +31,10 @@ def main(arguments: Namespace) -> int:
     suite = load(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
+        measured = [entry.name for entry in suite.entries if entry.method is not None]
         raise BenchError(
-            f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
+            f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches "
+            f"{arguments.only!r}{nearest(arguments.only, measured)}"
         )
     computed = _settle_numerics(suite.profile, here=arguments.jobs == 0 and not arguments.dry_run)
     store = Store(arguments.store, create=not arguments.dry_run)
@@ -45,7 +47,7 @@ def main(arguments: Namespace) -> int:
         return OK
     records, interrupted = _execute(plan, store, arguments)
     told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
-    _print_results(suite, store, as_json=arguments.json)
+    _print_results(suite.limited(arguments.only), store, as_json=arguments.json)
     for name, line in told:
         print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
     return _summary(plan, records, interrupted)
@@ -137,8 +139,8 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:
-        print(terminal.render(tables))
-        print(terminal.render_judgements(judgements))
+        verdicts = terminal.render_judgements(judgements) if judgements else ""
+        print("\n".join(filter(None, (terminal.render(tables), verdicts))))
 
 
 def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:

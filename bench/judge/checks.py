@@ -45,7 +45,7 @@ def of_judgement(judged: Judgement) -> Check:
         kind="claim",
         name=claim.name,
         outcome=outcome,
-        text=f"{claim.text} ({claim.source})",
+        text=claim.sentence,
         detail=f"{judged.verdict}: {evidence(judged)}",
         where=claim.where,
     )

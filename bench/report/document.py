@@ -21,7 +21,8 @@ def document(chapters: Sequence[Chapter]) -> str:
         suite = chapter.suite
         parts += [r"\clearpage", rf"\section*{{{escape(suite.title or suite.name)}}}"]
         parts.append(
-            escape(f"{suite.paper} (arXiv {suite.arxiv}), suite {suite.name}, profile {suite.profile.name}.") + r"\par"
+            escape(", ".join(filter(None, (suite.cited, f"suite {suite.name}, profile {suite.profile.name}."))))
+            + r"\par"
         )
         parts += [render(chapter.tables), *_plots(chapter)]
         parts += [r"\clearpage", render_judgements(chapter.judgements)] if chapter.judgements else []
@@ -37,7 +38,7 @@ def scorecard(chapters: Sequence[Chapter]) -> str:
         counts["surprises"] = sum(not judged.as_expected for judged in chapter.judgements)
         totals += counts
         paper = escape(chapter.suite.paper or chapter.suite.title or chapter.suite.name)
-        source = escape(f"{chapter.suite.arxiv}, {chapter.suite.profile.name}")
+        source = escape(", ".join(filter(None, (chapter.suite.arxiv, chapter.suite.profile.name))))
         rows.append(f"{paper} & {source} & {_counts(counts)}")
     return "\n".join(
         [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retable.bench.errors import BenchError
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
+from retable.bench.report.grid import source
 from retable.bench.report.plot import Axis, Plot, Point
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def _figure() -> Iterator[tuple[Figure, Axes]]:
 def _fill(axes: Axes, plot: Plot) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    axes.set_title(
-        _literal(f"{plot.title}\nsuite {plot.suite}, arXiv {plot.arxiv}, profile {plot.profile}"), fontsize=9
-    )
+    axes.set_title(_literal(f"{plot.title}\n{source(plot.suite, plot.arxiv, plot.profile)}"), fontsize=9)
     axes.set_xlabel(_axis_label(plot.x))
     axes.set_ylabel(_axis_label(plot.y))
     axes.set_xscale(plot.x.scale)
@@ -238,7 +237,7 @@ def _literal(text: str) -> str:
 
 def describe(plot: Plot) -> str:
     """The plot's numbers as lines of text."""
-    lines = [f"{plot.title} (suite {plot.suite}, arXiv {plot.arxiv}, profile {plot.profile})"]
+    lines = [f"{plot.title} ({source(plot.suite, plot.arxiv, plot.profile)})"]
     lines += [f"  {point.label}: {_pair(point)}" for point in plot.points]
     for line in plot.lines:
         lines.append(f"  {line.label}: " + "; ".join(_pair(point) for point in line.points))

@@ -73,4 +73,9 @@ def floors(table: Table) -> list[str]:
 
 def caption(table: Table) -> str:
     """Title, profile and source: a mini number must never look like the paper's."""
-    return f"{table.title} (suite {table.suite}, arXiv {table.arxiv}, profile {table.profile})"
+    return f"{table.title} ({source(table.suite, table.arxiv, table.profile)})"
+
+
+def source(suite: str, arxiv: str, profile: str) -> str:
+    """`suite table2_aim, arXiv 2408.12245, profile mini`."""
+    return ", ".join(filter(None, (f"suite {suite}", f"arXiv {arxiv}" if arxiv else "", f"profile {profile}")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from statistics import fmean
@@ -14,6 +14,7 @@ from retable.bench.record import Direction, Measurement
 from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite
 
 Mark = Literal["", "best", "second"]
+UNPLANNED = "not measured by this row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,11 @@ class Cell:
     prices: str = ""
     """What an energy's constants are, and what they leave out."""
     records: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> bool:
+        """Whether there is, or should be, a measured value."""
+        return self.reason not in ("", UNPLANNED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +71,12 @@ class Table:
 
 
 def build_tables(suite: Suite, results: Results, environment: Environments = lambda identity: None) -> list[Table]:
-    """Every table of the suite at its profile; a number that is not there is a cell with the reason.
+    """Every table of the suite that has rows and columns at its profile; a number that is not there is a cell with the reason.
 
     With `environment` a table says which of its rows come from other versions of torch or NumPy.
     """
-    return [_build(layout, suite, results, environment) for layout in suite.layouts]
+    made = (_build(layout, suite, results, environment) for layout in suite.layouts)
+    return [table for table in made if table.rows and table.columns]
 
 
 def legend(table: Table, best: str, second: str) -> list[str]:
@@ -92,6 +99,7 @@ def legend(table: Table, best: str, second: str) -> list[str]:
 
 def _build(layout: Layout, suite: Suite, results: Results, environment: Environments) -> Table:
     metrics = dict.fromkeys(column.metric for column in layout.columns)
+    given = f"set by the command: {', '.join(suite.overrides)}" if suite.overrides else ""
     rows = [
         Row(
             entry=entry.name,
@@ -102,19 +110,33 @@ def _build(layout: Layout, suite: Suite, results: Results, environment: Environm
         for entry in suite.entries
         if chosen(entry.name, layout.rows)
     ]
-    for column in layout.columns:
+    columns = _filled(layout.columns, rows)
+    for column in columns:
         if column.show != "reported":
             rows = _ranked(rows, column)
+    software = mixed_software((row.entry for row in rows), results, environment)
     return Table(
         name=layout.name,
         title=layout.title,
-        note="; ".join(filter(None, (layout.note, mixed_software((row.entry for row in rows), results, environment)))),
+        note="; ".join(filter(None, (layout.note, given, software))),
         suite=suite.name,
         arxiv=suite.arxiv,
         profile=suite.profile.name,
-        columns=layout.columns,
+        columns=columns,
         rows=tuple(rows),
     )
+
+
+def _filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns that hold something, each showing no more than it has: the paper's numbers, ours, or both."""
+    filled = []
+    for column in columns:
+        cells = [row.cells[column.metric] for row in rows]
+        paper = column.show != "measured" and any(cell.reported is not None for cell in cells)
+        here = column.show != "reported" and any(cell.value is not None or cell.planned for cell in cells)
+        if paper or here:
+            filled.append(replace(column, show="both" if paper and here else "reported" if paper else "measured"))
+    return tuple(filled)
 
 
 def chosen(name: str, globs: tuple[str, ...]) -> bool:
@@ -139,7 +161,7 @@ def cell_of(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
 def _unplanned(entry: Entry, metric: str, suite: Suite) -> str:
     """A number of the paper that another profile leaves out needs the paper's configuration."""
     elsewhere = metric in entry.reported and suite.profile.name != "paper" and "paper" in suite.profiles
-    return "needs profile paper" if elsewhere else "not measured by this row"
+    return "needs profile paper" if elsewhere else UNPLANNED
 
 
 def _measured(cell: Cell, entry: Entry, metric: str, results: Results) -> Cell:

@@ -41,7 +41,7 @@ def render_judgements(
     indent = max(map(len, _VERDICT_STYLE)) + len(_GAP)
     for judged in judgements:
         claim = judged.claim
-        first, *more = _fold(clean(f"{claim.name}: {claim.text} ({claim.source})"), columns, indent)
+        first, *more = _fold(clean(f"{claim.name}: {claim.sentence}"), columns, indent)
         verdict = _style(judged.verdict, _VERDICT_STYLE[judged.verdict], colour)
         lines.append(verdict + first[len(judged.verdict) :])
         lines += more + _fold(clean(evidence(judged)), columns, indent)
