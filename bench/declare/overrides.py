@@ -28,7 +28,7 @@ def _laid(root: Node, text: str) -> Node:
     kind, _, rest = path.partition(".")
     if not given or kind not in SECTIONS or "." not in rest:
         raise BenchError(f"--set {text}: write KIND.NAME.PARAMETER=VALUE, with one of {', '.join(SECTIONS)} as KIND")
-    places = dict(_places(root, kind))  # type: ignore[arg-type]
+    places = dict(_places(root, kind))
     fitting = [name for name in places if rest.startswith(f"{name}.")]
     if not fitting:
         hint = nearest(rest.partition(".")[0], list(places)) or f"; it has {', '.join(places) or 'none'}"
@@ -68,5 +68,5 @@ def _merged(node: Node, place: Sequence[str | int], over: Node) -> Node:
         return merge(node, over)
     step, *rest = place
     items = list(node.value) if isinstance(node.value, list) else dict(node.value)
-    items[step] = _merged(items[step], rest, over)  # type: ignore[index,call-overload]
+    items[step] = _merged(items[step], rest, over)  # type: ignore[index]
     return replace(node, value=items)

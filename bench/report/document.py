@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.files import safe_name
-from retable.bench.report.latex import FOLDED, PREAMBLE, render, render_judgements
+from retable.bench.report.latex import FOLDED, PREAMBLE, WIDE, render, render_judgements
+from retable.bench.report.sheet import Print
 from retable.bench.suite import VerdictWord
 
 WORDS: tuple[VerdictWord, ...] = ("reproduced", "contradicted", "not measured")
@@ -24,7 +25,7 @@ def document(chapters: Sequence[Chapter]) -> str:
             escape(", ".join(filter(None, (suite.cited, f"suite {suite.name}, profile {suite.profile.name}."))))
             + r"\par"
         )
-        parts += [render(chapter.tables), *_plots(chapter)]
+        parts += [render(chapter.tables, Print(width=WIDE)), *_plots(chapter)]
         parts += [r"\clearpage", render_judgements(chapter.judgements)] if chapter.judgements else []
     return "\n".join([*parts, r"\end{document}", ""])
 

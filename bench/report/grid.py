@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from retable.bench.report.numbers import ABSENT, NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Mark, Table
+from retable.bench.suite import Column
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,15 @@ def grid(table: Table, *, footnoted: bool = False) -> Grid:
 
 def floors(table: Table) -> list[str]:
     """What real data against real ones give, a line a column that knows it."""
-    lines = []
-    for column in table.columns:
-        floors = [cell.floor for row in table.rows if (cell := row.cells[column.metric]).floor is not None]
-        if floors and column.show != "reported":
-            lines.append(
-                f"{column.label}: real images against real ones give {number(sum(floors) / len(floors), column.format)}"
-            )
-    return lines
+    return [line for column in table.columns for line in floors_of(table, column)]
+
+
+def floors_of(table: Table, column: Column) -> list[str]:
+    """The line of one column, if it knows it."""
+    found = [floor for row in table.rows if (floor := row.cells[column.metric].floor) is not None]
+    if not found or column.show == "reported":
+        return []
+    return [f"{column.label}: real images against real ones give {number(sum(found) / len(found), column.format)}"]
 
 
 def caption(table: Table) -> str:
