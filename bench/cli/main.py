@@ -147,8 +147,20 @@ def parser() -> argparse.ArgumentParser:
         metavar="FORMAT",
         help=f"one of {', '.join(FORMATS)}; those after parquet are tabulate's",
     )
-    table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
-    table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
+    table.add_argument(
+        "--output", metavar="FILE|DIR/", help="write there instead of stdout; a folder has a file a table"
+    )
+    some = table.add_argument_group("what is shown")
+    some.add_argument("--table", action="append", default=[], metavar="NAME", help="only this table (again for more)")
+    some.add_argument("--row", action="append", default=[], metavar="GLOB", help="only such rows; `!GLOB` leaves out")
+    some.add_argument("--column", action="append", default=[], metavar="NAME", help="only it, by its head or metric")
+    latex = table.add_argument_group("with --format latex")
+    latex.add_argument("--document", action="store_true", help="a document that compiles by itself")
+    latex.add_argument("--caption", default="", metavar="TEXT", help="instead of the table's title and source")
+    latex.add_argument("--label", default="", metavar="NAME", help="for \\ref (default: tab:SUITE-TABLE)")
+    latex.add_argument("--baseline", default="", metavar="ROW", help="differences to this row, over equal seeds")
+    latex.add_argument("--transpose", action="store_true", help="rows as columns")
+    latex.add_argument("--width", type=points, default=397.5, metavar="PT", help="of the text (default: 397.5)")
 
     report = verbs.add_parser(
         "report", parents=[common, stored], help="a site of suites, and LaTeX, CSV and JSON files"
@@ -223,6 +235,17 @@ def variations(text: str) -> tuple[str, ...]:
     if unknown := [word for word in words if word not in ("threads", "batch", "numerics")]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch and numerics can")
     return words
+
+
+def points(text: str) -> float:
+    """A width of text from 100 to 2000 points; `pt` may follow."""
+    try:
+        width = float(text.removesuffix("pt"))
+    except ValueError:
+        width = 0.0
+    if not 100 <= width <= 2000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a width of text from 100 to 2000 points")
+    return width
 
 
 def jobs(text: str) -> int:

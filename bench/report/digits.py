@@ -13,7 +13,9 @@ from retable.bench.report.numbers import number
 MOST = 5
 """Digits of a value, however narrow its interval."""
 TINY = 1e-4
-"""Below it a number is written with a power of ten."""
+"""Below it a number by itself is written with a power of ten."""
+SHORT = 0.02, 1e5
+"""Between them a column's numbers need no power of ten in its head."""
 _UNIT = re.compile(r"\((?P<prefix>[nµumkMGT]?)(?P<unit>[JWs])(?P<rest>(?:/[^)]*)?)\)")
 _PREFIXES = {"n": -9, "µ": -6, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
 _SI = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -48,7 +50,8 @@ def digits(value: float, half: float | None, form: str) -> Digits:
         value, half = value / 10.0**power, None if half is None else half / 10.0**power
         form = ".2f"
     if not half or form.endswith("%"):
-        return Digits(mean=number(value, form), power=power)
+        text = number(value, form)
+        return Digits(mean=f"{value:.0f}" if form.endswith("g") and "e+" in text else text, power=power)
     letter = ""
     if form == "si":
         size, letter = next(((size, letter) for size, letter in _SI if abs(value) >= size), (1.0, ""))
@@ -83,6 +86,6 @@ def scale(label: str, values: Sequence[float]) -> Scale:
                 head = f"{label[: unit.start()]}({prefix}{unit['unit']}{unit['rest']}){label[unit.end() :]}"
                 return Scale(label=head, factor=10.0**-thousands)
         return Scale(label=label)
-    if TINY <= middle < 1e6:
+    if SHORT[0] <= middle < SHORT[1]:
         return Scale(label=label)
     return Scale(label=label, factor=10.0**-thousands, power=thousands)

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from retable.bench.judge.claims import Judgement, evidence
 from retable.bench.report.escape import latex as escape
-from retable.bench.report.fit import LINES, Page, beside, fit
+from retable.bench.report.fit import Page, beside, fit, parts
 from retable.bench.report.macros import macro_name
 from retable.bench.report.sheet import Head, Line, Piece, Print, Sheet, sheet
 from retable.bench.report.table import Table
@@ -71,12 +71,11 @@ def _table(table: Table, look: Print, several: bool) -> str:
     page = fit(made, look.width)
     label = f"{look.label}-{table.name}" if look.label and several else look.label
     label = label or f"tab:{macro_name(table.suite, table.name)}".replace("/", "-")
-    parts = [made.lines[start : start + LINES] for start in range(0, len(made.lines), LINES)]
-    floats = []
-    for index, lines in enumerate(parts):
-        part = replace(made, lines=tuple(lines))
-        last = index == len(parts) - 1
-        floats.append(_float(part, page, None if index else label, notes=last))
+    found = list(parts(made, page))
+    floats = [
+        _float(part, own, None if index else label, notes=index == len(found) - 1)
+        for index, (part, own) in enumerate(found)
+    ]
     return "\n\n".join(floats)
 
 
@@ -88,7 +87,7 @@ def _float(part: Sheet, page: Page, label: str | None, *, notes: bool) -> str:
         head = rf"\addtocounter{{table}}{{-1}}\caption[]{{{escape(part.caption)} (continued)}}"
     lines = [rf"\begin{{{place[0]}}}{place[1]}", r"\centering", head]
     lines += [rf"\{page.size}"] if page.size != "normalsize" else []
-    lines += [rf"\setlength{{\tabcolsep}}{{{page.space:g}pt}}"]
+    lines += [rf"\par\smallskip\setlength{{\tabcolsep}}{{{page.space:g}pt}}"]
     for index, block in enumerate(page.blocks):
         lines += [r"\par\medskip"] if index else []
         lines += _tabular(part, block, page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
 
@@ -88,30 +88,17 @@ def sheet(table: Table, look: Print) -> Sheet:
     """Heads with arrows and scaled units, cells with as many digits as they are known to, notes by first use."""
     notes = _Notes()
     base = next((row for row in table.rows if row.entry == look.baseline), None)
-    heads: list[Head] = []
-    pieces: list[list[Piece]] = [[] for _ in table.rows]
-    for column in table.columns:
-        scaled = _scale(table, column)
-        head = Head(
-            label=_label(scaled.label, table, column),
-            group=column.group,
-            power=scaled.power,
-            note=notes.letters(_column_notes(table, column)),
-        )
-        shows_delta = base is not None and column.show != "reported" and base.cells[column.metric].value is not None
-        below = {"both": ["paper", "here"], "reported": ["paper"] if _both(table) else [""]}.get(column.show, [""])
-        heads += [replace(head, below=word) for word in below]
-        heads += [replace(head, below="Δ")] if shows_delta else []
-        for row, texts in zip(table.rows, pieces, strict=True):
-            cell = row.cells[column.metric]
-            if column.show != "measured":
-                texts.append(_reported(cell, notes))
-            if column.show != "reported":
-                texts.append(_measured(cell, column, scaled, notes))
-            if shows_delta and base is not None:
-                texts.append(_delta(row, base, column, scaled, table.alpha))
+    scales = {column: _scale(table, column) for column in table.columns}
+    heads = [head for column, scaled in scales.items() for head in _heads(table, column, scaled, base, notes)]
     lines = [
-        Line(label=row.label, group=row.group, pieces=tuple(own)) for row, own in zip(table.rows, pieces, strict=True)
+        Line(
+            label=row.label,
+            group=row.group,
+            pieces=tuple(
+                piece for column, scaled in scales.items() for piece in _pieces(table, row, column, scaled, base, notes)
+            ),
+        )
+        for row in table.rows
     ]
     made = Sheet(
         caption=look.caption or caption(table),
@@ -123,6 +110,35 @@ def sheet(table: Table, look: Print) -> Sheet:
         remarks=_remarks(table, look, base),
     )
     return transposed(made) if look.transpose else made
+
+
+def _heads(table: Table, column: Column, scaled: Scale, base: Row | None, notes: _Notes) -> Iterator[Head]:
+    head = Head(
+        label=_label(scaled.label, table, column),
+        group=column.group,
+        power=scaled.power,
+        note=notes.letters(_column_notes(table, column)),
+    )
+    alone = "paper" if any(other.show == "both" for other in table.columns) else ""
+    below = {"both": ["paper", "here"], "reported": [alone]}.get(column.show, [""])
+    yield from (replace(head, below=word) for word in below)
+    if _compared(column, base):
+        yield replace(head, below="Δ")
+
+
+def _pieces(table: Table, row: Row, column: Column, scaled: Scale, base: Row | None, notes: _Notes) -> Iterator[Piece]:
+    cell = row.cells[column.metric]
+    if column.show != "measured":
+        yield _reported(cell, notes)
+    if column.show != "reported":
+        yield _measured(cell, column, scaled, notes)
+    if base is not None and _compared(column, base):
+        yield _delta(row, base, column, scaled, table.alpha)
+
+
+def _compared(column: Column, base: Row | None) -> bool:
+    """Whether differences to the baseline stand behind a column."""
+    return base is not None and column.show != "reported" and base.cells[column.metric].value is not None
 
 
 def caption(table: Table) -> str:
@@ -194,10 +210,6 @@ def _column_notes(table: Table, column: Column) -> list[str]:
     return [*prices, *floors_of(table, column)]
 
 
-def _both(table: Table) -> bool:
-    return any(column.show == "both" for column in table.columns)
-
-
 def _reported(cell: Cell, notes: _Notes) -> Piece:
     if cell.reported is None:
         return Piece()
@@ -208,7 +220,7 @@ def _reported(cell: Cell, notes: _Notes) -> Piece:
 
 def _measured(cell: Cell, column: Column, scaled: Scale, notes: _Notes) -> Piece:
     if cell.value is None:
-        return Piece(left=ABSENT, note=notes.number(not_measured(cell.reason))) if cell.reason else Piece()
+        return Piece(left=ABSENT, note=notes.number(not_measured(cell.reason))) if cell.planned else Piece()
     half = None if cell.half_width is None else cell.half_width * scaled.factor
     found = digits(cell.value * scaled.factor, half, column.format)
     piece = _split(f"{'≥ ' if cell.at_least else ''}{found.mean}")

@@ -17,6 +17,7 @@ from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suit
 
 Mark = Literal["", "best", "second"]
 UNPLANNED = "not measured by this row"
+ELSEWHERE = "needs profile paper"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Cell:
     @property
     def planned(self) -> bool:
         """Whether there is, or should be, a measured value."""
-        return self.reason not in ("", UNPLANNED)
+        return self.reason not in ("", UNPLANNED, ELSEWHERE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ def _build(layout: Layout, suite: Suite, results: Results, environment: Environm
     made = Table(
         name=layout.name,
         title=layout.title,
-        note="; ".join(filter(None, (layout.note, given, software))),
+        note="; ".join(filter(None, (layout.note, given, _elsewhere(layout.columns, rows), software))),
         suite=suite.name,
         arxiv=suite.arxiv,
         profile=suite.profile.name,
@@ -141,6 +142,18 @@ def _build(layout: Layout, suite: Suite, results: Results, environment: Environm
         alpha=suite.statistics.alpha,
     )
     return ranked(made)
+
+
+def _elsewhere(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    """Which columns have numbers of the paper that only its own profile measures."""
+    labels = [
+        column.label
+        for column in columns
+        if column.show != "reported"
+        and any(row.cells[column.metric].reason == ELSEWHERE for row in rows)
+        and not any(row.cells[column.metric].value is not None for row in rows)
+    ]
+    return f"not measured here ({ELSEWHERE}): {', '.join(labels)}" if labels else ""
 
 
 def _direction(metric: str) -> Direction:
@@ -187,7 +200,7 @@ def cell_of(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
 def _unplanned(entry: Entry, metric: str, suite: Suite) -> str:
     """A number of the paper that another profile leaves out needs the paper's configuration."""
     elsewhere = metric in entry.reported and suite.profile.name != "paper" and "paper" in suite.profiles
-    return "needs profile paper" if elsewhere else UNPLANNED
+    return ELSEWHERE if elsewhere else UNPLANNED
 
 
 def _measured(cell: Cell, entry: Entry, metric: str, results: Results) -> Cell:
