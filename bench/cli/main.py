@@ -29,7 +29,12 @@ EPILOG = """exit statuses:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
-    arguments = parser().parse_args(argv)
+    grammar = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from retable.bench.cli.complete import complete
+
+        complete(grammar)
+    arguments = grammar.parse_args(argv)
     try:
         arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
         for plugin in arguments.plugin:
@@ -129,7 +134,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")
 
     show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
-    show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    show.add_argument(
+        "case", metavar="CASE", help="SUITE (its rows), SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key"
+    )
 
     compare = verbs.add_parser(
         "compare", parents=[common, stored], help="two rows, number by number, in pairs of equal seeds"
@@ -201,6 +208,11 @@ def parser() -> argparse.ArgumentParser:
     diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
     diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
     diff.add_argument("new", metavar="B", help="what to compare it with; v2 is that of the same suite")
+    completion = verbs.add_parser(
+        "completion", parents=[common], help="what a shell needs to complete suites, rows, metrics"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help='for bash: eval "$(bench completion bash)"')
+
     doctor = verbs.add_parser(
         "doctor", parents=[common, stored], help="this machine, the data at hand, the store's health"
     )

@@ -45,7 +45,7 @@ def main(arguments: Namespace) -> int:
         _print_plan(plan, store, explained=arguments.explain)
     if arguments.dry_run:
         return OK
-    records, interrupted = _execute(plan, store, arguments)
+    records, interrupted = _execute(suite, plan, store, arguments)
     told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
     _print_results(suite.limited(arguments.only), store, as_json=arguments.json)
     for name, line in told:
@@ -79,7 +79,7 @@ def _repeat(
 
     def run_again(varied: Sequence[Case], scratch: Store) -> tuple[dict[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
-        records, interrupted = _execute(again, scratch, arguments)
+        records, interrupted = _execute(cases[0].suite, again, scratch, arguments)
         return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
 
     variations = repeats(cases, arguments.repeat)
@@ -90,10 +90,12 @@ def _repeat(
     return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
 
-def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
-    from retable.bench.cli.progress import Progress
+def _execute(suite: Suite, plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
+    from retable.bench.cli.progress import Progress, Watch
     from retable.bench.run.executor import execute
+    from retable.bench.run.expect import Expectations
     from retable.bench.run.job import Job
+    from retable.bench.run.pulse import FOLDER
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
     stages = plan.open_stages
@@ -110,7 +112,13 @@ def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, 
         )
         for stage in stages
     ]
-    with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
+    watch = Watch(
+        templates={job.key: job.template for job in jobs},
+        expectations=Expectations(suite, store),
+        pulses=store.folder / FOLDER,
+        workers=workers,
+    )
+    with Progress(total=len(jobs), quiet=arguments.quiet, watch=watch) as progress:
         run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
         return execute(jobs, run, store=store, workers=workers, on_event=progress, plugins=plugins)
 
