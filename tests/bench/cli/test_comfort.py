@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from retable.bench.cli.main import parser
 from retable.bench.cli.progress import Progress, Watch, clock
 from retable.bench.record import Status
 from retable.bench.report.numbers import fact
@@ -21,43 +22,38 @@ from tests.bench.cli.test_progress import Terminal
 from tests.bench.conftest import TINY, Bench
 from tests.bench.fake_runs import job, template
 
+PROJECT = Path(__file__).parents[3]
+
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("bench ru", {"run"}),
         ("bench run ti", {"tiny"}),
         ("bench run tiny --only ", {"low", "high", "cited"}),
         ("bench show tiny/h", {"tiny/high"}),
-        ("bench compare tiny/low ", {"low", "high", "cited"}),
         ("bench table tiny --column ", {"weight"}),
-        ("bench table tiny --table ", {"weights"}),
-        ("bench gate tiny --against ne", {"newest"}),
     ],
 )
-def test_a_shell_completes_verbs_suites_rows_metrics_and_tables(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, line: str, expected: set[str]
-) -> None:
-    argcomplete = pytest.importorskip("argcomplete")
-    from retable.bench.cli.complete import attach
-    from retable.bench.plugins import load_plugin
-
-    monkeypatch.chdir(bench.folder)
-    load_plugin(str(TINY))
-    monkeypatch.setenv("_ARGCOMPLETE", "1")
-    monkeypatch.setenv("COMP_LINE", line)
-    monkeypatch.setenv("COMP_POINT", str(len(line)))
-    monkeypatch.setenv("_ARGCOMPLETE_IFS", "\n")
-    grammar, answer = parser(), io.StringIO()
-    attach(grammar)
-    with pytest.raises(SystemExit):
-        argcomplete.CompletionFinder()(grammar, exit_method=_leave, output_stream=answer)
-    words = {word.strip() for word in answer.getvalue().split("\n")}
-    assert expected <= words
-
-
-def _leave(status: int) -> None:
-    raise SystemExit(status)
+def test_a_shell_completes_suites_rows_and_metrics(bench: Bench, line: str, expected: set[str]) -> None:
+    pytest.importorskip("argcomplete")
+    (bench.folder / "pyproject.toml").write_text(f'[tool.retable]\nplugins = ["{TINY}"]\n')
+    answer = bench.folder / "answer"
+    asked = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        "_ARGCOMPLETE_IFS": "\n",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    subprocess.run(
+        [sys.executable, "-m", "retable"],
+        cwd=bench.folder,
+        env={**os.environ, **asked, "PYTHONPATH": path},
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    assert expected <= {word.strip() for word in answer.read_text().split("\n")}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
