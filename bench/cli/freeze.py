@@ -24,7 +24,9 @@ def main(arguments: Namespace) -> int:
     suite, root = load(arguments), Path(arguments.results)
     if suite.overrides:
         raise BenchError("a version holds what its suite file says: write the values of --set there, then freeze")
-    name, new = publish(suite, Store(arguments.store, create=False), root, render, partial=arguments.partial)
+    name, new = publish(
+        suite, Store(arguments.store, create=False), root, render, partial=arguments.partial, attested=arguments.attest
+    )
     path = path_of(root, name)
     if arguments.json:
         print(json.dumps({"version": str(name), "path": str(path), "new": new}, indent=2))

@@ -198,12 +198,22 @@ def parser() -> argparse.ArgumentParser:
     freeze = verbs.add_parser(
         "freeze", parents=[common, stored, of_suite, frozen], help="publish results as an immutable version"
     )
+    freeze.add_argument("--attest", action="store_true", help="with an in-toto statement of what it rests on")
     freeze.add_argument("--partial", action="store_true", help="also when some cases have no result")
 
     verify = verbs.add_parser("verify", parents=[common, frozen], help="published versions against their manifests")
     verify.add_argument(
         "version", nargs="?", metavar="SUITE[/vN]", help="one version, or those of a suite (default: all)"
     )
+
+    export = verbs.add_parser(
+        "export", parents=[common, frozen], help="a published version in a format that others read"
+    )
+    export.add_argument("version", metavar="SUITE[/vN]", help="the version, or a suite's newest")
+    export.add_argument(
+        "--format", choices=("eee", "ro-crate", "in-toto"), required=True, help="Every Eval Ever, RO-Crate, in-toto"
+    )
+    export.add_argument("--out", metavar="DIR", help="folder for the files (in-toto goes to stdout without it)")
 
     diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
     diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
