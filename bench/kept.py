@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-MOST = 300
+MOST = 1000
 """Files that are kept of each sort; the oldest go."""
 T = TypeVar("T")
 
@@ -30,8 +30,19 @@ def kept(
     read: Callable[[bytes], T] = json.loads,
 ) -> T:
     """What `make` gives, or gave before for the same installation and the same `depends_on`. JSON, unless said otherwise."""
-    text = "\n".join([installation(), *depends_on])
-    path = folder() / sort / sha256(text.encode()).hexdigest()
+    return remembered(sort, [installation(), *depends_on], make, write=write, read=read)
+
+
+def remembered(
+    sort: str,
+    depends_on: Sequence[str],
+    make: Callable[[], T],
+    *,
+    write: Callable[[T], bytes],
+    read: Callable[[bytes], T],
+) -> T:
+    """As `kept`, of outcomes that outlive a change of the installation."""
+    path = folder() / sort / sha256("\n".join(depends_on).encode()).hexdigest()
     with suppress(Exception):  # absent, unreadable, torn or of another shape: it is made again
         return read(path.read_bytes())
     value = make()
@@ -64,6 +75,11 @@ def installation() -> str:
     return sha256(repr(facts).encode()).hexdigest()
 
 
+def stamp(path: str, status: os.stat_result) -> tuple[str, int, int, int]:
+    """What changes with a file's content, without reading it."""
+    return path, status.st_size, status.st_mtime_ns, status.st_ino
+
+
 def _stamps(place: str) -> list[Any]:
     found: list[Any] = []
     waiting = [place]
@@ -74,8 +90,7 @@ def _stamps(place: str) -> list[Any]:
                     if entry.name != "__pycache__":
                         waiting.append(entry.path)
                 elif not entry.name.endswith((".nbi", ".nbc")):
-                    status = entry.stat()
-                    found.append((entry.path, status.st_size, status.st_mtime_ns, status.st_ino))
+                    found.append(stamp(entry.path, entry.stat()))
     return sorted(found)
 
 

@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from retable.bench.accountant.carry import expand
 from retable.bench.accountant.marks import Book
 from retable.bench.accountant.report import other_figures
 from retable.bench.accountant.rules.figure import OPERATIONS, Figure, Rule
+from retable.bench.accountant.tally import tally
 
 CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 TRANSPOSED = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
@@ -30,6 +32,7 @@ class FsvaeCounter:
     """Adds up over calls."""
 
     def __init__(self, model: nn.Module, book: Book) -> None:
+        self._book = book
         self._counts: Counter[str] = Counter()
 
     def finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool, met: int) -> None:
@@ -37,14 +40,21 @@ class FsvaeCounter:
         if fired:
             spikes = output[0] if isinstance(output, tuple) else output
             self._counts["adds"] += inputs[0].numel()
-            self._counts["muls"] += spikes.numel() - int(spikes.count_nonzero())
+            self._counts["muls"] += spikes.numel() - round(float(tally(spikes, self._book).events.sum()))
             return
         weight = getattr(module, "weight", None)
         if not isinstance(weight, Tensor) or not inputs or not isinstance(output, Tensor):
             return
         fan = fan_out(type(module).__name__, module, weight)
         if fan is not None:
-            self._counts["adds"] += float(inputs[0].double().sum()) * fan + output.numel()  # type: ignore[assignment]
+            self._counts["adds"] += self._sum(inputs[0]) * fan + output.numel()  # type: ignore[assignment]
+
+    def _sum(self, x: Tensor) -> float:
+        """Of spikes what is tallied already."""
+        mark = self._book.of(x)
+        if mark is not None and mark.low >= 0 and mark.scale == 1:
+            return float(tally(x, self._book).accumulates.sum())
+        return float(x.sum(dtype=torch.float64))
 
     def figures(self, rule: Rule, samples: int) -> dict[str, Figure]:
         return other_figures(rule, {name: (self._counts[name] / samples, OPERATIONS) for name in ("adds", "muls")})

@@ -20,7 +20,7 @@ from retable.bench.accountant.report import other_figures
 from retable.bench.accountant.rules import Figure, Rule
 from retable.bench.accountant.rules.figure import BYTES, OPERATIONS
 from retable.bench.accountant.synapses import taps
-from retable.bench.accountant.tally import EXACT, glance, tally
+from retable.bench.accountant.tally import EXACT, glances, tally
 
 STATELESS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -68,7 +68,7 @@ class NeuroBenchCounter:
         version = 0 if weight.is_inference() else weight._version
         known = self._full.get(layer)
         if known is None or known[0] != version or weight.is_inference():
-            known = self._full[layer] = version, bool((weight != 0).all())
+            known = self._full[layer] = version, int(weight.count_nonzero()) == weight.numel()
         return known[1]
 
     def _ternary(self, x: Tensor) -> bool:
@@ -76,7 +76,7 @@ class NeuroBenchCounter:
         mark = self._book.of(x)
         if mark is not None and mark.scale == 1 and mark.bound <= 1:
             return True
-        return all(not bool(((part != 0) & (part != 1) & (part != -1)).any()) for part in (glance(x), x))
+        return all(not bool(((part != 0) & (part != 1) & (part != -1)).any()) for part in glances(x))
 
     def _nonzero(self, x: Tensor) -> int:
         if self._book.of(x) is None:
@@ -150,11 +150,11 @@ def _zero_weights(model: nn.Module) -> tuple[int, int]:
             inner = _zero_weights(module)
             zeros, weights = zeros + inner[0], weights + inner[1]
         elif isinstance(module, STATELESS):
-            zeros += int((module.weight == 0).sum())
+            zeros += module.weight.numel() - int(module.weight.count_nonzero())
             weights += module.weight.numel()
         elif isinstance(module, RECURRENT):
             for parameter in module.parameters():
-                zeros += int((parameter == 0).sum())
+                zeros += parameter.numel() - int(parameter.count_nonzero())
                 weights += parameter.numel()
     return zeros, weights
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from retable.bench.accountant.marks import Book, Mark
-from retable.bench.accountant.tally import indicator, tally
+from retable.bench.accountant.tally import EXACT, indicator, tally
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NeuronLedger:
     def __init__(self, layer: str, mark: Mark) -> None:
         self.layer, self.mark = layer, mark
         self._by_step: dict[int, list[Any]] = {}
-        self._neurons: dict[tuple[int, ...], list[Any]] = {}
+        self._neurons: dict[tuple[int, ...], tuple[Tensor, int]] = {}
         self._events = self._accumulates = self._elements = 0
 
     def add(self, spikes: Tensor, book: Book) -> None:
@@ -54,9 +54,11 @@ class NeuronLedger:
         others = (0, 1) if spikes.dim() > 2 else (0,)
         sizes = spikes if self.mark.low >= 0 and self.mark.scale is not None else indicator(spikes)
         counts = sizes.sum(others, dtype=torch.promote_types(spikes.dtype, torch.float32))
-        neurons = self._neurons.setdefault(tuple(counts.shape), [torch.zeros_like(counts, dtype=torch.float64), 0])
-        neurons[0] += counts
-        neurons[1] += math.prod(spikes.shape[axis] for axis in others)
+        times = math.prod(spikes.shape[axis] for axis in others)
+        before, seen = self._neurons.get(tuple(counts.shape), (None, 0))
+        if (seen + times) * self.mark.bound >= EXACT:  # below, single precision is exact and half as wide
+            counts = counts.double()
+        self._neurons[tuple(counts.shape)] = counts if before is None else counts.add_(before), seen + times
         found = tally(spikes, book)
         sums = found.accumulates.cpu()
         self._events += round(float(found.events.sum()))
@@ -70,8 +72,8 @@ class NeuronLedger:
         """None where nothing was seen."""
         if not self._elements:
             return None
-        silent = sum(int((counts == 0).sum()) for counts, _ in self._neurons.values())
-        full = sum(int((counts == self.mark.bound * times).sum()) for counts, times in self._neurons.values())
+        silent = sum(counts.numel() - int(counts.count_nonzero()) for counts, _ in self._neurons.values())
+        full = sum(int((counts == self.mark.bound * times).count_nonzero()) for counts, times in self._neurons.values())
         neurons = sum(counts.numel() for counts, _ in self._neurons.values())
         steps, (sums, elements) = next(iter(self._by_step.items()))
         several = len(self._by_step) > 1 or steps == 1

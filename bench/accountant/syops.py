@@ -20,7 +20,7 @@ from retable.bench.accountant.marks import Book
 from retable.bench.accountant.report import other_figures
 from retable.bench.accountant.rules import Figure, Rule
 from retable.bench.accountant.rules.figure import ENERGY, OPERATIONS
-from retable.bench.accountant.tally import glance, tally
+from retable.bench.accountant.tally import glances, tally
 
 Counts = tuple[int, Tensor | None]
 """(operations of the call, the tensor whose rate decides; None where the package only adds to the total)."""
@@ -92,7 +92,7 @@ def spike_rate(tensor: Tensor, book: Book) -> tuple[bool, float]:
     entry = book.entry(tensor)
     if entry is not None and (entry.mark.low, entry.mark.high, entry.mark.scale) == (0, 1, 1):
         return True, (tally(tensor, book).accumulates.sum().float() / tensor.numel()).item()
-    if not (_two_values(glance(tensor)) and _two_values(tensor)):
+    if not all(map(_two_values, glances(tensor))):
         return False, 1.0
     return True, (tensor.sum() / tensor.numel()).item()
 

@@ -6,6 +6,7 @@ Counts are exact: sums run in float32 where they stay below 2^24, else in stages
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -62,9 +63,12 @@ def count(tensor: Tensor, mark: Mark | None, keep: tuple[int, ...] = ()) -> Tall
     return Tally(events, accumulates)
 
 
-def glance(tensor: Tensor) -> Tensor:
-    """A view of a few elements an axis: what most tensors show at a glance need not be looked for in all of them."""
-    return tensor[tuple(slice(None, None, max(1, size // 4)) for size in tensor.shape)]
+def glances(tensor: Tensor) -> Iterator[Tensor]:
+    """Views of a few elements an axis, of a row, and the tensor: most show at a glance what is looked for in all of them."""
+    yield tensor[tuple(slice(None, None, max(1, size // 4)) for size in tensor.shape)]
+    if tensor.dim() > 1 and len(tensor) > 1:
+        yield tensor[len(tensor) // 2]
+    yield tensor
 
 
 def indicator(tensor: Tensor, signed: bool = True) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from retable.bench.accountant.call import Call
-from retable.bench.accountant.tally import glance
+from retable.bench.accountant.tally import glances
 
 LARGEST = 8
 """The largest |value| that spikes may have here."""
@@ -42,7 +42,7 @@ def _whole(x: Tensor) -> bool:
     """Whether all values are whole, small and not all zero."""
     if not x.is_floating_point() or not x.numel():
         return False
-    return _few(glance(x)) and _few(x) and bool(x.any())
+    return all(map(_few, glances(x))) and bool(x.any())
 
 
 def _few(x: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 Libraries choose their kernels by the processor: its vector units, its maker, the sizes of its caches. `portable` pins each
 choice to what every processor since Haswell and Zen has, by variables that the libraries read when they are loaded; so it
-must be settled first. What no variable pins is computed by another operator (`_EXACT`). Nothing is said of the C library,
+must be settled first. What no variable pins is computed by another library (`replaced`). Nothing is said of the C library,
 whose mathematical functions choose by FMA and AVX2 alone, nor of other versions of the packages than the locked ones.
 """
 
@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retable.bench.errors import BenchError
+from retable.bench.run import replaced
 from retable.bench.suite import Numerics
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PORTABLE: Mapping[str, str] = MappingProxyType(
     {
@@ -42,17 +38,6 @@ PORTABLE: Mapping[str, str] = MappingProxyType(
 """What has to stand in the environment before a numerical library is loaded."""
 
 LIBRARIES = ("torch", "numpy", "numba")
-
-_EXACT = {
-    "sqrt": "sqrt",
-    "log": "log",
-    "log10": "log10",
-    "tan": "tan",
-    "asin": "arcsin",
-    "acos": "arccos",
-    "atan": "arctan",
-}
-"""torch functions whose MKL code starts from rsqrtps or rcpps, approximations that makers are free to choose; NumPy's do not."""
 
 
 def environment(numerics: Numerics, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -90,7 +75,7 @@ def adjust() -> None:
 
     torch.set_float32_matmul_precision("highest")
     torch.backends.nnpack.set_flags(False)  # its blocks follow the sizes of the caches
-    _replace_approximate()
+    replaced.replace()
 
 
 def facts(numerics: Numerics) -> dict[str, Any]:
@@ -100,7 +85,7 @@ def facts(numerics: Numerics) -> dict[str, Any]:
     return {
         "setting": numerics,
         "variables": dict(PORTABLE),
-        "replaced": sorted(_EXACT),
+        "replaced": list(replaced.NAMES),
         "verified": "each stage asks torch, NumPy, Numba and OpenBLAS, and fails where one does not obey",
     }
 
@@ -126,41 +111,3 @@ def _verify() -> None:
     target = PORTABLE["NUMBA_CPU_NAME"] if numba is None else numba.config.CPU_NAME
     if target != PORTABLE["NUMBA_CPU_NAME"]:
         raise BenchError(f"portable numerics did not take hold: Numba compiles for {target or 'this processor'}")
-
-
-@cache
-def _replace_approximate() -> Any:
-    """Give torch NumPy's functions for those of `_EXACT`, on the CPU, for the rest of the process."""
-    import torch
-
-    library = torch.library.Library("aten", "IMPL")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of what is wanted here: its own kernels are replaced
-        for name, numpy_name in _EXACT.items():
-            function = _through_numpy(numpy_name)
-            library.impl(name, function, "CPU")
-            library.impl(f"{name}_", lambda x, function=function: x.copy_(function(x)), "CPU")
-            library.impl(f"{name}.out", _into(function), "CPU")
-    return library
-
-
-def _through_numpy(name: str) -> Callable[[Tensor], Tensor]:
-    def function(x: Tensor) -> Tensor:
-        import numpy as np
-        import torch
-
-        kept = x.dtype if x.is_floating_point() or x.is_complex() else torch.get_default_dtype()
-        computed = kept if kept in (torch.float32, torch.float64, torch.complex64, torch.complex128) else torch.float32
-        array = x.detach().to(computed).resolve_conj().resolve_neg().numpy()
-        with np.errstate(all="ignore"):
-            return torch.from_numpy(np.asarray(getattr(np, name)(array))).to(kept)
-
-    return function
-
-
-def _into(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    def write(x: Tensor, *, out: Tensor) -> Tensor:
-        result = function(x)
-        return out.resize_(result.shape).copy_(result)
-
-    return write

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from retable.bench.kept import kept
+from retable.bench.kept import kept, remembered, stamp
 
 COMPONENT_FOLDERS = tuple(f"retable.bench.{name}" for name in ("tasks", "metrics", "datasets", "accountant"))
 OWN = ("retable.models", *COMPONENT_FOLDERS)
@@ -62,6 +63,15 @@ def token_digest(source: str) -> str:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What is read of one file: its tokens (line, kind, text), its imports, and the strings that may name a file beside it."""
+
+    tokens: tuple[tuple[int, str, str], ...]
+    imports: tuple[Import, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Import:
     """One import statement: its lines, the modules it may load, and what it reads of them and calls it.
 
@@ -79,42 +89,41 @@ def _content(name: str, path: Path, closure: dict[str, Path]) -> str:
     """Digest of a file in which an import from the closure stands for what it leads to, not for where that lies."""
     inside = _inside(path, name, closure)
     led = {
-        one.first: " ".join(_alone(closure[m], _inside(closure[m], m, closure)) for m in one.modules if m in closure)
+        one.first: " ".join(_alone(m, closure[m], _inside(closure[m], m, closure)) for m in one.modules if m in closure)
         for one in inside
     }
-    return _digest(_without(path, inside, led))
+    return _digest(_without(_source(name, path).tokens, inside, led))
 
 
 @cache
-def _alone(path: Path, inside: tuple[Import, ...]) -> str:
+def _alone(name: str, path: Path, inside: tuple[Import, ...]) -> str:
     """Digest of a file but for where its imports from the closure lead."""
-    return _digest(_without(path, inside, {}))
+    return _digest(_without(_source(name, path).tokens, inside, {}))
 
 
 def _inside(path: Path, module: str, closure: dict[str, Path]) -> tuple[Import, ...]:
-    return tuple(one for one in _imports(module, path) if one.alone and any(name in closure for name in one.modules))
+    return tuple(
+        one for one in _source(module, path).imports if one.alone and any(name in closure for name in one.modules)
+    )
 
 
 def _digest(tokens: Iterable[tuple[str, str]]) -> str:
     return sha256("".join(f"{kind}:{text}\n" for kind, text in tokens).encode()).hexdigest()
 
 
-def _without(path: Path, imports: Sequence[Import], led: Mapping[int, str]) -> Iterator[tuple[str, str]]:
+def _without(
+    tokens: Iterable[tuple[int, str, str]], imports: Sequence[Import], led: Mapping[int, str]
+) -> Iterator[tuple[str, str]]:
     """A file's tokens; each of `imports` is one token with what it binds and what it leads to."""
     replaced = {line: one for one in imports for line in range(one.first, one.last + 1)}
     told = 0
-    for line, kind, text in _lines(path):
+    for line, kind, text in tokens:
         one = replaced.get(line)
         if one is None or kind in ("INDENT", "DEDENT"):
             yield kind, text
         elif one.first != told:
             told = one.first
             yield "IMPORT", f"{one.bound} {led.get(one.first, '')}"
-
-
-@cache
-def _lines(path: Path) -> tuple[tuple[int, str, str], ...]:
-    return tuple(_tokens(path.read_text(encoding="utf-8")))
 
 
 def _tokens(source: str) -> Iterator[tuple[int, str, str]]:
@@ -154,7 +163,7 @@ def _closure(module: str) -> dict[str, Path]:
         if name != module and not _belongs(name, path, module):
             continue
         found[name] = path
-        waiting += [other for one in _imports(name, path) for other in one.modules]
+        waiting += [other for one in _source(name, path).imports for other in one.modules]
     return found
 
 
@@ -203,17 +212,38 @@ def _top_folders(top: str) -> tuple[Path, ...]:
 
 
 @cache
-def _nodes(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+def _source(module: str, path: Path) -> Source:
+    """A file as read; of Retable's own it is remembered until that file is touched."""
+    if module.partition(".")[0] == "retable":
+        depends_on = [sys.version, module, *(repr(stamp(str(file), file.stat())) for file in (path, Path(__file__)))]
+        source = remembered("files", depends_on, lambda: _read(module, path), write=_packed, read=_unpacked)
+    else:
+        source = _read(module, path)
+    imports = (replace(one, modules=tuple(map(_own_name, one.modules))) for one in source.imports)
+    return replace(source, imports=tuple(imports))
 
 
-@cache
-def _imports(module: str, path: Path) -> tuple[Import, ...]:
+def _read(module: str, path: Path) -> Source:
+    text = path.read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(text)))
+    return Source(tuple(_tokens(text)), tuple(_imports(module, path, nodes)), tuple(sorted(_named(nodes))))
+
+
+def _packed(source: Source) -> bytes:
+    return json.dumps([source.tokens, [list(vars(one).values()) for one in source.imports], source.names]).encode()
+
+
+def _unpacked(content: bytes) -> Source:
+    tokens, imports, names = json.loads(content)
+    unpacked = (Import(first, last, tuple(modules), bound, alone) for first, last, modules, bound, alone in imports)
+    return Source(tuple(map(tuple, tokens)), tuple(unpacked), tuple(names))
+
+
+def _imports(module: str, path: Path, nodes: Iterable[ast.AST]) -> Iterator[Import]:
     """The import statements anywhere in a file; `from a import b` may load both `a` and `a.b`."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     lines = path.read_bytes().splitlines()
-    found = []
-    for node in _nodes(path):
+    for node in nodes:
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
             bound = ", ".join(alias.asname or alias.name.rpartition(".")[2] for alias in node.names)
@@ -228,9 +258,7 @@ def _imports(module: str, path: Path) -> tuple[Import, ...]:
             continue
         last = node.end_lineno or node.lineno
         beside = lines[node.lineno - 1][: node.col_offset] + lines[last - 1][node.end_col_offset :].partition(b"#")[0]
-        names = tuple(map(_own_name, modules))
-        found.append(Import(node.lineno, last, names, bound, alone=not beside.strip()))
-    return tuple(found)
+        yield Import(node.lineno, last, tuple(modules), bound, alone=not beside.strip())
 
 
 def _own_name(module: str) -> str:
@@ -243,8 +271,8 @@ def _own_name(module: str) -> str:
 def _data(closure: dict[str, Path]) -> set[Path]:
     """Files beside the sources that these name as a string, or as `folder / "name"`; all files of a folder so named."""
     found: set[Path] = set()
-    for path in closure.values():
-        for named in _named(path):
+    for name, path in closure.items():
+        for named in _source(name, path).names:
             place = path.parent / named
             if place.suffix != ".py" and place.is_file():
                 found.add(place)
@@ -254,18 +282,15 @@ def _data(closure: dict[str, Path]) -> set[Path]:
     return found
 
 
-@cache
-def _named(path: Path) -> frozenset[str]:
+def _named(nodes: Iterable[ast.AST]) -> set[str]:
     """Strings that may be a file's name relative to the source: plain ones, and those joined by `/`."""
     names: set[str] = set()
-    for node in _nodes(path):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             names.add("/".join(reversed(list(_joined(node)))))
-    return frozenset(
-        name for name in names if 0 < len(name) < 200 and name.isprintable() and not name.startswith(("/", ".."))
-    )
+    return {name for name in names if 0 < len(name) < 200 and name.isprintable() and not name.startswith(("/", ".."))}
 
 
 def _joined(node: ast.expr) -> Iterator[str]:

@@ -162,3 +162,24 @@ def test_the_harness_is_not_part_of_a_metric() -> None:
     files = {path.name for path in source_files("retable.bench.metrics.frechet")}
     assert "frechet.py" in files
     assert not files & {"store.py", "record.py", "registry.py"}
+
+
+def test_after_an_edit_only_the_edited_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stamp, read_source = sources.stamp, sources._read
+    read: list[str] = []
+
+    def digest(edit: str) -> str:
+        """The digest where speech.py looks as `edit` left it."""
+        monkeypatch.setattr(sources, "stamp", lambda path, status: (edit * ("speech" in path), *stamp(path, status)))
+        monkeypatch.setattr(sources, "_read", lambda module, path: read.append(module) or read_source(module, path))
+        forget()
+        read.clear()
+        return sources._source_digest("retable.bench.metrics.speech")
+
+    first = digest("one")
+    assert len(read) > 1
+    assert digest("one") == first
+    assert read == []
+    assert digest("two") == first
+    assert read == ["retable.bench.metrics.speech"]
