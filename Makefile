@@ -24,7 +24,7 @@ lint: setup
 
 # The guide and the API's page into build/docs; a link that leads nowhere fails.
 docs: setup
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.dev
 

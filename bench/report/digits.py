@@ -16,7 +16,7 @@ TINY = 1e-4
 """Below it a number by itself is written with a power of ten."""
 SHORT = 0.02, 1e5
 """Between them a column's numbers need no power of ten in its head."""
-_UNIT = re.compile(r"\((?P<prefix>[nµumkMGT]?)(?P<unit>[JWs])(?P<rest>(?:/[^)]*)?)\)")
+_UNIT = re.compile(r"(?P<open>\(|^)(?P<prefix>[nµumkMGT]?)(?P<unit>[JWs])(?P<rest>(?:/[^),]*)?)(?=\)|,)")
 _PREFIXES = {"n": -9, "µ": -6, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
 _SI = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -83,7 +83,8 @@ def scale(label: str, values: Sequence[float]) -> Scale:
         wanted = _PREFIXES[unit["prefix"]] + thousands
         for prefix, exponent in _PREFIXES.items():
             if exponent == wanted:
-                head = f"{label[: unit.start()]}({prefix}{unit['unit']}{unit['rest']}){label[unit.end() :]}"
+                shown = f"{unit['open']}{prefix}{unit['unit']}{unit['rest']}"
+                head = f"{label[: unit.start()]}{shown}{label[unit.end() :]}"
                 return Scale(label=head, factor=10.0**-thousands)
         return Scale(label=label)
     if SHORT[0] <= middle < SHORT[1]:

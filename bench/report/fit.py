@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from retable.bench.report.sheet import Head, Line, Piece, Sheet
 
-SIZES = (("normalsize", 1.0, 6.0), ("small", 0.9, 5.0), ("footnotesize", 0.8, 4.0))
+SIZES = (("normalsize", 1.0, 6.0), ("small", 0.9, 5.0), ("footnotesize", 0.8, 4.0), ("footnotesize", 0.8, 3.0))
 """Sizes of a ten-point document, their share of it, and the space on each side of a column."""
 LONG = 14
 """Letters from which on names of groups stand above their rows and not beside them."""
@@ -23,8 +23,8 @@ SIDEWAYS = 1.35
 """Of the width of a page's text, its height."""
 LINES = 48
 """Rows on a page."""
-_WIDTHS = {"ijl.,:;'|!": 2.8, "frt-()[]/ ": 3.9, "mwMWOQ%—@": 8.6, "ABCDEFGHKLNPRSTUVXYZ±≥≤×+Δ": 7.6}
-BOLD, RAISED, LATIN = 1.15, 0.75, 5.4
+_WIDTHS = {"0123456789": 5.0, "ijl.,:;'|!": 2.8, "frt-()[]/ ": 3.9, "mwMWOQ%—@": 8.6, "ABCDEFGHKLNPRSTUVXYZ±≥≤×+Δ": 7.6}
+BOLD, RAISED, LATIN = 1.15, 0.75, 5.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,8 @@ def _ways(one: Sheet, width: float) -> Iterator[Page]:
         for size, share, space in SIZES:
             if _total(one, every, share, space) <= SIDEWAYS * width:
                 yield replace(plain, size=size, space=space, sideways=True)
-        for turned in (False, True):
-            if _total(one, every, share, space, fold=folded, turned=turned) <= SIDEWAYS * width:
-                yield replace(small, fold=folded, turned=turned, sideways=True)
+        if _total(one, every, share, space, fold=folded) <= SIDEWAYS * width:
+            yield replace(small, fold=folded, sideways=True)
     yield replace(small, fold=folded, turned=True, blocks=tuple(_blocks(one, width, share, space, folded)))
 
 

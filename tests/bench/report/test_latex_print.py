@@ -65,6 +65,7 @@ def test_a_mean_and_its_half_width_end_at_the_same_digit(value: float, half: flo
 def test_units_are_scaled_and_what_has_none_gets_a_power() -> None:
     assert scale("Energy (mJ)", [0.0035, 0.0012]).label == "Energy (µJ)"
     assert scale("Energy (mJ/sample)", [0.0035]).factor == 1e3
+    assert scale("mJ, rule full", [0.0035]).label == "µJ, rule full"
     assert scale("Decode (ms)", [4200.0, 3900.0]).label == "Decode (s)"
     assert scale("Gap", [3e-5]).power == -6
     assert scale("Accuracy (%)", [0.5, 99.0]).factor == 1.0
