@@ -188,9 +188,9 @@ def _cell(piece: Piece) -> str:
     half = rf"\,\ensuremath{{\pm}}\,{escape(piece.half)}" if piece.half else ""
     power = rf"\ensuremath{{\,\times 10^{{{piece.power}}}}}" if piece.power else ""
     open_, shut = ("(", ")") if half and power else ("", "")
-    return (
-        f"{open_}{_marked(_signed(piece.left), piece)} & {_marked(escape(piece.right), piece)}{half}{shut}{power}{note}"
-    )
+    bound, whole = (r"\ensuremath{\ge}\,", piece.left[2:]) if piece.left.startswith("≥ ") else ("", piece.left)
+    left, right = _marked(_signed(whole), piece), _marked(escape(piece.right), piece)
+    return f"{open_}{bound}{left} & {right}{half}{shut}{power}{note}"
 
 
 def _signed(text: str) -> str:
