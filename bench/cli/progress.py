@@ -116,11 +116,16 @@ class _Live:
         loss = f"loss {beat['loss']:.4g}" if beat.get("loss") is not None else ""
         return ", ".join(filter(None, (steps, loss)))
 
+    def _elapsed(self) -> float:
+        """Of what running stages are expected to take, the seconds that are behind them."""
+        running = [task for task in self._bars.tasks if task.fields.get("expected")]
+        return sum(min(task.elapsed or 0.0, task.fields["expected"]) for task in running)
+
     def _left(self, task: Any) -> str:
         elapsed = task.elapsed or 0.0
         if not task.fields["key"]:
             known = self._watch.expectations
-            left = known.left(self._open.values(), self._watch.workers) if known else None
+            left = known.left(self._open.values(), self._watch.workers, self._elapsed()) if known else None
             return (
                 f"{clock(elapsed)}, time left unknown"
                 if left is None

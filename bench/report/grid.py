@@ -55,7 +55,7 @@ def grid(table: Table, *, footnoted: bool = False) -> Grid:
                 texts.append(Text(ABSENT, note=note(NOT_FOUND)) if unknown else Text(reported(cell)))
             if column.show in ("measured", "both"):
                 reason = not_measured(cell.reason) if footnoted and cell.value is None else cell.reason
-                texts.append(Text(measured(cell, column), cell.mark, note(reason) if cell.reason else 0))
+                texts.append(Text(measured(cell, column), cell.mark, note(reason) if cell.told else 0))
         rows.append((row.group, texts))
     return Grid(header, rows, notes + floors(table))
 

@@ -39,7 +39,7 @@ def fact(name: str, value: object) -> str:
 def measured(cell: Cell, column: Column) -> str:
     """Mean and half-width, ≥ before a lower bound; an em dash for what is absent, nothing where nothing was to be measured."""
     if cell.value is None:
-        return ABSENT if cell.reason else ""
+        return ABSENT if cell.told else ""
     text = ("≥ " if cell.at_least else "") + number(cell.value, column.format)
     return text if cell.half_width is None else f"{text} ± {number(cell.half_width, column.format)}"
 

@@ -220,12 +220,12 @@ def _reported(cell: Cell, notes: _Notes) -> Piece:
 
 def _measured(cell: Cell, column: Column, scaled: Scale, notes: _Notes) -> Piece:
     if cell.value is None:
-        return Piece(left=ABSENT, note=notes.number(not_measured(cell.reason))) if cell.planned else Piece()
+        return Piece(left=ABSENT, note=notes.number(not_measured(cell.reason))) if cell.told else Piece()
     half = None if cell.half_width is None else cell.half_width * scaled.factor
     form = ".4g" if not half and scaled.factor != 1 else column.format
     found = digits(cell.value * scaled.factor, half, form)
     piece = _split(f"{'≥ ' if cell.at_least else ''}{found.mean}")
-    note = notes.number(cell.reason) if cell.reason else ""
+    note = notes.number(cell.reason) if cell.told else ""
     return replace(piece, half=found.half, power=found.power, mark=cell.mark, note=note)
 
 

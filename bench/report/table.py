@@ -46,9 +46,14 @@ class Cell:
     records: tuple[str, ...] = ()
 
     @property
+    def told(self) -> bool:
+        """Whether a reader is told why there is no value, or not a whole one; of what nobody meant to measure not."""
+        return self.reason not in ("", UNPLANNED)
+
+    @property
     def planned(self) -> bool:
         """Whether there is, or should be, a measured value."""
-        return self.reason not in ("", UNPLANNED, ELSEWHERE)
+        return self.told and self.reason != ELSEWHERE
 
 
 @dataclass(frozen=True, kw_only=True)

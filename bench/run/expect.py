@@ -34,11 +34,11 @@ class Expectations:
         seen = self._seen.get(kind_of(template))
         return median(seen) if seen else None
 
-    def left(self, templates: Iterable[Record], workers: int) -> float | None:
-        """Seconds for all of them on so many workers; None where one is not known."""
+    def left(self, templates: Iterable[Record], workers: int, spent: float = 0.0) -> float | None:
+        """Seconds for all of them on so many workers, less those already `spent`; None where one is not known."""
         found = [self.seconds(template) for template in templates]
         known = [seconds for seconds in found if seconds is not None]
-        return sum(known) / max(1, workers) if len(known) == len(found) else None
+        return max(0.0, sum(known) - spent) / max(1, workers) if len(known) == len(found) else None
 
 
 def kind_of(record: Record) -> Kind:

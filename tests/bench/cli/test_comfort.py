@@ -104,6 +104,7 @@ class TestProgress:
         known.add(replace(one, status=Status.FAILED, timings={"wall": 1.0}))
         assert known.seconds(one) == 60.0
         assert known.left([one, one], 2) == 60.0
+        assert known.left([one, one], 1, spent=30.0) == 90.0
 
     def test_a_stage_shows_its_steps_its_loss_and_what_is_left(self, tmp_path: Path) -> None:
         one = template("one", status=Status.OK, timings={"wall": 3600.0})
