@@ -11,12 +11,11 @@ from typing import Literal
 from retable.bench import registry
 from retable.bench.errors import BenchError
 from retable.bench.judge import stats
-from retable.bench.judge.results import Environments, Results, absence, mixed_software
+from retable.bench.judge.results import UNPLANNED, Environments, Results, absence, mixed_software
 from retable.bench.record import Direction, Measurement
 from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite
 
 Mark = Literal["", "best", "second"]
-UNPLANNED = "not measured by this row"
 ELSEWHERE = "needs profile paper"
 
 
