@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from retable.bench.declare.params import build_metric
 from retable.bench.suite import Column, Entry, Layout
+
+_UNIT = re.compile(r"_(mj|ms|j)(?=\[|$)")
+"""What names of metrics say of their unit; the head says it in brackets, where print may scale it."""
 
 
 def default_layouts(name: str, title: str, entries: Sequence[Entry]) -> tuple[Layout, ...]:
@@ -18,5 +22,6 @@ def _column(metric: str) -> Column:
     component = type(build_metric(metric))
     unit = str(getattr(component, "UNIT", ""))
     counted = bool(getattr(component, "EXACT", False))
-    own = unit and unit not in metric and not counted
-    return Column(label=f"{metric} ({unit})" if own else metric, metric=metric, format="si" if counted else ".4g")
+    words = _UNIT.sub("", metric).replace("_", " ").replace("[", " [").strip()
+    label = f"{words} ({unit})" if unit and not counted else words
+    return Column(label=label, metric=metric, format="si" if counted else ".4g")
