@@ -13,7 +13,7 @@ from retable.bench.judge.claims import Judgement, evidence
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.fit import Page, beside, fit, parts
 from retable.bench.report.macros import macro_name
-from retable.bench.report.sheet import Head, Line, Piece, Print, Sheet, sheet
+from retable.bench.report.sheet import PLAIN, Head, Line, Piece, Print, Sheet, sheet
 from retable.bench.report.table import Table
 
 PACKAGES = "array,booktabs,graphicx,longtable,rotating,textcomp"
@@ -31,13 +31,13 @@ WIDE = 480.0
 FOLDED = r">{\raggedright\arraybackslash}p"
 
 
-def document(tables: Sequence[Table], judgements: Sequence[Judgement] = (), look: Print = Print()) -> str:  # noqa: B008
+def document(tables: Sequence[Table], judgements: Sequence[Judgement] = (), look: Print = PLAIN) -> str:
     """A document that compiles by itself (pdflatex) and holds just the tables, then the verdicts if there are any."""
     verdicts = [r"\clearpage", render_judgements(judgements)] if judgements else []
     return "\n".join([PREAMBLE, render(tables, replace(look, width=WIDE)), *verdicts, r"\end{document}"])
 
 
-def render(tables: Sequence[Table], look: Print = Print()) -> str:  # noqa: B008
+def render(tables: Sequence[Table], look: Print = PLAIN) -> str:
     """One `table` environment each; needs the packages array, booktabs, graphicx, rotating and textcomp, and T1 fonts."""
     several = len(tables) > 1
     return "\n\n".join(_table(table, look, several) for table in tables)

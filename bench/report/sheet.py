@@ -84,6 +84,10 @@ class Print:
     width: float = 397.5
 
 
+PLAIN = Print()
+"""As the suite says, for a text of 5.5 inches."""
+
+
 def sheet(table: Table, look: Print) -> Sheet:
     """Heads with arrows and scaled units, cells with as many digits as they are known to, notes by first use."""
     notes = _Notes()
@@ -174,19 +178,24 @@ class _Notes:
         self.lettered: list[tuple[str, str]] = []
 
     def number(self, text: str) -> str:
-        return self._mark(text, self.numbered, lambda index: str(index + 1))
+        return _mark(self.numbered, text, str(len(self.numbered) + 1))
 
     def letters(self, texts: Sequence[str]) -> str:
-        alphabet = lambda index: ascii_lowercase[index % 26] * (1 + index // 26)  # noqa: E731
-        return ",".join(self._mark(text, self.lettered, alphabet) for text in texts)
+        return ",".join(_mark(self.lettered, text, _letter(len(self.lettered))) for text in texts)
 
-    @staticmethod
-    def _mark(text: str, known: list[tuple[str, str]], name: object) -> str:
-        for mark, other in known:
-            if other == text:
-                return mark
-        known.append((name(len(known)), text))  # type: ignore[operator]
-        return known[-1][0]
+
+def _mark(known: list[tuple[str, str]], text: str, fresh: str) -> str:
+    """The mark that a text has, or a fresh one."""
+    for mark, other in known:
+        if other == text:
+            return mark
+    known.append((fresh, text))
+    return fresh
+
+
+def _letter(index: int) -> str:
+    """a to z, then aa to zz."""
+    return ascii_lowercase[index % 26] * (1 + index // 26)
 
 
 def _scale(table: Table, column: Column) -> Scale:
