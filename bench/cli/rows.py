@@ -6,15 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retable.bench.store.store import Store
+    from retable.bench.store.reader import Reader
     from retable.bench.suite import Entry, Suite
 
 
-def overview(suite: Suite, store: Store, *, as_json: bool) -> str:
+def overview(suite: Suite, source: Reader, *, as_json: bool) -> str:
     """A line a row: name, label, how many of its seeds are stored, what it measures."""
-    from retable.bench.judge.results import collect
+    from retable.bench.versions.archive import held
 
-    results = collect(suite, store)
+    results = held(suite, source).results
     facts = []
     for entry in suite.entries:
         found = [results.get((entry.name, n)) for n in entry.repetitions]

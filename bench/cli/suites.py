@@ -45,7 +45,13 @@ def load_suite(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Sui
     def read() -> Suite:
         from retable.bench.declare import reader
 
-        return reader.load_suite(path, profile, overrides)
+        suite = reader.load_suite(path, profile, overrides)
+        if suite.profile.of:
+            raise BenchError(
+                f"the profile {profile!r} rehearses {suite.profile.of!r} on made-up files: `bench rehearse {suite.name}` runs "
+                "it, and its numbers are shown nowhere"
+            )
+        return suite
 
     return _remembered("suites", path, "\n".join((profile, *overrides)), read, write=_pickled, read=_unpickled)
 

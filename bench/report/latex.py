@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from retable.bench.judge.claims import Judgement, evidence
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.fit import Page, beside, fit, parts
 from retable.bench.report.macros import macro_name
@@ -47,7 +48,7 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     """Verdicts as a `longtable`, which may break between pages; needs that package too."""
     widths = "".join(f"{FOLDED}{{{share}\\linewidth}}" for share in (0.3, 0.12, 0.36))
     rows = [
-        _row([escape(text) for text in (judged.verdict, judged.claim.text, judged.claim.source, evidence(judged))])
+        _row([escape(text) for text in (said(judged), judged.claim.text, judged.claim.source, evidence(judged))])
         for judged in judgements
     ]
     lines = [

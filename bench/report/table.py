@@ -11,6 +11,7 @@ from typing import Literal
 from retable.bench import registry
 from retable.bench.errors import BenchError
 from retable.bench.judge import stats
+from retable.bench.judge.contested import Others, machine, nobody, told
 from retable.bench.judge.results import UNPLANNED, Environments, Results, absence, mixed_software
 from retable.bench.record import Direction, Measurement
 from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite
@@ -82,12 +83,18 @@ class Table:
     alpha: float = stats.ALPHA
 
 
-def build_tables(suite: Suite, results: Results, environment: Environments = lambda identity: None) -> list[Table]:
+def build_tables(
+    suite: Suite,
+    results: Results,
+    environment: Environments = lambda identity: None,
+    others: Others = nobody,
+) -> list[Table]:
     """Every table of the suite that has rows and columns at its profile; a number that is not there is a cell with the reason.
 
-    With `environment` a table says which of its rows come from other versions of torch or NumPy.
+    With `environment` a table says which of its rows come from other versions of torch or NumPy, with `others` which of
+    its numbers other machines contest.
     """
-    made = (_build(layout, suite, results, environment) for layout in suite.layouts)
+    made = (_build(layout, suite, results, environment, others) for layout in suite.layouts)
     return [table for table in made if table.rows and table.columns]
 
 
@@ -119,7 +126,7 @@ def signs(table: Table, best: str, second: str) -> list[str]:
     return lines
 
 
-def _build(layout: Layout, suite: Suite, results: Results, environment: Environments) -> Table:
+def _build(layout: Layout, suite: Suite, results: Results, environment: Environments, others: Others) -> Table:
     metrics = dict.fromkeys(column.metric for column in layout.columns)
     given = f"set by the command: {', '.join(suite.overrides)}" if suite.overrides else ""
     rows = [
@@ -127,7 +134,10 @@ def _build(layout: Layout, suite: Suite, results: Results, environment: Environm
             entry=entry.name,
             label=entry.label,
             group=entry.group,
-            cells={metric: cell_of(entry, metric, suite, results) for metric in metrics},
+            cells={
+                metric: _contested(cell_of(entry, metric, suite, results), entry, metric, results, environment, others)
+                for metric in metrics
+            },
         )
         for entry in suite.entries
         if chosen(entry.name, layout.rows)
@@ -199,6 +209,15 @@ def cell_of(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
     if metric not in entry.metrics:
         return replace(cell, reason=_unplanned(entry, metric, suite))
     return _measured(cell, entry, metric, results)
+
+
+def _contested(
+    cell: Cell, entry: Entry, metric: str, results: Results, environment: Environments, others: Others
+) -> Cell:
+    """A number that other machines have measured otherwise says so; it stays what it is."""
+    records = [results[entry.name, n] for n in entry.repetitions if (entry.name, n) in results]
+    said = told(records, metric, others, lambda other: machine(other, environment))
+    return replace(cell, reason="; ".join(filter(None, (cell.reason, said)))) if said else cell
 
 
 def _unplanned(entry: Entry, metric: str, suite: Suite) -> str:
