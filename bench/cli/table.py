@@ -27,7 +27,7 @@ def main(arguments: Namespace) -> int:
     found = held(suite, source)
     for line in found.said:
         print(clean(f"bench: {line}"), file=sys.stderr)
-    tables = build_tables(suite, found.results, source.environment)
+    tables = build_tables(suite, found.results, source.environment, source.others)
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
         if not arguments.output:

@@ -1,7 +1,7 @@
 """Certificate: what running a case again showed, of its weights and of every number that no clock made.
 
-`repeat` runs it with the same settings, where every bit should come back; `threads`, `batch` and `numerics` change one
-setting, which may change the order of additions and so the last digits. Each kind has its own figure.
+`repeat` runs it with the same settings, where every bit should come back; `threads`, `batch`, `numerics` and `node` change
+one setting, which may change the order of additions and so the last digits. Each kind has its own figure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from retable.bench.record import Measurement, Record
 from retable.bench.registry import is_timing
 from retable.bench.store.reader import Reader
 
-Kind = Literal["repeat", "threads", "batch", "numerics"]
+Kind = Literal["repeat", "threads", "batch", "numerics", "node"]
 SCHEMA = 1
 
 

@@ -57,7 +57,7 @@ def gather(suite: Suite, reader: Reader, past: Sequence[Archive] = ()) -> Chapte
     samples, problems = find_samples(suite, records.values(), reader.read_artefact)
     return Chapter(
         suite=suite,
-        tables=tuple(build_tables(suite, found.results, reader.environment)),
+        tables=tuple(build_tables(suite, found.results, reader.environment, reader.others)),
         judgements=tuple(judge(suite, found.results)),
         plots=tuple(build_plots(suite, found.results, firing)),
         records=records,

@@ -102,6 +102,9 @@ def _record(record: Record) -> str:
         f"  {record.suite}/{record.entry}/{record.profile}, repetition {record.repetition}, seed {record.seed}",
         f"  status {record.status}, {record.created or 'never finished'}, environment {record.environment[:12]}",
     ]
+    if record.node:
+        lines.append(f"  ran on node {record.node}")
+    lines += [f"  an earlier try: {reason}" for reason in record.lost]
     if record.failure:
         lines.append(f"  {record.failure.type}: {record.failure.message}")
         lines += [f"    {line}" for line in record.failure.traceback.rstrip().splitlines()]

@@ -57,6 +57,10 @@ class Archive:
         facts = self.version.environments.get(identity)
         return None if facts is None else dict(facts)
 
+    def others(self, key: str) -> list[Record]:
+        """A version holds what was published, not what other machines said of it."""
+        return []
+
     def certificates(self, key: str) -> list[dict[str, Any]]:
         return [dict(one) for one in self.version.certificates if one["key"] == key]
 
