@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -14,7 +15,9 @@ from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
+from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
+from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
@@ -52,13 +55,13 @@ LEAST_EFFECT = 0.05
 SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
 
 
-def load_suite(path: str | Path, profile: str = "mini") -> Suite:
+def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str] = ()) -> Suite:
     """The suite that a file declares, read for one profile; a component that does not import breaks only its own cases.
 
-    Raises DeclarationError (`file:line: sentence`), BenchError for a file that cannot be read, UnknownNameError for a
-    profile that the file does not have.
+    `overrides` set parameters (`method.mine.lr=1e-3`). Raises DeclarationError (`file:line: sentence`), BenchError for a
+    file that cannot be read or an override that sets nothing, UnknownNameError for a profile that the file does not have.
     """
-    return _read(Declaration(strict_yaml.load(path)), profile)
+    return _read(Declaration(strict_yaml.load(path)), profile, overrides=overrides)
 
 
 def check_suite(path: str | Path) -> tuple[Suite, ...]:
@@ -67,8 +70,10 @@ def check_suite(path: str | Path) -> tuple[Suite, ...]:
     return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
 
 
-def _read(declaration: Declaration, profile: str, *, strict: bool = False) -> Suite:
-    return _Reader(declaration=declaration, root=declaration.at(profile), profile=profile, strict=strict).suite()
+def _read(declaration: Declaration, profile: str, *, strict: bool = False, overrides: Sequence[str] = ()) -> Suite:
+    root = overridden(declaration.at(profile), overrides)
+    suite = _Reader(declaration=declaration, root=root, profile=profile, strict=strict).suite()
+    return replace(suite, overrides=tuple(overrides))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +104,16 @@ class _Reader:
             name=stem,
             title=_text(top, "title"),
             paper=_text(top, "paper"),
-            arxiv=top["arxiv"].value,
+            arxiv=_text(top, "arxiv"),
             version=top["version"].value,
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
             claims=() if self._profile.of else claims,
             alive=tuple(self._alive(node) for node in _list(top, "alive")),
-            layouts=tuple(self._layout(node) for node in _list(top, "tables")),
+            layouts=tuple(self._layout(node) for node in _list(top, "tables"))
+            if "tables" in top
+            else default_layouts(stem, _text(top, "title"), entries),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
@@ -288,7 +295,8 @@ class _Reader:
         for item in own["columns"].value:
             metric = self._shown(item.value["metric"])
             rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
-            columns.append(Column(label=_text(item.value, "label"), metric=metric, **rest))
+            group = _text(item.value, "group")
+            columns.append(Column(label=_text(item.value, "label"), metric=metric, group=group, **rest))
         return Layout(
             name=own["name"].value,
             title=_text(own, "title"),
