@@ -28,12 +28,20 @@ class Component:
     broken: str = ""
 
 
+Side = Literal["<", ">", "<=", ">=", "~"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value."""
+    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value.
+
+    `spread` is what follows ±, `bound` the side on which the paper's number lies of `value`, `~` for about.
+    """
 
     value: float | None
     text: str
+    spread: float | None = None
+    bound: Side | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +115,7 @@ class Claim:
     kind: ClaimKind
     metric: str
     entries: tuple[str, ...]
-    bound: Bound | None = None
+    bound: Side | None = None
     profiles: tuple[str, ...] = ()
     min_seeds: int = 3
     expect: Expectation = Expectation(verdict="reproduced")
