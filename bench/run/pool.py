@@ -144,8 +144,9 @@ class Worker:
         return self._stopped(Status.INTERRUPTED if told_to_stop else Status.FAILED, "WorkerDied", reason)
 
     def _stopped(self, status: Status, kind: str, message: str) -> Reply:
-        self.output.seek(0)
-        last_words = self.output.read().decode(errors="replace")
+        size = self.output.seek(0, os.SEEK_END)
+        self.output.seek(max(0, size - TRACEBACK_LIMIT))  # a job may have printed more than fits into memory
+        last_words = self.output.read(TRACEBACK_LIMIT).decode(errors="replace")
         failure = {"type": kind, "message": message, "traceback": storable(last_words, TRACEBACK_LIMIT)}
         return self._end({"status": status, "failure": failure})
 

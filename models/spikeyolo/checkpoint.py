@@ -7,6 +7,7 @@ what the shells' `_parameters`, `_buffers` and `_modules` hold.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,17 @@ def _root(path: Path) -> Shell:
         __name__="inert", Unpickler=Inert, load=lambda file, **options: Inert(file, **options).load()
     )
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(
+                path
+            ) as archive:  # torch hands a TorchScript archive to a loader that runs what is in it
+                if any(Path(name).name == "constants.pkl" for name in archive.namelist()):
+                    raise CheckpointError(
+                        f"{path}: is a TorchScript program, of which nothing is run: save its state dict"
+                    )
         loaded = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+    except CheckpointError:
+        raise
     except Exception as error:  # torch and pickle raise many types for what is one thing here
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a checkpoint of modules: {reason[:200]}") from error
