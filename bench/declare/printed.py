@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from retable.bench.suite import Reported, Side
+from retable.bench.suite import Reported, Sense
 
 SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
 UNKNOWN = "not found"
 _MINUS = "-\u2212\u2010\u2011\u2012\u2013"
 _GAPS = ",' \u00a0\u2009\u202f"
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_BOUNDS: dict[str, Side] = {"<": "<", ">": ">", "≤": "<=", "<=": "<=", "≥": ">=", ">=": ">=", "~": "~", "≈": "~"}
+_BOUNDS: dict[str, Sense] = {"<": "<", ">": ">", "≤": "<=", "<=": "<=", "≥": ">=", ">=": ">=", "~": "~", "≈": "~"}
 
 _DIGITS = rf"([0-9]{{1,15}}|[0-9]{{1,3}}([{_GAPS}][0-9]{{3}}){{1,4}})(\.[0-9]{{1,15}})?|\.[0-9]{{1,15}}"
 _POWER = rf"[eE][-+]?[0-9]{{1,2}}| ?[×·x] ?10(\^[{_MINUS}+]?[0-9]{{1,2}}|[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,2}})"
@@ -62,5 +62,5 @@ def _size(text: str) -> Decimal:
     assert found is not None
     if raised := found["power"]:
         exponent = raised.lstrip("eE") if raised[0] in "eE" else raised.rpartition("10")[2].lstrip("^")
-        power += int(exponent.translate(_RAISED).translate(str.maketrans(dict.fromkeys(_MINUS, "-"))))
+        power += int(exponent.translate(_RAISED).translate(str.maketrans(_MINUS, "-" * len(_MINUS))))
     return Decimal(re.sub(rf"[{_GAPS}]", "", found["digits"])).scaleb(power)
