@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint docs setup lock site reproduce reproducible bench-kernels clean
+.PHONY: run test torture lint docs setup lock site reproduce reproducible bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -14,6 +14,10 @@ run: $(VENV)/.run
 # TEST_OPTIONS are pytest's; `.ci/run` gives --require-tools, which takes no skip for want of Chromium or TeX.
 test: setup
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+# The thirty promises of reliability, every test that holds them and mutants of the code: minutes, and a table at the end.
+torture: setup
+	$(BIN)/python -m tests.torture
 
 lint: setup
 	$(BIN)/ruff check .

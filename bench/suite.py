@@ -32,12 +32,20 @@ class Component:
     broken: str = ""
 
 
+Sense = Literal["<", ">", "<=", ">=", "~"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value."""
+    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value.
+
+    `spread` is what follows ±, `bound` the side on which the paper's number lies of `value`, `~` for about.
+    """
 
     value: float | None
     text: str
+    spread: float | None = None
+    bound: Sense | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
 from retable.bench.suite import ClaimKind, Numerics, PlotKind, Strength, Tier, VerdictWord
@@ -26,8 +27,8 @@ REPORTED = Either(
     options=(
         Number(),
         Text(
-            noun="a number as printed (6.95, 148M, 1.3B, 62.5k) or `not found`",
-            pattern=r"not found|[-+]?[0-9]{1,15}(\.[0-9]{1,15})? ?[kKMGBT]?",
+            noun="a number as printed (6.95, 148M, 92.1 ± 0.3, <0.1, 1,234 or 92.1 %) or `not found`",
+            pattern=PATTERN,
         ),
     )
 )

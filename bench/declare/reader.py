@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
 from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
+from retable.bench.declare.printed import printed
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
@@ -52,7 +52,6 @@ SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 LEAST_EFFECT = 0.05
 """In standard deviations: what two and a half thousand seeds show."""
-SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
 
 
 def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str] = ()) -> Suite:
@@ -393,14 +392,10 @@ def _quantity(node: Node, units: dict[str, int]) -> float:
 
 
 def _reported(node: Node) -> Reported:
-    """A number as the paper prints it; decimal arithmetic keeps 1.3B from becoming 1300000000.0000002."""
-    text = node.text.strip()
-    if text == "not found":
-        return Reported(value=None, text=text)
-    if not isinstance(node.value, str):
-        return Reported(value=float(node.value), text=text)
-    digits = text.rstrip("kKMGBT ")
-    return Reported(value=float(Decimal(digits).scaleb(SI.get(text[-1], 0))), text=text)
+    """A number as the paper prints it."""
+    if isinstance(node.value, str):
+        return printed(node.text.strip())
+    return Reported(value=float(node.value), text=node.text.strip())
 
 
 def _statistics(own: dict[str, Node]) -> Statistics:
