@@ -197,7 +197,9 @@ def parser() -> argparse.ArgumentParser:
     )
     rehearse.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
     rehearse.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
-    rehearse.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core)")
+    rehearse.add_argument(
+        "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
+    )
     rehearse.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:0")
     rehearse.add_argument("--quiet", action="store_true", help="no progress")
 

@@ -97,8 +97,9 @@ class _Reader:
         entries = tuple(self._entry(node) for node in top["entries"].value)
         self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
-        claims = tuple(self._claim(node, rows) for node in _list(top, "claims"))
-        check_strengths(claims, _list(top, "claims"))
+        judged = {} if self._profile.of else top  # a rehearsal shows nothing, so nothing is judged
+        claims = tuple(self._claim(node, rows) for node in _list(judged, "claims"))
+        check_strengths(claims, _list(judged, "claims"))
         return Suite(
             name=stem,
             title=_text(top, "title"),
@@ -108,8 +109,8 @@ class _Reader:
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=() if self._profile.of else claims,
-            alive=tuple(self._alive(node) for node in _list(top, "alive")),
+            claims=claims,
+            alive=tuple(self._alive(node) for node in _list(judged, "alive")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables"))
             if "tables" in top
             else default_layouts(stem, _text(top, "title"), entries),
