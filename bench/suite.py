@@ -227,6 +227,15 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Erratum:
+    """Where a paper, its released code and arithmetic part: what is so, who says it, and what it does to the numbers."""
+
+    sentence: str
+    source: str
+    effect: str = "effect not measured"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table of a paper, resolved for one profile; nothing about how it runs."""
 
@@ -244,6 +253,7 @@ class Suite:
     statistics: Statistics = Statistics()
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
+    errata: tuple[Erratum, ...] = ()
     path: str = ""
 
     def entry(self, name: str) -> Entry:

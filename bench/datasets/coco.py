@@ -83,9 +83,7 @@ class Coco:
         folder, file = self._folder_of(part), self._file_of(part)
         like = None if part == self.held_out else self._file_of(self.held_out)
         kind = RectangularSplit if self.rectangular and part == self.held_out else CocoSplit
-        return kind(
-            folder=folder, files=frozenset(listed(folder, deep=True)), file=file, like=like, size=self.size
-        )
+        return kind(folder=folder, files=frozenset(listed(folder, deep=True)), file=file, like=like, size=self.size)
 
     def _folder_of(self, part: str) -> Path:
         """The images of a part."""

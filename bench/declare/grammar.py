@@ -324,6 +324,17 @@ REPRODUCIBILITY = Record(
     },
 )
 
+ERRATUM = Record(
+    title="erratum",
+    fields={
+        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
+        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
+        "effect": Field(
+            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
+        ),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
@@ -346,6 +357,9 @@ SUITE = Record(
         ),
         "entries": Field(Items(of=ENTRY), "The rows.", required=True, fixed=True),
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
+        "errata": Field(
+            Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
         "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
         "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
         "statistics": Field(STATISTICS, "Error rates of the verdicts."),
