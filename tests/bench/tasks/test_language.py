@@ -110,7 +110,7 @@ def test_a_stock_task_without_network_says_what_is_missing(monkeypatch: pytest.M
         raise RuntimeError("while loading") from ConnectionError("--offline: connection refused")
 
     class Manager:
-        all_tasks = ("piqa",)
+        all_tasks, all_groups, all_tags = ("piqa",), (), ()
 
         def __init__(self, **options: Any) -> None:
             assert options["include_defaults"]
