@@ -9,7 +9,7 @@ from typing import get_args
 
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
-from retable.bench.suite import ClaimKind, Numerics, PlotKind, Tier, VerdictWord
+from retable.bench.suite import ClaimKind, Numerics, PlotKind, Strength, Tier, VerdictWord
 
 NAME = Text(
     noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
@@ -46,6 +46,8 @@ FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"
 REPETITIONS = Items(of=Number(whole=True, minimum=0))
 METRICS = Items(of=METRIC)
 PROFILE_NAMES = Items(of=NAME)
+SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
+"""Where a suite names its components."""
 
 PROFILE = Record(
     title="profile",
@@ -97,6 +99,43 @@ PROFILE = Record(
             Words(words=get_args(Numerics)),
             "`portable`: the same bits on every x86-64-v3 processor, as `mini` has them on the CPU unless said; `native`: "
             "as fast as the libraries can, as all others.",
+            fixed=True,
+        ),
+        "of": Field(
+            NAME,
+            "The profile that this one rehearses: its rows, tasks and metrics, on stand-ins of its files; `bench rehearse` "
+            "runs it, and nothing of it is shown.",
+            fixed=True,
+        ),
+        "sizes": Field(
+            Record(
+                title="sizes",
+                fields={
+                    section: Field(
+                        Named(of=Anything(), key=Text(noun=f"a {kind}'s name", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")),
+                        f"By registered name: parameters of every {kind} of that name.",
+                        fixed=True,
+                    )
+                    for kind, section in SECTIONS.items()
+                },
+            ),
+            "Of a rehearsal: the parameters that differ from those of the profile it is of.",
+            fixed=True,
+        ),
+        "skip": Field(
+            Named(of=Text(), key=Text(noun="a glob over names of rows", pattern=r"[a-z0-9*?._-]+")),
+            "Of a rehearsal: rows that cannot be rehearsed, each with the reason.",
+            fixed=True,
+        ),
+        "without": Field(
+            Named(
+                of=Text(),
+                key=Text(
+                    noun="a glob over metrics, or `METRIC of ROW`",
+                    pattern=r"[A-Za-z0-9*?._\[\]-]+( of [a-z0-9*?._-]+)?",
+                ),
+            ),
+            "Of a rehearsal: metrics that cannot be rehearsed, of every row or of some, each with the reason.",
             fixed=True,
         ),
     },
@@ -203,6 +242,16 @@ CLAIM = Record(
             ),
             "The metric of one row over that of another meets a bound.",
         ),
+        "strength": Field(
+            Words(words=get_args(Strength)),
+            "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "
+            "`property`: something exact. By the predicate's form unless said.",
+            fixed=True,
+        ),
+        "weakens": Field(NAME, "The claim that says what the paper says, where this one says less.", fixed=True),
+        "because": Field(Text(), "Why it says less than the claim that it weakens."),
+        "control": Field(NAME, "A row of which the claim must not hold, in place of the first one.", gaps=True),
+        "uncontrolled": Field(Text(), "Why a dead baseline, or a claim that any row would meet, does no harm here."),
         "profiles": Field(PROFILE_NAMES, "The profiles in which it can be seen; all unless said.", fixed=True),
         "min_seeds": Field(
             Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."
@@ -231,6 +280,19 @@ CLAIM = Record(
         ),
     },
     one_of=(get_args(ClaimKind),),
+)
+
+ALIVE = Record(
+    title="sign of life",
+    fields={
+        "rows": Field(Items(of=Text()), "Names of rows or globs over them; `!glob` leaves rows out.", required=True),
+        **_bounded("sign of life", {}).fields,
+        "chance": Field(Text(), "What a row that is of no use has.", required=True),
+        "covers": Field(
+            Items(of=METRIC), "Metrics, without brackets, whose comparisons need it; the metric itself unless said."
+        ),
+    },
+    one_of=(("equals", "at_least", "at_most"),),
 )
 
 TABLE = Record(
@@ -359,6 +421,11 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "errata": Field(
             Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
+        "alive": Field(
+            Items(of=ALIVE, minimum=0),
+            "What shows that a row works, for claims that compare it by this metric; a dead one gives no verdict.",
+            gaps=True,
         ),
         "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
         "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),

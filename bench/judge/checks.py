@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from retable.bench.errors import CONTRADICTED, OK, UNMEASURED
-from retable.bench.judge.claims import Judgement, evidence
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.words import evidence, said
 from retable.bench.suite import Tier
 
 Kind = Literal["claim", "rule", "frozen", "case"]
@@ -54,7 +55,7 @@ def of_judgement(judged: Judgement) -> Check:
         name=claim.name,
         outcome=outcome,
         text=f"{claim.text} ({claim.source})",
-        detail=f"{judged.verdict}: {evidence(judged)}",
+        detail=f"{said(judged)}: {evidence(judged)}",
         where=claim.where,
         tier=claim.tier,
     )

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from retable.bench.judge.claims import Judgement, comes_again, evidence, explain
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.predicate import predicate
+from retable.bench.judge.words import comes_again, evidence, explain, said
 from retable.bench.report.grid import caption, floors
 from retable.bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Cell, Row, Table, legend
@@ -153,7 +155,10 @@ class ClaimView:
     suite: str
     text: str
     source: str
+    strength: str
+    predicate: str
     verdict: str
+    said: str
     word: str
     sign: str
     evidence: str
@@ -173,7 +178,10 @@ def claim_view(judged: Judgement, suite: str, identity: str) -> ClaimView:
         suite=suite,
         text=judged.claim.text,
         source=judged.claim.source,
+        strength=judged.claim.strength,
+        predicate=predicate(judged.claim),
         verdict=judged.verdict,
+        said=said(judged),
         word=word,
         sign=sign,
         evidence=evidence(judged),
@@ -190,9 +198,14 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
     facts = {
         "Claim": claim.text,
         "Source": claim.source,
-        "Verdict": judged.verdict,
+        "Verdict": said(judged),
         "Evidence": explain(judged),
         "Independent repetition": _repetition(judged),
+        "Strength": claim.strength,
+        "Predicate": predicate(claim),
+        "Weaker than": f"{claim.weakens}: {claim.because}" if claim.weakens else "",
+        "Not controlled": claim.uncontrolled,
+        "Changed": judged.changed.sentence() if judged.changed else "",
         "Kind": f"{claim.kind} of {claim.metric}",
         "Rows": " < ".join(claim.entries) if claim.kind == "ordering" else " / ".join(claim.entries),
         "Seeds needed": str(claim.min_seeds),
