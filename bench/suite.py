@@ -283,6 +283,15 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Erratum:
+    """Where a paper, its released code and arithmetic part: what is so, who says it, and what it does to the numbers."""
+
+    sentence: str
+    source: str
+    effect: str = "effect not measured"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -304,6 +313,7 @@ class Suite:
     statistics: Statistics = Statistics()
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
+    errata: tuple[Erratum, ...] = ()
     path: str = ""
     overrides: tuple[str, ...] = ()
 

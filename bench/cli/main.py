@@ -189,7 +189,9 @@ def parser() -> argparse.ArgumentParser:
     resume = verbs.add_parser("resume", parents=[common, stored, a_run], help="take up a run that died or was stopped")
     resume.add_argument("--detach", action="store_true", help="go on without a terminal")
     logs = verbs.add_parser("logs", parents=[common, stored], help="what the stages of a case printed")
-    logs.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    logs.add_argument(
+        "case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], the start of a key, or a suite: its errata"
+    )
     merge = verbs.add_parser("merge", parents=[common, stored], help="take over the records of other machines")
     merge.add_argument("others", nargs="+", metavar="STORE", help="folders of their stores")
     rehearse = verbs.add_parser(
@@ -313,6 +315,10 @@ def parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser(
         "doctor", parents=[common, stored], help="this machine, the data at hand, the store's health"
     )
+    doctor.add_argument(
+        "suite", metavar="SUITE", nargs="?", help="what a profile of this suite lacks here, all at once"
+    )
+    doctor.add_argument("--profile", default="paper", metavar="NAME", help="with SUITE: paper (default) or another")
     doctor.add_argument(
         "--numerics", action="store_true", help="whether this machine computes the bits that others do: minutes"
     )

@@ -388,6 +388,17 @@ REPRODUCIBILITY = Record(
     },
 )
 
+ERRATUM = Record(
+    title="erratum",
+    fields={
+        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
+        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
+        "effect": Field(
+            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
+        ),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
@@ -410,6 +421,9 @@ SUITE = Record(
         ),
         "entries": Field(Items(of=ENTRY), "The rows.", required=True, fixed=True),
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
+        "errata": Field(
+            Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),
             "What shows that a row works, for claims that compare it by this metric; a dead one gives no verdict.",

@@ -32,6 +32,7 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
+    Erratum,
     Expectation,
     Layout,
     Limits,
@@ -118,6 +119,7 @@ class _Reader:
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
+            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
             path=self.root.path,
         )
 
@@ -431,3 +433,8 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
+
+
+def _erratum(own: dict[str, Node]) -> Erratum:
+    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
+    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)
