@@ -32,12 +32,20 @@ class Component:
     broken: str = ""
 
 
+Sense = Literal["<", ">", "<=", ">=", "~"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value."""
+    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value.
+
+    `spread` is what follows ±, `bound` the side on which the paper's number lies of `value`, `~` for about.
+    """
 
     value: float | None
     text: str
+    spread: float | None = None
+    bound: Sense | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +283,15 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Erratum:
+    """Where a paper, its released code and arithmetic part: what is so, who says it, and what it does to the numbers."""
+
+    sentence: str
+    source: str
+    effect: str = "effect not measured"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -296,6 +313,7 @@ class Suite:
     statistics: Statistics = Statistics()
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
+    errata: tuple[Erratum, ...] = ()
     path: str = ""
     overrides: tuple[str, ...] = ()
 

@@ -189,7 +189,9 @@ def parser() -> argparse.ArgumentParser:
     resume = verbs.add_parser("resume", parents=[common, stored, a_run], help="take up a run that died or was stopped")
     resume.add_argument("--detach", action="store_true", help="go on without a terminal")
     logs = verbs.add_parser("logs", parents=[common, stored], help="what the stages of a case printed")
-    logs.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    logs.add_argument(
+        "case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], the start of a key, or a suite: its errata"
+    )
     merge = verbs.add_parser("merge", parents=[common, stored], help="take over the records of other machines")
     merge.add_argument("others", nargs="+", metavar="STORE", help="folders of their stores")
     rehearse = verbs.add_parser(
@@ -197,7 +199,9 @@ def parser() -> argparse.ArgumentParser:
     )
     rehearse.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
     rehearse.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
-    rehearse.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core)")
+    rehearse.add_argument(
+        "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
+    )
     rehearse.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:0")
     rehearse.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -311,6 +315,10 @@ def parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser(
         "doctor", parents=[common, stored], help="this machine, the data at hand, the store's health"
     )
+    doctor.add_argument(
+        "suite", metavar="SUITE", nargs="?", help="what a profile of this suite lacks here, all at once"
+    )
+    doctor.add_argument("--profile", default="paper", metavar="NAME", help="with SUITE: paper (default) or another")
     doctor.add_argument(
         "--numerics", action="store_true", help="whether this machine computes the bits that others do: minutes"
     )

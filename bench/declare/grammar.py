@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
 from retable.bench.suite import ClaimKind, Numerics, PlotKind, Strength, Tier, VerdictWord
@@ -26,8 +27,8 @@ REPORTED = Either(
     options=(
         Number(),
         Text(
-            noun="a number as printed (6.95, 148M, 1.3B, 62.5k) or `not found`",
-            pattern=r"not found|[-+]?[0-9]{1,15}(\.[0-9]{1,15})? ?[kKMGBT]?",
+            noun="a number as printed (6.95, 148M, 92.1 ± 0.3, <0.1, 1,234 or 92.1 %) or `not found`",
+            pattern=PATTERN,
         ),
     )
 )
@@ -387,6 +388,17 @@ REPRODUCIBILITY = Record(
     },
 )
 
+ERRATUM = Record(
+    title="erratum",
+    fields={
+        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
+        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
+        "effect": Field(
+            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
+        ),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
@@ -409,6 +421,9 @@ SUITE = Record(
         ),
         "entries": Field(Items(of=ENTRY), "The rows.", required=True, fixed=True),
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
+        "errata": Field(
+            Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),
             "What shows that a row works, for claims that compare it by this metric; a dead one gives no verdict.",

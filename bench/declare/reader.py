@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
 from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
+from retable.bench.declare.printed import printed
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
@@ -32,6 +32,7 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
+    Erratum,
     Expectation,
     Layout,
     Limits,
@@ -52,7 +53,6 @@ SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 LEAST_EFFECT = 0.05
 """In standard deviations: what two and a half thousand seeds show."""
-SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
 
 
 def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str] = ()) -> Suite:
@@ -98,8 +98,9 @@ class _Reader:
         entries = tuple(self._entry(node) for node in top["entries"].value)
         self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
-        claims = tuple(self._claim(node, rows) for node in _list(top, "claims"))
-        check_strengths(claims, _list(top, "claims"))
+        judged = {} if self._profile.of else top  # a rehearsal shows nothing, so nothing is judged
+        claims = tuple(self._claim(node, rows) for node in _list(judged, "claims"))
+        check_strengths(claims, _list(judged, "claims"))
         return Suite(
             name=stem,
             title=_text(top, "title"),
@@ -109,8 +110,8 @@ class _Reader:
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=() if self._profile.of else claims,
-            alive=tuple(self._alive(node) for node in _list(top, "alive")),
+            claims=claims,
+            alive=tuple(self._alive(node) for node in _list(judged, "alive")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables"))
             if "tables" in top
             else default_layouts(stem, _text(top, "title"), entries),
@@ -118,6 +119,7 @@ class _Reader:
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
+            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
             path=self.root.path,
         )
 
@@ -393,14 +395,10 @@ def _quantity(node: Node, units: dict[str, int]) -> float:
 
 
 def _reported(node: Node) -> Reported:
-    """A number as the paper prints it; decimal arithmetic keeps 1.3B from becoming 1300000000.0000002."""
-    text = node.text.strip()
-    if text == "not found":
-        return Reported(value=None, text=text)
-    if not isinstance(node.value, str):
-        return Reported(value=float(node.value), text=text)
-    digits = text.rstrip("kKMGBT ")
-    return Reported(value=float(Decimal(digits).scaleb(SI.get(text[-1], 0))), text=text)
+    """A number as the paper prints it."""
+    if isinstance(node.value, str):
+        return printed(node.text.strip())
+    return Reported(value=float(node.value), text=node.text.strip())
 
 
 def _statistics(own: dict[str, Node]) -> Statistics:
@@ -435,3 +433,8 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
+
+
+def _erratum(own: dict[str, Node]) -> Erratum:
+    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
+    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)
