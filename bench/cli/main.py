@@ -1,20 +1,25 @@
 """The command line: `bench run | status | logs | stop | resume | merge | list | check | show | table | gate | ...`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
-declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
+declaration error, 3 something that had to be measured was not, 4 an error of ours, 130 interrupted. Nothing heavy is imported
+before a verb runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from retable import __version__
-from retable.bench.errors import INTERRUPTED, OK, USAGE, BenchError
+from retable.bench.cli.outlet import outlets
+from retable.bench.errors import INTERNAL, INTERRUPTED, USAGE, BenchError
 from retable.bench.plugins import declared, load_plugin
 from retable.bench.report import STYLES
 
@@ -24,11 +29,24 @@ GATE_FORMATS = ("terminal", "junit", "markdown", "json")
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
 EPILOG = """exit statuses:
   0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
-  3 something that had to be measured was not        130 interrupted"""
+  3 something that had to be measured was not        4 an internal error        130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
+    """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status.
+
+    The status is that of the verb, whoever listens: a reader that has gone away or a full disk behind stdout changes no verdict.
+    """
+    with outlets() as (out, _), stopped_gently():
+        status = _main(argv)
+        out.flush()
+        if out.failure is None or isinstance(out.failure, BrokenPipeError):
+            return status
+        print(f"bench: stdout: {out.failure.strerror or out.failure}", file=sys.stderr)
+        return status or USAGE
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -37,20 +55,43 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_plugin(plugin)
         verb = import_module(f"retable.bench.cli.{arguments.verb}")
         status: int = verb.main(arguments)
-        sys.stdout.flush()
         return status
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_status
-    except BrokenPipeError:  # `bench table ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except KeyboardInterrupt:
         print("bench: interrupted; what was finished is stored", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         print(f"bench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         return USAGE
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        print(f"bench: internal error: {type(error).__name__}; what was finished is stored", file=sys.stderr)
+        return INTERNAL
+
+
+@contextmanager
+def stopped_gently() -> Iterator[None]:
+    """SIGTERM and the end of the terminal stop a command as Ctrl-C does; who asked to ignore them (nohup) is obeyed."""
+    from threading import current_thread, main_thread
+
+    before: dict[int, Any] = {}
+    if current_thread() is main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, _interrupted)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
         "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
     )
     run.add_argument("--offline", action="store_true", help="refuse the network")
+    run.add_argument("--verify-data", action="store_true", help="read data and weights again, whatever was remembered")
     run.add_argument("--dry-run", action="store_true", help="say what would run")
     run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")
     run.add_argument("--quiet", action="store_true", help="no progress")

@@ -86,6 +86,11 @@ class CheckItem(pytest.Item):
     def __init__(self, *, check: Check, **rest: Any) -> None:
         super().__init__(**rest)
         self.check = check
+        self._initrequest()
+
+    def _initrequest(self) -> None:
+        """What plug-ins that run a test again call first: a check has nothing to set up."""
+        self.funcargs: dict[str, Any] = {}
 
     def runtest(self) -> None:
         if self.check.outcome == "skipped":

@@ -7,10 +7,13 @@ import os
 import sys
 from argparse import Namespace
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from retable import contents
 from retable.bench.cli.suites import load
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
+from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, StoreError
+from retable.bench.report.escape import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,8 +34,10 @@ def main(arguments: Namespace) -> int:
     from retable.bench.run import numerics
     from retable.bench.run.plan import make_plan
     from retable.bench.run.runs import Diary
-    from retable.bench.store.store import Store
+    from retable.bench.store.store import environment_id
 
+    if arguments.verify_data:
+        contents.forget()
     suite = load(arguments)
     elsewhere = _elsewhere(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
@@ -44,22 +49,28 @@ def main(arguments: Namespace) -> int:
         return _detach(suite, arguments)
     here = arguments.jobs == 0 and not arguments.dry_run and elsewhere is None
     computed = _settle_numerics(suite.profile, here=here)
-    store = Store(arguments.store, create=not arguments.dry_run)
+    store, unwritable = _opened(arguments.store, create=not arguments.dry_run)
     facts = {**environment(), "threads": suite.profile.limits.threads, "numerics": numerics.facts(computed)}
-    identity = "" if arguments.dry_run else store.save_environment(facts)
+    identity = environment_id(facts)
     plan = make_plan(cases, store, environment=identity, offline=arguments.offline)
     if arguments.dry_run or arguments.explain:
         _print_plan(plan, store, explained=arguments.explain)
     if arguments.dry_run:
         return OK
-    with Diary(store.folder, _note(suite, arguments), len(plan.open_stages)) as diary:
+    work = bool(plan.open_stages) or arguments.repeat > 1 or bool(arguments.vary)
+    if work:
+        if unwritable is not None:
+            raise unwritable
+        store.save_environment(facts)
+    with Diary(store.folder, _note(suite, arguments), len(plan.open_stages)) if work else nullcontext() as diary:
         records, interrupted = _execute(plan, store, arguments, diary=diary)
         told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
         _print_results(suite, store, as_json=arguments.json)
         for name, line in told:
             print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
         status = _summary(plan, records, interrupted)
-        diary.close(status)
+        if diary is not None:
+            diary.close(status)
     return status
 
 
@@ -112,6 +123,24 @@ def _detach(suite: Suite, arguments: Namespace) -> int:
     return OK
 
 
+def _opened(folder: str, *, create: bool) -> tuple[Store, StoreError | None]:
+    """The store, and why it cannot be written; what is stored already can be shown from it all the same."""
+    from retable.bench.store.store import Store
+
+    try:
+        return Store(folder, create=create), None
+    except StoreError as error:
+        if not create:
+            raise
+        try:
+            store = Store(folder, create=False)
+        except StoreError:
+            raise error from None
+        if not store.path.exists():
+            raise
+        return store, error
+
+
 def _settle_numerics(profile: Profile, *, here: bool) -> Numerics:
     """How the profile's numbers are computed on this machine; `here`, in this process, it must be settled at once."""
     from retable.bench.probes.hardware import not_portable
@@ -162,7 +191,7 @@ def _execute(
     store: Store,
     arguments: Namespace,
     *,
-    diary: Callable[[Event], object] = lambda event: None,
+    diary: Callable[[Event], object] | None = None,
     lasting: bool = True,
     avoid: Nodes | None = None,
 ) -> tuple[Mapping[str, Record], bool]:
@@ -179,7 +208,8 @@ def _execute(
 
         def tell(event: Event) -> None:
             progress(event)
-            diary(event)
+            if diary is not None:
+                diary(event)
 
         return execute(jobs, run, store=store, workers=workers, on_event=tell, plugins=plugins, elsewhere=elsewhere)
 
@@ -244,5 +274,9 @@ def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
 
 
 def _failure_line(record: Record) -> str:
-    message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else "no message"
-    return f"  {record.suite}/{record.entry}: {record.status}: {message}"
+    """The row, how it ended, and all that the exception said; its type where it is none of ours."""
+    failure = record.failure
+    told = "" if failure is None else failure.message
+    if failure is not None and failure.traceback and failure.type not in ("WorkerDied", "Timeout", "MemoryLimit"):
+        told = f"{failure.type}: {told}"
+    return f"  {record.suite}/{record.entry}: {record.status}: {clean(told).strip() or 'no message'}"

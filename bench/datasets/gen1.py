@@ -20,8 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable import contents
+from retable.bench.datasets.files import listed
 from retable.bench.datasets.letterbox import GREY, Letterbox
-from retable.bench.datasets.prophesee import Source, open_recording, read_boxes
+from retable.bench.datasets.prophesee import Source, check_recordings, open_recording, read_boxes
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -265,12 +267,12 @@ class Gen1:
         self._view()
 
     def digest(self) -> str:
-        """SHA-256 over the names and sizes of all files. Raises MissingDataError."""
-        lines = (f"{part} {line}\n" for part in self.PARTS for line in self._list(part))
-        return sha256("".join(lines).encode()).hexdigest()
+        """SHA-256 over the names and contents of all files. Raises MissingDataError."""
+        found = (contents.files_digest(self._folder() / part, self._list(part)) for part in self.PARTS)
+        return sha256("".join(found).encode()).hexdigest()
 
     def load(self) -> DetectionData:
-        """Reads the boxes; events are read when they are asked for. Raises MissingDataError, BenchError for bad files."""
+        """Reads the boxes and looks once at all events, which are read when they are asked for. Raises MissingDataError, BenchError for bad files."""
         from retable.bench.datasets.detection import DetectionData
 
         train, held_out = (self._split(part) for part in self.PARTS)
@@ -289,15 +291,15 @@ class Gen1:
 
     def _split(self, part: str) -> StampSplit:
         folder = self._folder() / part
-        names = [line.rpartition(" ")[0] for line in self._list(part)]
-        events = [name for name in names if name.endswith(EVENTS_SUFFIX)]
+        events = [name for name in self._list(part) if name.endswith(EVENTS_SUFFIX)]
+        check_recordings([folder / name for name in events], WIDTH, HEIGHT)
         return split_of(
             [(folder / name, folder / (name.removesuffix(EVENTS_SUFFIX) + BOXES_SUFFIX), name) for name in events],
             self._view(),
         )
 
     def _list(self, part: str) -> tuple[str, ...]:
-        """`<name> <bytes>` of each file of a part."""
+        """The files of a part."""
         folder = self._folder() / part
         layout = f"put its recordings at {folder.parent}/{{train,test}}/*{EVENTS_SUFFIX} with their *{BOXES_SUFFIX}"
         if not folder.is_dir():
@@ -310,13 +312,12 @@ class Gen1:
 
 @lru_cache(maxsize=8)
 def _list_files(folder: str, changed: int, layout: str) -> tuple[str, ...]:
-    with os.scandir(folder) as entries:
-        suffixes = (EVENTS_SUFFIX, BOXES_SUFFIX)
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(suffixes)}
-    stems = {name.removesuffix(EVENTS_SUFFIX).removesuffix(BOXES_SUFFIX) for name in sizes}
+    suffixes = (EVENTS_SUFFIX, BOXES_SUFFIX)
+    names = listed(Path(folder), lambda name: name.endswith(suffixes))
+    stems = {name.removesuffix(EVENTS_SUFFIX).removesuffix(BOXES_SUFFIX) for name in names}
     if not stems:
         raise MissingDataError(f"Gen1 is incomplete, {folder} holds no *{EVENTS_SUFFIX}: {layout}")
     for name in sorted(stem + suffix for stem in stems for suffix in suffixes):
-        if name not in sizes:
+        if name not in names:
             raise MissingDataError(f"Gen1 is incomplete, {folder}/{name} is missing: {layout}")
-    return tuple(f"{name} {size}" for name, size in sorted(sizes.items()))
+    return tuple(names)

@@ -11,7 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retable.bench.errors import BenchError, MissingDataError
+from retable import contents
+from retable.bench.datasets.files import listed
+from retable.bench.datasets.pixels import check_images, read_rgb
+from retable.bench.errors import MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,13 +26,24 @@ SUFFIXES = (".jpeg", ".jpg")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listing:
-    """The files of a split, relative to `folder` and sorted; the digest is over their names and sizes."""
+    """The files of a split, relative to `folder` and sorted."""
 
     folder: Path
     files: tuple[str, ...]
     labels: np.ndarray
     wnids: tuple[str, ...]
-    digest: str
+
+    def digest(self) -> str:
+        """SHA-256 over names and contents; a class whose files nobody has touched is not read again."""
+        names: dict[str, list[str]] = {}
+        for file in self.files:
+            names.setdefault(file.partition("/")[0], []).append(file)
+        return sha256("".join(contents.files_digest(self.folder, names[c]) for c in self.wnids).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Raises BenchError, naming the first file that is no image to be used."""
+        paths = [self.folder / file for file in self.files]
+        check_images(paths)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,17 +79,6 @@ class FolderSplit:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
             images = list(pool.map(prepared, indices, places_N2))
         return np.stack(images) if images else np.empty((0, 3, self.size, self.size), np.uint8)
-
-
-def read_rgb(path: Path) -> Image:
-    """An image file as RGB. Raises BenchError when it cannot be decoded."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BenchError(f"{path} cannot be read as an image: {error}") from error
 
 
 def crop(image: Image, short: int, size: int, place: np.ndarray) -> np.ndarray:
@@ -115,14 +118,11 @@ def _list(folder: Path, classes: tuple[tuple[str, int], ...]) -> Listing:
     wnids = tuple(os.path.basename(path) for path, _ in classes)
     files: list[str] = []
     counts: list[int] = []
-    total = sha256()
     for wnid in wnids:
-        with os.scandir(folder / wnid) as entries:
-            found = sorted((e.name, e.stat().st_size) for e in entries if e.name.lower().endswith(SUFFIXES))
+        found = listed(folder / wnid, lambda name: name.lower().endswith(SUFFIXES))
         if not found:
             raise MissingDataError(f"the class folder {folder / wnid} holds no *.JPEG: extract its images there")
-        total.update("".join(f"{wnid}/{name} {size}\n" for name, size in found).encode())
-        files += [f"{wnid}/{name}" for name, _ in found]
+        files += [f"{wnid}/{name}" for name in found]
         counts.append(len(found))
     labels = np.repeat(np.arange(len(wnids), dtype=np.int64), counts)
-    return Listing(folder=folder, files=tuple(files), labels=labels, wnids=wnids, digest=total.hexdigest())
+    return Listing(folder=folder, files=tuple(files), labels=labels, wnids=wnids)

@@ -41,22 +41,24 @@ class ImageNet:
             raise BenchError("ImageNet needs a size and a number of classes of at least 1")
 
     def digest(self) -> str:
-        """SHA-256 over names and sizes of all files and the checksums within the reference. Raises MissingDataError."""
+        """SHA-256 over names and contents of all files and the checksums within the reference. Raises MissingDataError."""
         train, val = self._splits()
-        total = sha256(f"train={train.listing.digest}\nval={val.listing.digest}\n".encode())
+        total = sha256(f"train={train.listing.digest()}\nval={val.listing.digest()}\n".encode())
         if self.reference is not None:
             for name, member in sorted(_members(_data_folder() / self.reference).items()):
                 total.update(f"{name} {member.file_size} {member.CRC:08x}\n".encode())
         return total.hexdigest()
 
     def load(self) -> ImageData:
-        """Lists the files; images are read when they are asked for.
+        """Lists the files and looks at their headers; images are read when they are asked for.
 
-        Raises MissingDataError, BenchError for a reference of other shapes than images of `size` need.
+        Raises MissingDataError, BenchError for a file that is no image, and for a reference of other shapes than images of `size` need.
         """
         from retable.bench.datasets.images import ImageData
 
         train, val = self._splits()
+        for split in (train, val):
+            split.listing.check()
         return ImageData(
             name="imagenet",
             train=train,

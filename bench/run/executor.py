@@ -273,7 +273,7 @@ class _Schedule:
 
 
 class _Interrupt:
-    """SIGINT and SIGTERM as a request to stop, which also ends a wait: `fileno` becomes readable.
+    """SIGINT, SIGTERM and SIGHUP as a request to stop, which also ends a wait: `fileno` becomes readable.
 
     A job that runs in this very process is stopped by KeyboardInterrupt; so is everything, the second time.
     """
@@ -295,7 +295,9 @@ class _Interrupt:
         self._reader, self._writer = os.pipe()
         self._before: dict[int, Any] = {}
         if current_thread() is main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) == signal.SIG_IGN:  # nohup
+                    continue
                 self._before[number] = signal.signal(number, self._handle)
         return self
 

@@ -14,7 +14,8 @@ from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
 from retable.bench.errors import MissingDataError
 from retable.bench.probes.memory import PeakMemory
-from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
+from retable.bench.record import Failure, Measurement, Record, Status, canonical
+from retable.bench.run import weights
 from retable.bench.run.desk import Desk
 from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
@@ -24,7 +25,7 @@ from retable.bench.run.worker import describe
 from retable.bench.suite import Component
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def run_stage(spec: StageSpec, desk: Desk) -> Record:
@@ -87,7 +88,8 @@ def _fit(spec: StageSpec, desk: Desk) -> dict[str, Any]:
     needs = {name: _restore(need, data, desk, spec.device) for name, need in spec.model.needs.items()}
     who = f"method {spec.model.component.use!r}"
     model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
-    return {"log": log, "artefacts": {"weights": _save_weights(desk, spec.model.key, model)}}
+    content = weights.dump(model, who)
+    return {"log": log, "artefacts": {"weights": desk.put(f"{spec.model.key}.safetensors", content)}}
 
 
 def _evaluate(spec: StageSpec, desk: Desk) -> dict[str, Any]:
@@ -141,18 +143,9 @@ def _load_data(use: str, params: str) -> Any:
     return dataset.load()
 
 
-def _save_weights(desk: Desk, key: str, model: nn.Module) -> Artefact:
-    from safetensors.torch import save
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return desk.put(f"{key}.safetensors", save(state))
-
-
 def _restore(fitted: Fitted, data: Any, desk: Desk, device: str) -> nn.Module:
     """The model of a finished fit: its stored weights, checked against their digest, on the method's structure."""
-    from safetensors.torch import load
-
-    state: dict[str, Tensor] = load(desk.read(fitted.key, "weights"))
+    state = weights.read(desk.read(fitted.key, "weights"))
     needs = {name: _restore(need, data, desk, device) for name, need in fitted.needs.items()}
     method: Any = build("method", fitted.component)
     return contracts.loaded(f"method {fitted.component.use!r}", method.load(state, data, needs, device=device))

@@ -52,7 +52,7 @@ def describe(error: BaseException) -> tuple[Status, dict[str, str]]:
     from retable.bench.record import Status
 
     names = {kind.__name__ for kind in type(error).__mro__}
-    message = storable(str(error), MESSAGE_LIMIT)
+    message = storable(_said(error), MESSAGE_LIMIT)
     if isinstance(error, FileNotFoundError):
         status = Status.MISSING
     elif isinstance(error, MemoryError) or "OutOfMemoryError" in names or "can't allocate memory" in message:
@@ -62,6 +62,23 @@ def describe(error: BaseException) -> tuple[Status, dict[str, str]]:
     # A BenchError is one sentence for the user, so where it was raised says nothing more.
     traceback = "" if isinstance(error, BenchError) else storable("".join(format_exception(error)), TRACEBACK_LIMIT)
     return status, {"type": type(error).__name__, "message": message, "traceback": traceback}
+
+
+def _said(error: BaseException) -> str:
+    """The whole text of an exception; of one that has none, or cannot say it, the place where it was raised."""
+    from traceback import extract_tb
+
+    try:
+        text = str(error).strip()
+    except Exception as broken:
+        text = f"its text cannot be had ({type(broken).__name__})"
+    if isinstance(error, BaseExceptionGroup):
+        text = "; ".join([text, *(f"{type(one).__name__}: {_said(one)}" for one in error.exceptions)])
+    if text:
+        return text
+    places = extract_tb(error.__traceback__)
+    where = f" at {places[-1].filename}:{places[-1].lineno}: {places[-1].line}" if places else ""
+    return f"no text was given{where}"
 
 
 def kill_session(leader: int) -> None:

@@ -121,8 +121,7 @@ class Store:
 
     def save_environment(self, environment: Mapping[str, Any]) -> str:
         """Keep what is known of the machine; its id is the digest of its content."""
-        body = canonical(environment)
-        identity = sha256(body.encode()).hexdigest()
+        body, identity = canonical(environment), environment_id(environment)
         self._database.write("INSERT OR REPLACE INTO environments (id, body) VALUES (?, ?)", values=(identity, body))
         return identity
 
@@ -226,6 +225,11 @@ class Store:
             raise StoreError(f"{self.path}: {message}")
         expected = (record.key, record.suite, record.profile, str(record.status))
         return record if columns == [value.encode() for value in expected] else None
+
+
+def environment_id(environment: Mapping[str, Any]) -> str:
+    """The digest of its content, under which `save_environment` keeps it."""
+    return sha256(canonical(environment).encode()).hexdigest()
 
 
 def _check_folder(folder: Path, create: bool) -> None:

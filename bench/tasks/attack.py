@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable import units
 from retable.bench.errors import BenchError
 from retable.bench.metrics.budgets import WHOLE, at
 from retable.bench.tasks.logits import of_images
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Extra = Literal["autoattack", "cw", "pgd-l2", "expected", "rate"]
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
+MOST_L2 = 10.0
+"""Euclidean budgets that anybody attacks within are 0.25 to 5."""
 STEP = 0.25
 """A gradient step moves every pixel by this share of the budget."""
 SURFACE_IMAGES = 16
@@ -67,11 +69,12 @@ class Attack:
         for name in ("steps", "eot", "votes", "cw_steps", "queries", "tries", "source_epochs", "images", "batch_size"):
             if getattr(self, name) < 1:
                 raise BenchError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        for name in ("eps", "eps_l2"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BenchError(f"`{name}` must be at least 0, not {getattr(self, name)}")
-        if not all(0 < eps < WHOLE for eps in self.curve):
-            raise BenchError(f"`curve` must hold budgets between 0 and 1, not {list(self.curve)}")
+        budgets = [("eps", self.eps, WHOLE), *(("curve", eps, WHOLE) for eps in self.curve)]
+        for name, budget, most in (*budgets, ("eps_l2", self.eps_l2, MOST_L2)):
+            if wrong := units.of_pixels(name, budget, most=most):
+                raise BenchError(wrong)
+        if not all(self.curve):
+            raise BenchError(f"`curve` must hold budgets above 0, not {list(self.curve)}")
         if not self.more_steps or min(self.more_steps) <= self.steps:
             raise BenchError(f"`more_steps` must be above `steps` = {self.steps}, not {list(self.more_steps)}")
         if not all(width > 0 for width in (*self.widths, 1.0 if self.width is None else self.width)):

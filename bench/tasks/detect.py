@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from retable import units
 from retable.bench.accountant.rules import RuleName
 from retable.bench.datasets.detection import require_detection
 from retable.bench.errors import BenchError
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from retable.bench.datasets.detection import DetectionData, DetectionSplit
     from retable.bench.metrics.coco_evaluation import Evaluation
-    from retable.bench.tasks.pictures import Marks
+    from retable.bench.tasks.logits import prepared
+from retable.bench.tasks.pictures import Marks
 
 EVENT_DIMS = 5
 """Dimensions of prepared event frames (B, T, C, H, W); where these are counts they are spikes of the sensor."""
@@ -57,8 +59,8 @@ class Detect:
             if getattr(self, name) < 1:
                 raise BenchError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         for name in ("threshold", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BenchError(f"`{name}` must lie between 0 and 1, not be {getattr(self, name)}")
+            if wrong := units.of_shares(name, getattr(self, name)):
+                raise BenchError(wrong)
         for name in ("pictures", "account_samples"):
             if getattr(self, name) < 0:
                 raise BenchError(f"`{name}` must be at least 0, not {getattr(self, name)}")
@@ -130,7 +132,7 @@ class Detected:
 def _prepared(model: Any, pixels: np.ndarray, device: str) -> Any:
     import torch
 
-    return model.prepare(torch.from_numpy(pixels).to(device))
+    return prepared(model, torch.from_numpy(pixels).to(device))
 
 
 def _array(values: Any) -> np.ndarray:

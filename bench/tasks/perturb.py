@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from retable.bench.errors import BenchError
+from retable.bench.tasks.logits import prepared
 
 INSIDE = 1e-4
 """CW moves pixels in the space of tanh, where 0 and 1 are infinitely far: it starts this far inside."""
@@ -32,7 +33,7 @@ class Pixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         many = x if self.draws == 1 else x.repeat(self.draws, *[1] * (x.dim() - 1))
-        logits: Tensor = self.model(self.model.prepare(255 * many))
+        logits: Tensor = self.model(prepared(self.model, 255 * many))
         return logits if self.draws == 1 else logits.unflatten(0, (self.draws, -1)).mean(0)
 
 

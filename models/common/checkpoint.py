@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from retable.models.common.errors import CheckpointError
 
 PICKLED = (".bin", ".pt", ".pth", ".tar")
+PARALLEL = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -39,6 +41,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict) or not loaded:
         raise CheckpointError(f"{path}: holds no state dict")
+    for prefix in (*PARALLEL, *PARALLEL):  # a compiled model may have been wrapped, or the other way round
+        if all(isinstance(key, str) and key.startswith(prefix) for key in loaded):
+            loaded = {key.removeprefix(prefix): value for key, value in loaded.items()}
     for key, tensor in loaded.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise CheckpointError(f"{path}: {str(key)[:80]!r} is not a named tensor")

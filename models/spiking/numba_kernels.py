@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from retable.models.common.kernels import cached
 from retable.models.common.numba_math import exp
 
 DECAY, HARD, STRICT, DETACH = 1, 2, 4, 8
 """Bits of `flags`."""
 
 _inline = njit(inline="always", error_model="numpy")
-_kernel = njit(nogil=True, cache=True, error_model="numpy")
-_sum = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
+_kernel = cached(nogil=True, error_model="numpy")
+_sum = cached(nogil=True, error_model="numpy", fastmath={"reassoc"})
 
 
 def block_size(steps, scratch):

@@ -127,16 +127,18 @@ def test_images_and_training_annotations_are_read_when_asked_for(tree: Path, mon
         return read_annotations(file)
 
     monkeypatch.setattr(coco, "read_annotations", noted)
-    for part in ("train", "val"):
-        (tree / part / "b.png").write_bytes(b"no image")
     data = TREE.load()
     assert read == ["instances_val.json"]
+    (tree / "train" / "b.png").write_bytes(b"no image")
+    with pytest.raises(BenchError, match=r"b\.png cannot be read as an image"):
+        len(data.train)
+    (tree / "val" / "b.png").write_bytes(b"no image")
     assert data.held_out.images(np.array([0, 2])).shape == (2, 3, 64, 64)
     with pytest.raises(BenchError, match=r"b\.png cannot be read as an image"):
         data.held_out.images(np.array([1]))
 
 
-def test_the_digest_follows_names_sizes_and_boxes(tree: Path) -> None:
+def test_the_digest_follows_names_contents_and_boxes(tree: Path) -> None:
     first = TREE.digest()
     assert TREE.digest() == first
     (tree / "val" / "d.png").write_bytes(b"more")

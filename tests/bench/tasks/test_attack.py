@@ -183,10 +183,10 @@ def test_paired_comparison() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"eps": -0.1}, "`eps` must be at least 0, not -0.1"),
-        ({"eps_l2": float("nan")}, "`eps_l2` must be at least 0"),
+        ({"eps": -0.1}, "`eps` must lie between 0 and 1, pixels are 0 to 1, not be -0.1"),
+        ({"eps_l2": float("nan")}, "`eps_l2` must lie between 0 and 10"),
         ({"steps": 0}, "`steps` must be at least 1, not 0"),
-        ({"curve": (1.5,)}, "`curve` must hold budgets between 0 and 1"),
+        ({"curve": (1.5,)}, "`curve` must lie between 0 and 1"),
         ({"more_steps": (5,)}, "`more_steps` must be above `steps` = 7"),
         ({"widths": (0.0,)}, "widths of the surrogate must be above 0"),
     ],
