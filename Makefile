@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup lock reproduce reproducible bench-kernels clean
+.PHONY: run test lint setup lock site reproduce reproducible bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -49,6 +49,11 @@ lock:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m requirements.renew $(UPGRADE)
+
+# The site of what is published, from the newest frozen versions, into one folder that any static host serves. Runs nothing.
+SITE ?= reports/site
+site: setup
+	$(BIN)/bench report --from newest --out $(SITE)
 
 # Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
 reproduce: setup

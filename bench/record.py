@@ -78,6 +78,7 @@ class Record:
     reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the
     keys of the stages whose output this one read. `unkeyed` are files beside a plug-in that it read and no key covers.
     `node` is the machine it ran on, where that is not the driver's; `lost` says of each earlier try why it came to nothing.
+    `claims` are what the suite said of this row when it was run, by name; None where nobody wrote it down.
     """
 
     key: str
@@ -97,6 +98,7 @@ class Record:
     log: Mapping[str, Any] = field(default_factory=dict)
     kernels: Mapping[str, Any] = field(default_factory=dict)
     unkeyed: tuple[str, ...] = ()
+    claims: Mapping[str, str] | None = None
     environment: str = ""
     node: str = ""
     lost: tuple[str, ...] = ()

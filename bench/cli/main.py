@@ -1,4 +1,4 @@
-"""The command line: `bench run | status | logs | stop | resume | merge | list | check | show | table | gate | ...`.
+"""The command line: `bench run | rehearse | status | logs | stop | resume | merge | list | check | show | table | ...`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 4 an error of ours, 130 interrupted. Nothing heavy is imported
@@ -25,7 +25,7 @@ from retable.bench.report import STYLES
 
 DEFAULT_STORE = "results/work"
 DEFAULT_RESULTS = "results"
-GATE_FORMATS = ("terminal", "junit", "markdown", "json")
+GATE_FORMATS = ("terminal", "junit", "markdown", "github", "json")
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
 EPILOG = """exit statuses:
   0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
@@ -78,7 +78,7 @@ def stopped_gently() -> Iterator[None]:
     """SIGTERM and the end of the terminal stop a command as Ctrl-C does; who asked to ignore them (nohup) is obeyed."""
     from threading import current_thread, main_thread
 
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     if current_thread() is main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:
@@ -119,6 +119,13 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get("BENCH_RESULTS", DEFAULT_RESULTS),
         metavar="DIR",
         help=f"folder of the published versions (default: $BENCH_RESULTS or {DEFAULT_RESULTS})",
+    )
+    origin = argparse.ArgumentParser(add_help=False)
+    origin.add_argument(
+        "--from",
+        dest="source",
+        metavar="VERSION",
+        help="read a published version in place of the store: v1, newest, SUITE/v1, or its path",
     )
     of_suite = argparse.ArgumentParser(add_help=False)
     of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
@@ -172,17 +179,32 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
     merge = verbs.add_parser("merge", parents=[common, stored], help="take over the records of other machines")
     merge.add_argument("others", nargs="+", metavar="STORE", help="folders of their stores")
+    rehearse = verbs.add_parser(
+        "rehearse", parents=[common], help="the paper's profile at small sizes on made-up files; nothing of it is kept"
+    )
+    rehearse.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
+    rehearse.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
+    rehearse.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core)")
+    rehearse.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:0")
+    rehearse.add_argument("--quiet", action="store_true", help="no progress")
 
     listing = verbs.add_parser("list", parents=[common], help="the suites")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
 
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
     check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")
+    check.add_argument(
+        "--falsify", action="store_true", help="also whether each claim could come out either way, and be believed"
+    )
 
-    show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
+    show = verbs.add_parser("show", parents=[common, stored, frozen, origin], help="where a number came from")
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
 
-    table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
+    table = verbs.add_parser(
+        "table",
+        parents=[common, stored, frozen, origin, of_suite],
+        help="the tables of a suite from the store or a version",
+    )
     table.add_argument(
         "--format",
         choices=FORMATS,
@@ -194,14 +216,14 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 
     report = verbs.add_parser(
-        "report", parents=[common, stored], help="a site of suites, and LaTeX, CSV and JSON files"
+        "report", parents=[common, stored, frozen, origin], help="a site of suites, and LaTeX, CSV and JSON files"
     )
     report.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
     report.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
     report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
 
     gate = verbs.add_parser(
-        "gate", parents=[common, stored, of_suite, frozen], help="the verdicts, and an exit status for CI"
+        "gate", parents=[common, stored, of_suite, frozen, origin], help="the verdicts, and an exit status for CI"
     )
     gate.add_argument(
         "--against", metavar="VERSION", help="also hold numbers to a frozen version: v1, SUITE/v1, its path, or newest"

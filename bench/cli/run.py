@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from retable.bench.record import Record
     from retable.bench.run.elsewhere import Elsewhere
+    from retable.bench.run.forecast import Forecast
     from retable.bench.run.job import Event
-    from retable.bench.run.plan import Plan
+    from retable.bench.run.plan import Plan, StageSpec
     from retable.bench.run.repeat import Nodes
     from retable.bench.run.runs import Note
     from retable.bench.store.store import Store
@@ -215,15 +216,30 @@ def _execute(
 
 
 def _print_plan(plan: Plan, store: Store, *, explained: bool) -> None:
+    from retable.bench.cli.amounts import amounts, summed
     from retable.bench.run.plan import explain
 
-    opened = {stage.template.key for stage in plan.open_stages}
+    opened = {stage.template.key: stage for stage in plan.open_stages}
+    expected = _forecasts(list(opened.values()), store)
     for key, stage in plan.stages.items():
-        if explained:
-            print(f"{stage.name}  {key[:12]}  {explain(stage, store)}")
-        elif key in opened:
-            print(f"{stage.name}  {key[:12]}")
+        line = f"{stage.name}  {key[:12]}"
+        line += f"  {explain(stage, store)}" if explained else ""
+        if key in opened:
+            print(f"{line}  {amounts(expected[key])}")
+        elif explained:
+            print(line)
     print(f"{len(plan.cases)} cases, {len(plan.cases) - len(plan.open_cases)} cached; {len(opened)} stages would run")
+    if opened:
+        print(summed(list(expected.values())))
+
+
+def _forecasts(stages: list[StageSpec], store: Store) -> dict[str, Forecast]:
+    from retable.bench.run.forecast import forecasts
+
+    if not stages:
+        return {}
+    template = stages[0].template
+    return forecasts(stages, store.records(template.suite, template.profile))
 
 
 def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:

@@ -6,19 +6,22 @@ import json
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.source import reader
 from retable.bench.errors import OK
 
 if TYPE_CHECKING:
     from retable.bench.record import Record
-    from retable.bench.store.store import Store
+    from retable.bench.store.reader import Reader
 
 
 def main(arguments: Namespace) -> int:
     """Where a number came from: values by seed, ingredients, timings, environment."""
     from retable.bench.report.provenance import find_records, render
-    from retable.bench.store.store import Store
 
-    store = Store(arguments.store, create=False)
+    suite, separator, _ = arguments.case.partition("/")
+    if arguments.source is not None and not separator:
+        suite = arguments.source.partition("/")[0]  # of a key the version's own name says the suite
+    store = reader(arguments, suite)
     records = find_records(store, arguments.case)
     if arguments.json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
@@ -27,7 +30,7 @@ def main(arguments: Namespace) -> int:
     return OK
 
 
-def _elsewhere(records: list[Record], store: Store) -> list[str]:
+def _elsewhere(records: list[Record], store: Reader) -> list[str]:
     """What other machines say of the same keys, a line each."""
     from retable.bench.judge.contested import differences, machine
 
@@ -49,7 +52,7 @@ def _value(record: Record, name: str) -> str:
     return "nothing" if measured is None or measured.value is None else f"{measured.value:.10g}"
 
 
-def _reliability(records: list[Record], store: Store) -> list[str]:
+def _reliability(records: list[Record], store: Reader) -> list[str]:
     """How far the numbers of `records` are known: the three spreads, and the certificates, where there is any."""
     from retable.bench.judge.certificate import certificates_of, describe, read
     from retable.bench.judge.spread import describe as describe_spread

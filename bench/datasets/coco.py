@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from retable.bench.datasets.detection import DetectionData, Objects
 
 LARGEST_ID = 2**63 - 1
+STRIDE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coco:
     """`<train>/<file_name>` and `annotations/instances_<train>.json` below `$BENCH_DATA/<root>`, the same for `held_out`.
 
-    Images are of any kind that Pillow reads, and letterboxed to `size` x `size` pixels. Classes are the categories in the
-    order of their numbers; the ground truth keeps the numbers, the crowds and the areas of the file. Images or categories
-    that are named, or have numbers beyond 64 bits, are numbered from 1 in the order of the file.
+    Images are of any kind that Pillow reads, and letterboxed to `size` x `size` pixels; held-out ones, with `rectangular`,
+    batch by batch to the smallest rectangle in steps of 32 pixels, and half a step, that holds them, in the order of their
+    shapes, as SpikeYOLO's code validates. Classes are the categories in the order of their numbers; the ground truth keeps
+    the numbers, the crowds and the areas of the file. Images or categories that are named, or have numbers beyond 64 bits,
+    are numbered from 1 in the order of the file.
     """
 
     NAME: ClassVar[str] = "coco"
@@ -41,6 +44,7 @@ class Coco:
     root: str = "coco"
     train: str = "train2017"
     held_out: str = "val2017"
+    rectangular: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 32:
@@ -72,15 +76,14 @@ class Coco:
             num_classes=len(categories),
             class_names=tuple(categories.values()),
             category_ids=tuple(categories),
-            image_shape=(3, self.size, self.size),
+            image_shape=(3, *[padded(self.size) if self.rectangular else self.size] * 2),
         )
 
     def _split(self, part: str) -> CocoSplit:
         folder, file = self._folder_of(part), self._file_of(part)
         like = None if part == self.held_out else self._file_of(self.held_out)
-        return CocoSplit(
-            folder=folder, files=frozenset(listed(folder, deep=True)), file=file, like=like, size=self.size
-        )
+        kind = RectangularSplit if self.rectangular and part == self.held_out else CocoSplit
+        return kind(folder=folder, files=frozenset(listed(folder, deep=True)), file=file, like=like, size=self.size)
 
     def _folder_of(self, part: str) -> Path:
         """The images of a part."""
@@ -173,9 +176,15 @@ class CocoSplit:
         import numpy as np
 
         names = self.annotations.names  # read before the threads would all read them
+        shape = self.shape_of(indices)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
-            found = list(pool.map(lambda index: self._image(index, names[index]), [int(index) for index in indices]))
-        return np.stack(found) if found else np.empty((0, 3, self.size, self.size), np.uint8)
+            chosen = [int(index) for index in indices]
+            found = list(pool.map(lambda index: self._image(index, names[index], shape), chosen))
+        return np.stack(found) if found else np.empty((0, 3, *shape), np.uint8)
+
+    def shape_of(self, indices: np.ndarray) -> tuple[int, int]:
+        """Height and width of a batch of these images."""
+        return self.size, self.size
 
     def boxes(self, indices: np.ndarray) -> list[np.ndarray]:
         """float32 (n, 5) for each image; boxes are cut to the image, and crowds left out."""
@@ -190,24 +199,51 @@ class CocoSplit:
         return found
 
     def restore(self, index: int, boxes_n4: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        return self._letterbox(index).restored(boxes_n4.astype("float64"))
+        """Cut to the image, as the official evaluation cuts."""
+        box = self._letterbox(index, shape)
+        return box.restored(boxes_n4.astype("float64")).clip(0, [box.width, box.height] * 2)
 
-    def _letterbox(self, index: int) -> Letterbox:
+    def _letterbox(self, index: int, shape: tuple[int, int] | None = None) -> Letterbox:
         width, height = self.annotations.sizes[index].tolist()
-        return Letterbox(width, height, self.size, (self.size, self.size))
+        return Letterbox(width, height, self.size, shape or (self.size, self.size))
 
-    def _image(self, index: int, name: str) -> np.ndarray:
+    def _image(self, index: int, name: str, shape: tuple[int, int]) -> np.ndarray:
         import numpy as np
 
         from retable.bench.datasets.pixels import read_rgb
 
-        path, box = self.folder / name, self._letterbox(index)
+        path, box = self.folder / name, self._letterbox(index, shape)
         image = read_rgb(path)
         if image.size != (box.width, box.height):
             raise BenchError(
                 f"{path} has {image.width}x{image.height} pixels, and {box.width}x{box.height} in {self.file.name}"
             )
         return box.place(np.asarray(image).transpose(2, 0, 1))
+
+
+class RectangularSplit(CocoSplit):
+    """Batches in the smallest rectangles that hold them; not for training, whose boxes are those of squares."""
+
+    def order(self) -> np.ndarray:
+        """By height over width."""
+        import numpy as np
+
+        width, height = self.annotations.sizes.T
+        return np.argsort(height / width, kind="stable")
+
+    def shape_of(self, indices: np.ndarray) -> tuple[int, int]:
+        width, height = self.annotations.sizes[indices].T
+        ratios = height / width
+        if len(ratios) and ratios.max() < 1:
+            return padded(self.size * float(ratios.max())), padded(self.size)
+        if len(ratios) and ratios.min() > 1:
+            return padded(self.size), padded(self.size / float(ratios.min()))
+        return padded(self.size), padded(self.size)
+
+
+def padded(side: float) -> int:
+    """A side of an input that holds `side` pixels: whole strides, half a stride added first."""
+    return math.ceil(side / STRIDE + 0.5) * STRIDE
 
 
 def read_annotations(file: Path) -> Annotations:

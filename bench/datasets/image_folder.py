@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from retable import contents
 from retable.bench.datasets.files import listed
 from retable.bench.datasets.pixels import check_images, read_rgb
+from retable.bench.datasets.views import View, seen
 from retable.bench.errors import MissingDataError
 
 if TYPE_CHECKING:
@@ -50,13 +51,14 @@ class Listing:
 class FolderSplit:
     """Labelled files as images of `size` x `size` pixels.
 
-    With `augments`, an `rng` asks for the training view: shorter side 9/8 of `size` (288 for 256), random crop.
-    Otherwise images are prepared as ADM prepared its reference: shorter side `size`, centre crop. Both by Lanczos.
+    With `augments`, an `rng` asks for the training view: shorter side 9/8 of `size` (288 for 256), random crop, by Lanczos.
+    Otherwise images are cut as `view` says.
     """
 
     listing: Listing
     size: int
     augments: bool
+    view: View = "adm"
 
     @property
     def labels(self) -> np.ndarray:
@@ -70,10 +72,13 @@ class FolderSplit:
         import numpy as np
 
         short, places_N2 = self.size, np.full((len(indices), 2), 0.5)
+        training = self.augments and rng is not None
         if self.augments and rng is not None:
             short, places_N2 = self.size * 9 // 8, rng.random((len(indices), 2))
 
         def prepared(index: int, place: np.ndarray) -> np.ndarray:
+            if self.view != "adm" and not training:
+                return seen(read_rgb(self.listing.folder / self.listing.files[index]), self.size, self.view)
             return crop(read_rgb(self.listing.folder / self.listing.files[index]), short, self.size, place)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
@@ -96,7 +101,7 @@ def crop(image: Image, short: int, size: int, place: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def list_split(root: Path, part: str, size: int, *, augments: bool) -> FolderSplit:
+def list_split(root: Path, part: str, size: int, *, augments: bool, view: View = "adm") -> FolderSplit:
     """The files of `root/part/<wnid>`. Raises MissingDataError for a layout that is not so."""
     folder = root / part
     layout = f"put its images at {root}/train/<wnid>/*.JPEG and {root}/val/<wnid>/*.JPEG"
@@ -108,7 +113,7 @@ def list_split(root: Path, part: str, size: int, *, augments: bool) -> FolderSpl
         raise MissingDataError(f"{folder} has no class folders such as n01440764: {layout}")
     # a folder's time changes whenever a file in it comes, goes or is renamed
     listing = _list(folder, tuple((path, os.stat(path).st_mtime_ns) for path in classes))
-    return FolderSplit(listing=listing, size=size, augments=augments)
+    return FolderSplit(listing=listing, size=size, augments=augments, view=view)
 
 
 @lru_cache(maxsize=8)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from retable.bench.record import Measurement, Record
 from retable.bench.registry import is_timing
-
-if TYPE_CHECKING:
-    from retable.bench.store.store import Store
+from retable.bench.store.reader import Reader
 
 Kind = Literal["repeat", "threads", "batch", "numerics", "node"]
 SCHEMA = 1
@@ -94,11 +92,11 @@ def read(raw: Mapping[str, Any]) -> Certificate:
     return Certificate(**{**known, "skipped": tuple(raw["skipped"]), "environments": tuple(raw["environments"])})
 
 
-def certificates_of(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
+def certificates_of(reader: Reader, keys: Iterable[str]) -> list[dict[str, Any]]:
     """The newest certificate of each kind and setting, for every key."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for key in keys:
-        for certificate in store.certificates(key):
+        for certificate in reader.certificates(key):
             found[key, certificate["kind"], certificate["setting"]] = certificate
     return [found[place] for place in sorted(found)]
 

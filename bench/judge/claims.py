@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
-from retable.bench.judge import again, limits, stats
+from retable.bench.judge import again, controls, limits, stats
 from retable.bench.judge.again import Outlook, Seen
+from retable.bench.judge.history import Change, Stood, change, stood
+from retable.bench.judge.mcnemar import Disagreement, disagreement
+from retable.bench.judge.predicate import predicate
 from retable.bench.judge.results import Results, absence
 from retable.bench.judge.spread import cautious_error
 from retable.bench.judge.stats import Interval
+from retable.bench.judge.words import told
 from retable.bench.record import Measurement
 from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
 
@@ -22,7 +26,8 @@ from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictW
 class Judgement:
     """A claim's verdict, what was expected, and what it rests on: an estimate with its interval, keys of records.
 
-    `outlook` knows how probably other seeds give the same verdict.
+    `outlook` knows how probably other seeds give the same verdict. `elsewhere` is what this profile's records say of a
+    claim that is made for another one, `beside` what became of the claim that this one weakens.
     """
 
     claim: Claim
@@ -31,6 +36,9 @@ class Judgement:
     estimate: Interval | None = None
     evidence: tuple[str, ...] = ()
     outlook: Outlook | None = None
+    elsewhere: str = ""
+    beside: str = ""
+    changed: Change | None = None
 
     @property
     def again(self) -> float | None:
@@ -72,6 +80,8 @@ class _Sample(NamedTuple):
     exact: bool
     evidence: tuple[str, ...]
     error: float = 0.0
+    shared: tuple[Disagreement, ...] = ()
+    """Of one seed and rows on the same samples: how each pair of neighbours in the chain disagrees."""
 
     @property
     def alone(self) -> bool:
@@ -92,14 +102,53 @@ class _Finding(NamedTuple):
     outlook: Outlook | None = None
 
 
-def judge(suite: Suite, results: Results) -> list[Judgement]:
-    """A verdict for every claim of the suite, in its order."""
-    return [_judge(claim, suite, results) for claim in suite.claims]
+def judge(suite: Suite, results: Results, before: Stood | None = None) -> list[Judgement]:
+    """A verdict for every claim of the suite, in its order.
+
+    `before` is what published versions know of what claims said before their first result; else the records' own is taken.
+    """
+    found = [_judge(claim, suite, results) for claim in suite.claims]
+    named = {judged.claim.name: judged for judged in found}
+    before = {**stood(suite, results), **(before or {})}
+    return [replace(one, beside=_beside(one, named), changed=change(one.claim, before)) for one in found]
 
 
 def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
+    """By itself, then by its controls; of a claim for another profile only what the records at hand say."""
     if suite.profile.name not in claim.profiles:
-        return Judgement(claim=claim, verdict="not measured", reason=f"needs profile {' or '.join(claim.profiles)}")
+        reason = f"needs profile {' or '.join(claim.profiles)}"
+        return Judgement(
+            claim=claim, verdict="not measured", reason=reason, elsewhere=_elsewhere(claim, suite, results)
+        )
+    judged = by_itself(claim, suite, results)
+    if judged.verdict == "not measured":
+        return judged
+    problem = controls.problem(claim, suite, lambda other: by_itself(other, suite, results))
+    return replace(judged, verdict="not measured", reason=problem, outlook=None) if problem else judged
+
+
+def _elsewhere(claim: Claim, suite: Suite, results: Results) -> str:
+    """What the records of this profile say of a claim that is made for another one; empty where they have no number."""
+    if not set(claim.entries) <= {entry.name for entry in suite.entries}:
+        return ""
+    judged = by_itself(claim, suite, results)
+    if judged.estimate is None:
+        return ""
+    word = "undecided" if judged.verdict == "not measured" else judged.verdict
+    return f"at {suite.profile.name} its rows say: {word}, {told(judged)}"
+
+
+def _beside(judged: Judgement, found: Mapping[str, Judgement]) -> str:
+    """`the number is contradicted here: ratio 8.77 in [8.46, 9.08]`, of the claim that this one weakens."""
+    whole = found.get(judged.claim.weakens)
+    if whole is None:
+        return ""
+    words = f"the {whole.claim.strength} ({predicate(whole.claim)}) is {whole.verdict} here"
+    return f"{words}: {told(whole)}" if whole.estimate is not None else f"{words}: {whole.reason}"
+
+
+def by_itself(claim: Claim, suite: Suite, results: Results) -> Judgement:
+    """By its predicate alone, whatever its profiles and controls."""
     try:
         sample = _sample(claim, suite, results)
     except _NotMeasuredError as why:
@@ -134,7 +183,18 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     keys = tuple(number.key for numbers in chosen for number in numbers)
     values = [[number.value for number in numbers] for numbers in chosen]
     error = cautious_error(_measurements(claim, shared, results)) if claim.kind == "value" else 0.0
-    return _Sample(values, exact=False, evidence=keys, error=error)
+    pairs = _disagreements(claim, suite, results, shared[0]) if claim.kind == "ordering" and len(shared) == 1 else ()
+    return _Sample(values, exact=False, evidence=keys, error=error, shared=pairs)
+
+
+def _disagreements(claim: Claim, suite: Suite, results: Results, repetition: int) -> tuple[Disagreement, ...]:
+    """Of each pair of neighbours; none at all unless every row judged the same samples as right or wrong."""
+    entries = [suite.entry(name) for name in claim.entries]
+    if any(entry.dataset != entries[0].dataset for entry in entries):
+        return ()
+    measured = [results[entry.name, repetition].metrics[claim.metric] for entry in entries]
+    found = [disagreement(lower, upper) for lower, upper in pairwise(measured)]
+    return tuple(pair for pair in found if pair is not None) if None not in found else ()
 
 
 def _measurements(claim: Claim, repetitions: Sequence[int], results: Results) -> list[Measurement]:
@@ -224,6 +284,8 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     pairs = list(pairwise(sample.values))
     steps = [stats.differences(upper, lower, alpha, exact=sample.exact) for lower, upper in pairs]
     strict = [stats.differences(b, a, alpha / len(pairs), exact=sample.exact) for a, b in pairs]
+    if sample.shared:
+        return _Finding(*_by_samples(claim, sample.shared, alpha), min(steps, key=lambda step: step.mean))
     verdict, reason, estimate = _chain(claim, sample, steps, strict)
     if sample.exact or sample.alone:
         return _Finding(verdict, reason, estimate)
@@ -231,6 +293,21 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     loose = tuple(again.seen(gap, step, alpha) for gap, step in zip(gaps, steps, strict=True))
     tight = tuple(again.seen(gap, step, alpha / len(pairs)) for gap, step in zip(gaps, strict, strict=True))
     return _Finding(verdict, reason, estimate, Outlook(verdict=verdict, alpha=alpha, steps=loose, strict=tight))
+
+
+def _by_samples(claim: Claim, shared: Sequence[Disagreement], alpha: float) -> tuple[VerdictWord, str]:
+    """One seed of rows that judged the same samples: McNemar's test of each step, which is about these two models alone.
+
+    Corrected as the steps of `_ordering` are.
+    """
+    told = [pair.describe(lower, upper) for pair, (lower, upper) in zip(shared, pairwise(claim.entries), strict=True)]
+    weakest = max(range(len(shared)), key=lambda index: shared[index].p_up)
+    worst = min(range(len(shared)), key=lambda index: shared[index].p_down)
+    if shared[weakest].p_up <= alpha:
+        return "reproduced", f"by these models: {told[weakest]}"
+    if shared[worst].p_down <= alpha / len(shared):
+        return "contradicted", f"by these models: {told[worst]}"
+    return "not measured", f"undecided: {told[weakest]}"
 
 
 def _chain(
@@ -270,52 +347,3 @@ def _limits(bound: Bound | None) -> tuple[float, float]:
         return low, high
     middle, tolerance = Decimal(repr(bound.equals)), Decimal(repr(bound.tolerance))
     return max(low, float(middle - tolerance)), min(high, float(middle + tolerance))
-
-
-def explain(judged: Judgement) -> str:
-    """The estimate with its interval, the reason, and what was expected where that is not what came out."""
-    parts = [judged.reason]
-    if (estimate := judged.estimate) is not None:
-        what = {"value": judged.claim.metric, "ratio": "ratio", "ordering": "difference"}[judged.claim.kind]
-        seeds = f" over {estimate.n} seed{'s' * (estimate.n != 1)}"
-        if estimate.low is None or estimate.high is None:
-            text = f"{estimate.mean:.4g}"
-        elif estimate.low == estimate.high:
-            text, seeds = f"{estimate.mean:,.10g}", seeds if estimate.n > 1 else " (exact)"
-        else:
-            text = f"{estimate.mean:.4g} in [{estimate.low:.4g}, {estimate.high:.4g}]"
-        parts.insert(0, f"{what} {text}{seeds}")
-    if not judged.as_expected and judged.verdict != judged.expected:
-        parts.append(f"EXPECTED: {judged.expected}")
-    elif judged.expected != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
-        parts.append(f"as expected: {judged.claim.expect.because}")
-    return "; ".join(parts)
-
-
-def evidence(judged: Judgement) -> str:
-    """As `explain`, then how probably the verdict would come again, and what is to do where that is too little."""
-    return "; ".join(filter(None, (explain(judged), comes_again(judged), lacking(judged))))
-
-
-def comes_again(judged: Judgement) -> str:
-    """`comes again with 98 %`; empty where there is nothing to come again, or where it is certain."""
-    if judged.estimate is None or (judged.outlook and judged.outlook.exact):
-        return ""
-    if judged.again is None:
-        why = "one seed" if judged.estimate.n == 1 else "no spread between seeds"
-        return f"how probably it comes again is not known ({why})"
-    share = math.floor(1000 * judged.again) / 10
-    enough = "" if judged.settled or judged.verdict == "not measured" else ", too seldom to count"
-    return f"comes again with {share:.3g} %{enough}"
-
-
-def lacking(judged: Judgement) -> str:
-    """What to do about an expected verdict that other seeds would not give often enough; empty where all is well."""
-    if judged.settled or judged.verdict == "not measured" or judged.expected != judged.verdict:
-        return ""
-    seeds = judged.outlook.seeds if judged.outlook else None
-    more = f"{seeds} seeds would do" if seeds else f"{again.MOST_SEEDS} seeds would not do"
-    return (
-        f"EXPECTED with at least {again.LEAST:.0%}: {more} with this effect and spread; run more repetitions, or expect "
-        "`not measured` and say why"
-    )

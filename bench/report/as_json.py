@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from retable.bench.judge.claims import Judgement
+from retable.bench.judge.history import digest
+from retable.bench.judge.predicate import predicate, statement
 from retable.bench.report.table import Table
 
 
@@ -16,18 +18,24 @@ def tables_to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
 
 
 def judgements_to_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """Claim, verdict, expectation, reason, probability of coming again, estimate and the keys of the records it rests on."""
+    """Claim, strength, predicate, verdict, expectation, reason, probability of coming again, estimate and the keys of the records it rests on."""
     return [
         {
             "claim": judged.claim.name,
             "text": judged.claim.text,
             "source": judged.claim.source,
+            "strength": judged.claim.strength,
+            "predicate": predicate(judged.claim),
+            "weakens": judged.claim.weakens,
             "verdict": judged.verdict,
             "expected": judged.expected,
             "as_expected": judged.as_expected,
             "reason": judged.reason,
             "comes_again": judged.again,
             "seeds_needed": judged.outlook.seeds if judged.outlook and not judged.settled else None,
+            "elsewhere": judged.elsewhere,
+            "digest": digest(statement(judged.claim)),
+            "changed": asdict(judged.changed) if judged.changed else None,
             "estimate": asdict(judged.estimate) if judged.estimate else None,
             "evidence": list(judged.evidence),
         }

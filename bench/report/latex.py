@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from retable.bench.judge.claims import Judgement, evidence
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.grid import Text, caption, grid
 from retable.bench.report.table import Table, legend
@@ -44,7 +45,7 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     """Verdicts as a `longtable`, which may break between pages; needs that package too."""
     widths = "".join(f"{FOLDED}{{{share}\\linewidth}}" for share in (0.3, 0.12, 0.36))
     rows = [
-        _row([escape(text) for text in (judged.verdict, judged.claim.text, judged.claim.source, evidence(judged))])
+        _row([escape(text) for text in (said(judged), judged.claim.text, judged.claim.source, evidence(judged))])
         for judged in judgements
     ]
     lines = [

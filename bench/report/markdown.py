@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retable.bench.judge.claims import Judgement, evidence
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import markdown as escape
 from retable.bench.report.grid import Text, caption, grid
 from retable.bench.report.table import Table, legend
@@ -19,7 +20,7 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     """Verdicts as a table."""
     lines = [_row(["Verdict", "Claim", "Source", "Evidence"]), _row(["---"] * 4)]
     for judged in judgements:
-        cells = (judged.verdict, judged.claim.text, judged.claim.source, evidence(judged))
+        cells = (said(judged), judged.claim.text, judged.claim.source, evidence(judged))
         lines.append(_row([escape(cell) for cell in cells]))
     return "\n".join(lines)
 

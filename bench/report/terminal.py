@@ -7,7 +7,8 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from retable.bench.judge.claims import Judgement, evidence
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import clean, fold, width
 from retable.bench.report.grid import Grid, Text, caption, grid
 from retable.bench.report.table import Table, legend
@@ -38,12 +39,12 @@ def render_judgements(
         return "no claims"
     columns, colour = _columns(columns), _colour(colour)
     lines = [_style("Verdicts", _BOLD, colour)]
-    indent = max(map(len, _VERDICT_STYLE)) + len(_GAP)
+    indent = max(len(said(judged)) for judged in judgements) + len(_GAP)
     for judged in judgements:
         claim = judged.claim
         first, *more = _fold(clean(f"{claim.name}: {claim.text} ({claim.source})"), columns, indent)
-        verdict = _style(judged.verdict, _VERDICT_STYLE[judged.verdict], colour)
-        lines.append(verdict + first[len(judged.verdict) :])
+        verdict = _style(said(judged), _VERDICT_STYLE[judged.verdict], colour)
+        lines.append(verdict + first[len(said(judged)) :])
         lines += more + _fold(clean(evidence(judged)), columns, indent)
     counts = [f"{sum(j.verdict == word for j in judgements)} {word}" for word in _VERDICT_STYLE]
     if differing := sum(not judged.as_expected for judged in judgements):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from retable.bench import registry
 from retable.bench.errors import BenchError
+from retable.bench.judge.history import claims_of
 from retable.bench.record import Record, Status, digest
 from retable.bench.run.job import Job
 from retable.bench.store.keys import (
@@ -230,6 +231,7 @@ def _template(case: Case, stage: str, key: str, ingredients: dict, needs: tuple[
         status=Status.INTERRUPTED,
         ingredients=ingredients,
         needs=needs,
+        claims=claims_of(case.suite, case.entry.name) if stage == "evaluate" else None,
         environment=environment,
     )
 

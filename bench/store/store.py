@@ -34,6 +34,8 @@ class Store:
     opens its own Store; any number of them may write at once.
     """
 
+    name = "the store"
+
     def __init__(self, folder: str | Path, *, create: bool = True, timeout: float = 30.0) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "records.sqlite"

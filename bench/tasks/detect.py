@@ -72,7 +72,6 @@ class Detect:
 
         Raises BenchError for data without boxes or images, and for results that are no detections.
         """
-        import numpy as np
         import torch
 
         require_detection(data, "the task detect")
@@ -81,12 +80,13 @@ class Detect:
         model.eval()
         found: list[Detected] = []
         with torch.inference_mode():
-            for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
+            for indices in batches_of(data.held_out, self.batch_size):
                 pixels = data.held_out.images(indices)
                 results = model.detect(
                     _prepared(model, pixels, device), threshold=self.threshold, iou=self.iou, most=self.most
                 )
                 found += _checked(results, indices, pixels.shape[-2:], data)
+        found.sort(key=lambda one: one.index)
         account, why_not = self._account(model, data, device)
         return DetectEvidence(
             model=model, data=data, found=tuple(found), pictures=self.pictures, account=account, why_no_account=why_not
@@ -127,6 +127,16 @@ class Detected:
 
         good: np.ndarray = np.isfinite(self.boxes).all(1) & np.isfinite(self.scores)
         return good
+
+
+def batches_of(split: DetectionSplit, size: int) -> list[np.ndarray]:
+    """Indices of every image in batches; a split may have an order of its own, such as by the shape of its images."""
+    import numpy as np
+
+    if not hasattr(split, "order"):
+        return np.array_split(np.arange(len(split)), -(-len(split) // size))
+    order = split.order()
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _prepared(model: Any, pixels: np.ndarray, device: str) -> Any:
@@ -202,9 +212,14 @@ class DetectEvidence:
         rows = []
         for one in self.found:
             good = one.finite
-            boxes = split.restore(one.index, one.boxes[good], one.shape)
+            boxes, scores, labels = (
+                split.restore(one.index, one.boxes[good], one.shape),
+                one.scores[good],
+                one.classes[good],
+            )
+            judged = split.counts(boxes) if hasattr(split, "counts") else slice(None)
             for (x0, y0, x1, y1), score, label in zip(
-                boxes.tolist(), one.scores[good].tolist(), one.classes[good].tolist(), strict=True
+                boxes[judged].tolist(), scores[judged].tolist(), labels[judged].tolist(), strict=True
             ):
                 rows.append(
                     {

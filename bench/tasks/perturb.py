@@ -107,6 +107,15 @@ class Perturber:
                     self._watched(last)
         return self._watched.strongest()
 
+    def apgd(self, x: Tensor, labels: Tensor, *, eps: float, loss: str, steps: int) -> Tensor:
+        """The image of the largest mean loss that APGD (arXiv 2003.01690) met on its way, whether it survives or not."""
+        check_budget(x, eps=eps)
+        attack = import_torchattacks().APGD(self._watched, eps=eps, steps=steps, loss=loss, eot_iter=self.draws)
+        attack.set_device(x.device)
+        with self.seeded(f"apgd {loss}"):
+            found: Tensor = attack.attack_single_run(x, labels)[0].detach()
+        return found
+
     def random(self, x: Tensor, labels: Tensor, *, eps: float, tries: int) -> Tensor:
         """The strongest of x and `tries` random corners of the L-infinity ball."""
         check_budget(x, eps=eps)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from retable.bench.judge.claims import Judgement, comes_again, evidence, explain
+from retable.bench.judge.claims import Judgement
+from retable.bench.judge.predicate import predicate
+from retable.bench.judge.words import comes_again, evidence, explain, said
 from retable.bench.report.grid import caption, floors
 from retable.bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Cell, Row, Table, legend
@@ -54,8 +57,8 @@ class TableView:
     """What a click on each cell tells, by its id."""
 
 
-def table_view(table: Table, prefix: str) -> TableView:
-    """`prefix` makes the ids of the cells unique on their page."""
+def table_view(table: Table) -> TableView:
+    """A cell's id is made of the names of table, row and metric, so that a link to it holds from version to version."""
     view = TableView(
         name=table.name,
         caption=caption(table),
@@ -65,14 +68,24 @@ def table_view(table: Table, prefix: str) -> TableView:
         notes=[],
         remarks=[],
     )
-    for r, row in enumerate(table.rows):
+    for row in table.rows:
         cells = []
-        for c, column in enumerate(table.columns):
-            cells += _cells(view, table, row, column, f"{prefix}-{r}-{c}")
+        for column in table.columns:
+            cells += _cells(view, table, row, column, _unique(f"cell-{table.name}-{row.entry}-{column.metric}", view))
         any_measured = any(row.cells[column.metric].value is not None for column in table.columns)
         view.rows.append(RowView(entry=row.entry, label=row.label, group=row.group, measured=any_measured, cells=cells))
     view.remarks = [*floors(table), *legend(table, "bold", "underlined"), *([table.note] if table.note else [])]
     return view
+
+
+def _unique(text: str, view: TableView) -> str:
+    """Letters, digits, dots, dashes; a metric that two columns show has a number the second time."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+    found, number = name, 1
+    while found in view.cells:
+        number += 1
+        found = f"{name}-{number}"
+    return found
 
 
 def _parts(column: Column) -> list[str]:
@@ -142,7 +155,10 @@ class ClaimView:
     suite: str
     text: str
     source: str
+    strength: str
+    predicate: str
     verdict: str
+    said: str
     word: str
     sign: str
     evidence: str
@@ -162,7 +178,10 @@ def claim_view(judged: Judgement, suite: str, identity: str) -> ClaimView:
         suite=suite,
         text=judged.claim.text,
         source=judged.claim.source,
+        strength=judged.claim.strength,
+        predicate=predicate(judged.claim),
         verdict=judged.verdict,
+        said=said(judged),
         word=word,
         sign=sign,
         evidence=evidence(judged),
@@ -179,9 +198,14 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
     facts = {
         "Claim": claim.text,
         "Source": claim.source,
-        "Verdict": judged.verdict,
+        "Verdict": said(judged),
         "Evidence": explain(judged),
         "Independent repetition": _repetition(judged),
+        "Strength": claim.strength,
+        "Predicate": predicate(claim),
+        "Weaker than": f"{claim.weakens}: {claim.because}" if claim.weakens else "",
+        "Not controlled": claim.uncontrolled,
+        "Changed": judged.changed.sentence() if judged.changed else "",
         "Kind": f"{claim.kind} of {claim.metric}",
         "Rows": " < ".join(claim.entries) if claim.kind == "ordering" else " / ".join(claim.entries),
         "Seeds needed": str(claim.min_seeds),

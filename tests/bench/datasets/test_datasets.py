@@ -444,3 +444,13 @@ def test_a_jpeg_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(BenchError, match="truncated"):
         read_rgb(path)
+
+
+def test_a_photograph_is_cut_for_its_task(tree: Path) -> None:
+    """As ADM cut its reference where images are compared with it, as the networks' evaluations do where they are classified."""
+    whole, zero = {"size": 24, "classes": 3}, np.array([0])
+    generated = ImageNet(**whole, reference=None, view="adm").load().held_out.images(zero)
+    classified = ImageNet(**whole, reference=None).load().held_out.images(zero)
+    named = ImageNet(**whole, reference=None, view="0.875-bilinear").load().held_out.images(zero)
+    assert np.array_equal(classified, named)
+    assert not np.array_equal(classified, generated)

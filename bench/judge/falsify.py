@@ -1,0 +1,107 @@
+"""Falsify: whether a claim can come out either way, shown without running anything.
+
+For every claim records are made up within what its metric, its task and its rows allow, and given to the judge itself: some
+must reproduce it, others contradict it. A claim that follows from a parameter, a cap or an intermediate that both sides
+share is refused; so is a comparison that a dead baseline would decide, and a claim to keep up that every row would meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from retable.bench.declare.params import build_metric
+from retable.bench.judge.attainable import QUALITY, Reach, base, reach, tie
+from retable.bench.judge.claims import by_itself
+from retable.bench.judge.controls import baselines, signs
+from retable.bench.judge.results import Results
+from retable.bench.record import Measurement, Record, Status
+from retable.bench.suite import Bound, Claim, Suite, VerdictWord
+
+JITTER = (0.0, 1.0, -1.0, 0.5, -0.5)
+"""Shapes of the spread between made-up seeds, in units of it."""
+SPREAD = 1e-9
+STEPS = (0.0, 1e-6, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
+
+
+def refused(claim: Claim, suite: Suite) -> str:
+    """Why a claim proves nothing at the suite's profile, or the empty text. It must be made for that profile."""
+    if why := tie(claim, suite):
+        return f"it cannot fail: {why}"
+    reaches = [reach(suite.entry(name), claim.metric) for name in claim.entries]
+    seen: dict[VerdictWord, str] = {}
+    for results in _worlds(claim, suite, reaches):
+        judged = by_itself(claim, suite, results)
+        seen.setdefault(judged.verdict, judged.reason)
+        if "reproduced" in seen and "contradicted" in seen:
+            return _uncontrolled(claim, suite)
+    lacking = "be reproduced" if "reproduced" not in seen else "fail"
+    limits = "; ".join(dict.fromkeys(found.why for found in reaches if found.why))
+    return f"it cannot {lacking}: {limits or seen.get('not measured', 'its metric does not go there')}"
+
+
+def _uncontrolled(claim: Claim, suite: Suite) -> str:
+    """Comparisons of how well rows do: the baseline must be shown alive, and keeping up must be harder than being there."""
+    if base(claim.metric) not in QUALITY or claim.uncontrolled or claim.strength == "property":
+        return ""
+    alive = {entry for entry, _ in signs(claim, suite)}
+    if dead := [entry for entry in baselines(claim) if entry not in alive]:
+        return f"nothing shows that the baseline {dead[0]} is alive by {claim.metric}: say so under 'alive', or why not ('uncontrolled')"
+    if claim.kind == "ratio" and not claim.control and _holds_of_equals(claim.bound):
+        return "every row as good as its baseline meets it: name a row that must not ('control'), or say why there is none ('uncontrolled')"
+    return ""
+
+
+def _holds_of_equals(bound: Bound | None) -> bool:
+    if bound is None:
+        return False
+    if bound.equals is not None:
+        return abs(bound.equals - 1) <= bound.tolerance
+    return (bound.at_least is None or bound.at_least <= 1) and (bound.at_most is None or bound.at_most >= 1)
+
+
+def _worlds(claim: Claim, suite: Suite, reaches: Sequence[Reach]) -> Iterator[Results]:
+    """Made-up records of the claim's rows: numbers all over their reach, with and without a spread between seeds."""
+    counted = bool(getattr(type(build_metric(claim.metric)), "EXACT", False)) or claim.strength == "property"
+    for centres in product(*(_places(claim, one) for one in reaches)):
+        for exact in (False, True) if counted else (False,):
+            yield {
+                (name, repetition): _record(name, repetition, claim.metric, value, exact=exact)
+                for name, centre, limits in zip(claim.entries, centres, reaches, strict=True)
+                for index, repetition in enumerate(suite.entry(name).repetitions)
+                for value in [_near(centre, limits, 0.0 if exact else JITTER[index % len(JITTER)])]
+            }
+
+
+def _places(claim: Claim, limits: Reach) -> list[float]:
+    """Along the reach, on both sides of the bound's limits, and on them."""
+    places = [limits.low + share * (limits.high - limits.low) for share in STEPS]
+    places += [limits.low + 10.0**power for power in range(-3, 12, 3)]
+    bound = claim.bound
+    marks = [0.0, 1.0]
+    if bound is not None:
+        edges = (bound.equals, bound.at_least, bound.at_most)
+        marks = [edge for edge in edges if edge is not None]
+        marks += [mark + side * bound.tolerance for mark in tuple(marks) for side in (-2, 2)]
+        marks += [1.0] if claim.kind == "ratio" else []
+    places += [mark * factor for mark in marks for factor in (1.0, 0.5, 2.0)]
+    return list(dict.fromkeys(place for place in places if limits.low <= place <= limits.high))
+
+
+def _near(centre: float, limits: Reach, side: float) -> float:
+    return min(limits.high, max(limits.low, centre + side * SPREAD * max(abs(centre), 1e-3)))
+
+
+def _record(entry: str, repetition: int, metric: str, value: float, *, exact: bool) -> Record:
+    return Record(
+        key=f"{entry}-{repetition}",
+        stage="evaluate",
+        suite="",
+        entry=entry,
+        profile="",
+        repetition=repetition,
+        seed=repetition,
+        status=Status.OK,
+        ingredients={},
+        metrics={metric: Measurement(value=value, exact=exact)},
+    )
