@@ -279,8 +279,9 @@ def test_steps_agree_with_their_sum_in_half_precision() -> None:
 def test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_inputs() -> None:
     """Of the first layer both inputs are the same, so that the loss is twice the plain one before anything is learned."""
     first = [
-        method.OmniQuant(wbits=4, abits=6, samples=2, window=24, epochs=1, aug_loss=aug_loss, let_lr=0.0, lwc_lr=0.0)
-        .fit(Words(), {"base": small(layers=2)}, seed=0, device="cpu")[1]["layer_losses"]
+        method.OmniQuant(
+            wbits=4, abits=6, samples=2, window=24, epochs=1, aug_loss=aug_loss, let_lr=0.0, lwc_lr=0.0
+        ).fit(Words(), {"base": small(layers=2)}, seed=0, device="cpu")[1]["layer_losses"]
         for aug_loss in (False, True)
     ]
     assert first[1][0][0] == pytest.approx(2 * first[0][0][0])

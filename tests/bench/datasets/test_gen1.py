@@ -281,7 +281,9 @@ def test_impossible_frames(parameters: Any, sentence: str) -> None:
 
 def test_the_window_is_a_parameter() -> None:
     source = encode_dat(events_of([(100_000, 5, 5, 1), (399_000, 7, 7, 1)]), 304, 240), encode_boxes(BOXES[:1]), "made"
-    wide = split_of([source], View(size=304, steps=1, protocol="perot", frames="drawn", judged="labels", window=301_000))
+    wide = split_of(
+        [source], View(size=304, steps=1, protocol="perot", frames="drawn", judged="labels", window=301_000)
+    )
     assert len(wide) == 0, "the first stamp lies before half a second"
     official = {"size": 304, "steps": 1, "protocol": "official", "frames": "counts"}
     seen = [split_of([source], View(**official, window=w)).images(np.array([0])).sum() for w in (250_000, 301_000)]
@@ -300,7 +302,9 @@ def test_the_tools_judge_what_they_judge() -> None:
     assert released.ground_truth["annotations"][1]["bbox"] == [279, 10, 25, 40]
     wide = np.array([[0.0, 0.0, 400.0, 100.0]])
     assert plain.restore(0, wide, (304, 304))[0, 2] > 304 == released.restore(0, wide, (304, 304))[0, 2]
-    lenient, tool = (split_of([source], View(**common, protocol="perot", judged=judged)) for judged in ("labels", "tool"))
+    lenient, tool = (
+        split_of([source], View(**common, protocol="perot", judged=judged)) for judged in ("labels", "tool")
+    )
     assert (lenient.stamps.tolist(), tool.stamps.tolist()) == ([500_000, 600_000], [600_000])
     small = np.array([[0.0, 0.0, 9.0, 100.0], [0.0, 0.0, 20.0, 20.0], [0.0, 0.0, 30.0, 30.0]])
     assert tool.counts(small).tolist() == [False, False, True]
