@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,9 @@ from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
+from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
+from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
 from retable.bench.declare.printed import printed
 from retable.bench.declare.rehearsed import leaves_out, reasons
@@ -29,6 +32,7 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
+    Erratum,
     Expectation,
     Layout,
     Limits,
@@ -51,13 +55,13 @@ LEAST_EFFECT = 0.05
 """In standard deviations: what two and a half thousand seeds show."""
 
 
-def load_suite(path: str | Path, profile: str = "mini") -> Suite:
+def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str] = ()) -> Suite:
     """The suite that a file declares, read for one profile; a component that does not import breaks only its own cases.
 
-    Raises DeclarationError (`file:line: sentence`), BenchError for a file that cannot be read, UnknownNameError for a
-    profile that the file does not have.
+    `overrides` set parameters (`method.mine.lr=1e-3`). Raises DeclarationError (`file:line: sentence`), BenchError for a
+    file that cannot be read or an override that sets nothing, UnknownNameError for a profile that the file does not have.
     """
-    return _read(Declaration(strict_yaml.load(path)), profile)
+    return _read(Declaration(strict_yaml.load(path)), profile, overrides=overrides)
 
 
 def check_suite(path: str | Path) -> tuple[Suite, ...]:
@@ -66,8 +70,10 @@ def check_suite(path: str | Path) -> tuple[Suite, ...]:
     return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
 
 
-def _read(declaration: Declaration, profile: str, *, strict: bool = False) -> Suite:
-    return _Reader(declaration=declaration, root=declaration.at(profile), profile=profile, strict=strict).suite()
+def _read(declaration: Declaration, profile: str, *, strict: bool = False, overrides: Sequence[str] = ()) -> Suite:
+    root = overridden(declaration.at(profile), overrides)
+    suite = _Reader(declaration=declaration, root=root, profile=profile, strict=strict).suite()
+    return replace(suite, overrides=tuple(overrides))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +98,28 @@ class _Reader:
         entries = tuple(self._entry(node) for node in top["entries"].value)
         self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
-        claims = tuple(self._claim(node, rows) for node in _list(top, "claims"))
-        check_strengths(claims, _list(top, "claims"))
+        judged = {} if self._profile.of else top  # a rehearsal shows nothing, so nothing is judged
+        claims = tuple(self._claim(node, rows) for node in _list(judged, "claims"))
+        check_strengths(claims, _list(judged, "claims"))
         return Suite(
             name=stem,
             title=_text(top, "title"),
             paper=_text(top, "paper"),
-            arxiv=top["arxiv"].value,
+            arxiv=_text(top, "arxiv"),
             version=top["version"].value,
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=() if self._profile.of else claims,
-            alive=tuple(self._alive(node) for node in _list(top, "alive")),
-            layouts=tuple(self._layout(node) for node in _list(top, "tables")),
+            claims=claims,
+            alive=tuple(self._alive(node) for node in _list(judged, "alive")),
+            layouts=tuple(self._layout(node) for node in _list(top, "tables"))
+            if "tables" in top
+            else default_layouts(stem, _text(top, "title"), entries),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
+            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
             path=self.root.path,
         )
 
@@ -287,7 +297,8 @@ class _Reader:
         for item in own["columns"].value:
             metric = self._shown(item.value["metric"])
             rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
-            columns.append(Column(label=_text(item.value, "label"), metric=metric, **rest))
+            group = _text(item.value, "group")
+            columns.append(Column(label=_text(item.value, "label"), metric=metric, group=group, **rest))
         return Layout(
             name=own["name"].value,
             title=_text(own, "title"),
@@ -422,3 +433,8 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
+
+
+def _erratum(own: dict[str, Node]) -> Erratum:
+    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
+    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)
