@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from retable.bench.errors import BenchError, nearest
 from retable.bench.judge.results import with_needs
 from retable.bench.record import Measurement, Record
+from retable.bench.report.escape import clean
 from retable.bench.report.numbers import fact, size
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _record(record: Record) -> str:
         lines.append(f"  ran on node {record.node}")
     lines += [f"  an earlier try: {reason}" for reason in record.lost]
     if record.failure:
-        lines.append(f"  {record.failure.type}: {record.failure.message}")
-        lines += [f"    {line}" for line in record.failure.traceback.rstrip().splitlines()]
+        lines.append(f"  {clean(record.failure.type)}: {clean(record.failure.message)}")
+        lines += [f"    {clean(line)}" for line in record.failure.traceback.rstrip().splitlines()]
     lines += [f"  {name}: {seconds:.3f} s" for name, seconds in record.timings.items()]
     lines += [f"  {name}: {count / 2**20:.0f} MiB" for name, count in record.memory.items()]
     lines += [f"  kernel {operator}: {', '.join(backends)}" for operator, backends in record.kernels.items()]

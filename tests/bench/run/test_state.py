@@ -95,7 +95,7 @@ def test_a_program_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     program = torch.jit.script(Program())
     program.path = str(canary)
     torch.jit.save(program, file)
-    with pytest.raises(CheckpointError, match="TorchScript program, of which nothing is run"):
+    with pytest.raises(CheckpointError, match="TorchScript archive, which is code"):
         read_published(file)
     assert not canary.exists()
 
