@@ -15,6 +15,7 @@ from retable.bench.probes import environment
 from retable.bench.probes.hardware import not_portable
 from retable.bench.probes.lock import beside
 from retable.bench.registry import KINDS, kernels, names, resolve
+from retable.bench.report.numbers import fact
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
 
@@ -122,7 +123,7 @@ def _facts(facts: dict[str, Any], indent: str) -> list[str]:
         elif isinstance(value, list):
             lines += [f"{indent}{name}: {len(value)}", *[f"{indent}  {item}" for item in value]]
         else:
-            lines.append(f"{indent}{name}: {value}")
+            lines.append(f"{indent}{name}: {fact(name, value)}")
     return lines
 
 

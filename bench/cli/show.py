@@ -7,7 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.rows import overview
 from retable.bench.cli.source import reader
+from retable.bench.cli.suites import find_suite, load_suite, names
 from retable.bench.errors import OK
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Namespace) -> int:
-    """Where a number came from: values by seed, ingredients, timings, environment."""
+    """Where a number came from: values by seed, ingredients, timings, environment; of a suite its rows."""
     from retable.bench.report.provenance import find_records, render
 
     if (path := _suite_file(arguments.case)) is not None:
@@ -25,6 +27,9 @@ def main(arguments: Namespace) -> int:
     if arguments.source is not None and not separator:
         suite = arguments.source.partition("/")[0]  # of a key the version's own name says the suite
     store = reader(arguments, suite)
+    if not separator and arguments.case in names():
+        print(overview(load_suite(find_suite(arguments.case), "mini"), store, as_json=arguments.json))
+        return OK
     records = find_records(store, arguments.case)
     if arguments.json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))

@@ -21,6 +21,7 @@ from retable.bench.run import weights
 from retable.bench.run.desk import Desk
 from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
+from retable.bench.run.pulse import FOLDER, beating
 from retable.bench.run.seeds import seeded
 from retable.bench.run.watch import reading, unkeyed
 from retable.bench.run.worker import describe
@@ -42,7 +43,15 @@ def run_stage(spec: StageSpec, desk: Desk) -> Record:
     started, cpu_started = time.perf_counter(), time.process_time()
     backends = registry.kernels()
     chosen = backends.using(spec.kernels)
-    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran, reading() as read:
+    beats = beating(Path(desk.inbox).parent / FOLDER, spec.template.key)
+    with (
+        PeakMemory() as memory,
+        seeded(spec.template.seed),
+        chosen,
+        backends.observe() as ran,
+        reading() as read,
+        beats,
+    ):
         outcome = _fit(spec, desk) if spec.template.stage == "fit" else _evaluate(spec, desk)
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
