@@ -43,9 +43,9 @@ def main(arguments: Namespace) -> int:
 def _say_obstacles(arguments: Namespace) -> int:
     """What a profile of a suite lacks here; status 3 where it lacks anything."""
     from retable.bench.cli import obstacles
-    from retable.bench.cli.suites import load
+    from retable.bench.cli.suites import find_suite, load_suite
 
-    suite = load(arguments)
+    suite = load_suite(find_suite(arguments.suite), arguments.profile)
     found = obstacles.obstacles(suite)
     print(json.dumps(found, indent=2) if arguments.json else obstacles.render(suite, found))
     return UNMEASURED if found else OK
