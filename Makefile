@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup lock site reproduce reproducible rehearse gpu-check bench-kernels clean
+.PHONY: run test torture lint docs setup lock site reproduce reproducible rehearse gpu-check bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -15,12 +15,20 @@ run: $(VENV)/.run
 test: setup
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
+# The thirty promises of reliability, every test that holds them and mutants of the code: minutes, and a table at the end.
+torture: setup
+	$(BIN)/python -m tests.torture
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bench check
+
+# The guide and the API's page into build/docs; a link that leads nowhere fails.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.dev
 

@@ -116,7 +116,9 @@ def add_gradients(
     model: Trainable, labels_B: Tensor, tokens_BT: Tensor, recipe: Recipe, scaler: torch.amp.GradScaler
 ) -> Tensor:
     """The mean loss of a batch, whose gradients are added to the parameters', part by part."""
-    parts = list(zip(*(value.split(recipe.micro_batch or len(labels_B)) for value in (labels_B, tokens_BT)), strict=True))
+    parts = list(
+        zip(*(value.split(recipe.micro_batch or len(labels_B)) for value in (labels_B, tokens_BT)), strict=True)
+    )
     kind, half = getattr(torch, recipe.precision), recipe.precision != "float32"
     total = None
     for labels_P, tokens_PT in parts:

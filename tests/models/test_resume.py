@@ -35,12 +35,18 @@ def aim() -> tuple[Any, Any, dict[str, Any]]:
 
 
 def sdt() -> tuple[Any, Any, dict[str, Any]]:
-    method = SpikeDrivenTransformer(T=1, dim=16, depth=1, heads=2, epochs=3, batch_size=400, augment="shift-flip", norm_batches=1)
+    method = SpikeDrivenTransformer(
+        T=1, dim=16, depth=1, heads=2, epochs=3, batch_size=400, augment="shift-flip", norm_batches=1
+    )
     return method, digits(), {}
 
 
 def yolo() -> tuple[Any, Any, dict[str, Any]]:
-    return SpikeYOLO(width=0.0625, depth=0.1, epochs=3, batch_size=2, warmup=0.5, ema=True, norm_batches=1), squares(), {}
+    return (
+        SpikeYOLO(width=0.0625, depth=0.1, epochs=3, batch_size=2, warmup=0.5, ema=True, norm_batches=1),
+        squares(),
+        {},
+    )
 
 
 @pytest.mark.parametrize("made", [aim, sdt, yolo])
@@ -80,7 +86,9 @@ def test_parts_of_a_batch_have_the_gradient_of_the_batch() -> None:
     for micro in (None, 3):
         stage2.zero_grad()
         loss = training.add_gradients(stage2, labels, tokens, replace(training.Recipe(), micro_batch=micro), scaler)
-        found.append((loss, [parameter.grad.clone() for parameter in stage2.parameters() if parameter.grad is not None]))
+        found.append(
+            (loss, [parameter.grad.clone() for parameter in stage2.parameters() if parameter.grad is not None])
+        )
     torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-6, atol=1e-6)
     for got, want in zip(found[1][1], found[0][1], strict=True):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-7)
@@ -89,7 +97,9 @@ def test_parts_of_a_batch_have_the_gradient_of_the_batch() -> None:
 def test_the_official_training_decays_nothing() -> None:
     weights = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
     decays = {
-        protocol: [group["weight_decay"] for group in training.adamw(weights, training.Recipe(protocol=protocol)).param_groups]
+        protocol: [
+            group["weight_decay"] for group in training.adamw(weights, training.Recipe(protocol=protocol)).param_groups
+        ]
         for protocol in ("official", "corrected")
     }
     assert decays == {"official": [0.0, 0.0], "corrected": [0.05, 0.0]}
