@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retable.bench.cli.suites import load
+from retable.bench.cli.suites import load, load_suite
 from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def main(arguments: Namespace) -> int:
     from retable.bench.report import checks as files
     from retable.bench.store.store import Store
     from retable.bench.versions.against import frozen_checks
+    from retable.bench.versions.claims import stood
 
     suite = load(arguments)
     if not any(entry.method is not None and fnmatch(entry.name, arguments.only) for entry in suite.entries):
@@ -36,7 +37,8 @@ def main(arguments: Namespace) -> int:
     version = _baseline(suite, arguments)
     store = Store(arguments.store, create=False)
     results = collect(suite, store)
-    judgements = [one for one in judge(suite, results) if _concerns(one, arguments.only)]
+    before = stood(suite, Path(arguments.results), load_suite)
+    judgements = [one for one in judge(suite, results, before) if _concerns(one, arguments.only)]
     missing = [line for line in unmeasured(suite, results) if fnmatch(line.split("/")[1], arguments.only)]
     found = [checks.of_judgement(one) for one in judgements]
     found += _rules(suite, results, version, arguments)

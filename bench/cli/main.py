@@ -110,8 +110,11 @@ def parser() -> argparse.ArgumentParser:
         help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
     )
 
-    listing = verbs.add_parser("list", parents=[common], help="the suites")
+    listing = verbs.add_parser("list", parents=[common, frozen], help="the suites, their scorecard, their claims")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
+    listing.add_argument("--verdicts", action="store_true", help="the scorecard, from the newest published versions")
+    listing.add_argument("--claims", action="store_true", help="every claim with its strength, predicate and verdict")
+    listing.add_argument("--markdown", action="store_true", help="with --verdicts: as the README has it")
 
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
     check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")

@@ -15,6 +15,7 @@ from retable.bench.report.chapter import Chapter
 from retable.bench.report.draw import describe
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
+from retable.bench.report.scorecard import LEGEND, STRENGTHS, VERDICTS, Line, answers, sentence
 from retable.bench.report.site.provenance import provenance
 from retable.bench.report.site.samples import Sample
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
@@ -26,10 +27,13 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def index_page(chapters: Sequence[Chapter]) -> str:
-    """The scorecard: papers by claims, then every claim with its verdict."""
+    """The scorecard: papers by strength and verdict, what a reviewer asks first, then every claim with its verdict."""
     rows: list[dict[str, Any]] = []
+    lines: list[Line] = []
     for chapter in chapters:
         claims = claim_views(chapter)
+        line = Line(suite=chapter.suite, judgements=chapter.judgements, source=chapter.suite.profile.name)
+        lines.append(line)
         counts = Counter(claim.verdict for claim in claims)
         rows.append(
             {
@@ -37,13 +41,28 @@ def index_page(chapters: Sequence[Chapter]) -> str:
                 "page": f"{safe_name(chapter.suite.name)}/index.html",
                 "claims": claims,
                 "counts": [counts[word] for word in ("reproduced", "contradicted", "not measured")],
+                "strengths": [[line.count(strength, word) for word in VERDICTS] for strength in STRENGTHS],
+                "errata": line.errata,
                 "surprises": sum(not claim.as_expected for claim in claims),
                 "cases": (len(chapter.suite.cases()) - len(chapter.unmeasured), len(chapter.suite.cases())),
             }
         )
     totals = [sum(row["counts"][i] for row in rows) for i in range(3)]
     environments = {key: facts for chapter in chapters for key, facts in chapter.environments.items()}
-    return _render("index.html", rows=rows, totals=totals, environments=environments, data="")
+    asked = {
+        question: [(line.suite.name, one.claim.name, sentence(one)) for line, one in found]
+        for question, found in answers(lines).items()
+    }
+    return _render(
+        "index.html",
+        rows=rows,
+        totals=totals,
+        strengths=STRENGTHS,
+        asked=asked,
+        legend=LEGEND,
+        environments=environments,
+        data="",
+    )
 
 
 def suite_page(chapter: Chapter, samples: Sequence[Sample], problems: Sequence[str], files: Sequence[str]) -> str:
