@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup lock reproduce reproducible bench-kernels clean
+.PHONY: run test lint setup lock scorecard reproduce reproducible bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -20,7 +20,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/bench check
+	$(BIN)/bench check --falsify
 
 setup: $(VENV)/.dev
 
@@ -51,6 +51,10 @@ lock:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m requirements.renew $(UPGRADE)
 
 # Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
+# The scorecard in the README, after a freeze or a change of claims.
+scorecard: setup
+	$(BIN)/bench list --verdicts --into README.md
+
 reproduce: setup
 	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
 

@@ -21,7 +21,9 @@ def main(arguments: Namespace) -> int:
     if not paths:
         raise BenchError("no suite files in suites/")
     errors = [sentence for sentence in map(fault, paths) if sentence]
-    errors += [sentence for path in paths for sentence in _unfalsifiable(path)] if arguments.falsify and not errors else []
+    errors += (
+        [sentence for path in paths for sentence in _unfalsifiable(path)] if arguments.falsify and not errors else []
+    )
     if arguments.json:
         print(json.dumps({"checked": [str(path) for path in paths], "errors": errors}, indent=2))
     for sentence in errors:

@@ -84,7 +84,10 @@ def _claims(changed: list[tuple[str, str, str]]) -> list[str]:
     lines = []
     for name, before, after in changed:
         word = "changed" if before and after else "added" if after else "removed"
-        lines += [f"claim {name} was {word}", *[f"    {sign} {text}" for sign, text in (("-", before), ("+", after)) if text]]
+        lines += [
+            f"claim {name} was {word}",
+            *[f"    {sign} {text}" for sign, text in (("-", before), ("+", after)) if text],
+        ]
     return lines
 
 

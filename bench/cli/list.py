@@ -42,6 +42,12 @@ def _judged(paths: list[Path], arguments: Namespace) -> int:
     if arguments.json:
         facts: Any = scorecard.claims_table(lines) if arguments.claims else [_counts(line) for line in lines]
         print(json.dumps(facts, indent=2, ensure_ascii=False))
+    elif arguments.into:
+        from retable.bench.report.readme import put_between
+
+        path = Path(arguments.into)
+        text = put_between(path.read_text(encoding="utf-8"), scorecard.markdown(lines), str(path))
+        path.write_text(text, encoding="utf-8")
     elif arguments.claims:
         print(scorecard.render_claims(lines))
     else:
@@ -56,7 +62,11 @@ def lines_of(paths: list[Path], results: Path) -> list[Line]:
 
     found = [published(load_suite(path, "mini"), results, load_suite) for path in paths]
     return [
-        Line(suite=one.suite, judgements=one.judgements, source=f"v{one.version.number}" if one.version else "not published")
+        Line(
+            suite=one.suite,
+            judgements=one.judgements,
+            source=f"v{one.version.number}" if one.version else "not published",
+        )
         for one in found
     ]
 
@@ -65,4 +75,10 @@ def _counts(line: Line) -> dict[str, Any]:
     from retable.bench.report.scorecard import STRENGTHS, VERDICTS
 
     counts = {strength: {verdict: line.count(strength, verdict) for verdict in VERDICTS} for strength in STRENGTHS}
-    return {"suite": line.suite.name, "paper": line.suite.paper, "from": line.source, "claims": counts, "errata": line.errata}
+    return {
+        "suite": line.suite.name,
+        "paper": line.suite.paper,
+        "from": line.source,
+        "claims": counts,
+        "errata": line.errata,
+    }

@@ -25,7 +25,9 @@ def check_strengths(claims: Sequence[Claim], nodes: Sequence[Node]) -> None:
             continue
         whole = named.get(claim.weakens)
         if whole is None or whole is claim:
-            raise own["weakens"].error(f"no other claim is called {claim.weakens!r}{nearest(claim.weakens, list(named))}")
+            raise own["weakens"].error(
+                f"no other claim is called {claim.weakens!r}{nearest(claim.weakens, list(named))}"
+            )
         if not claim.because:
             raise node.error(f"claim {claim.name!r} weakens {whole.name!r} and needs its reason: 'because'")
         if RANK[claim.strength] > RANK[whole.strength]:

@@ -114,7 +114,9 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
     """By itself, then by its controls; of a claim for another profile only what the records at hand say."""
     if suite.profile.name not in claim.profiles:
         reason = f"needs profile {' or '.join(claim.profiles)}"
-        return Judgement(claim=claim, verdict="not measured", reason=reason, elsewhere=_elsewhere(claim, suite, results))
+        return Judgement(
+            claim=claim, verdict="not measured", reason=reason, elsewhere=_elsewhere(claim, suite, results)
+        )
     judged = by_itself(claim, suite, results)
     if judged.verdict == "not measured":
         return judged

@@ -94,11 +94,22 @@ LEGEND = (
 
 def _cells(line: Line) -> tuple[str, ...]:
     counts = (_counts([line], strength) for strength in STRENGTHS)
-    return (line.suite.paper or line.suite.title or line.suite.name, *counts, line.source, str(len(line.errata) or ""))
+    return (_named(line.suite), *counts, line.source, str(len(line.errata) or ""))
+
+
+def _named(suite: Suite) -> str:
+    """What a table is about, and whose it is: a paper may have several."""
+    what = suite.title or suite.name
+    return f"{what} (arXiv {suite.arxiv})" if suite.arxiv else what
 
 
 def _total(lines: Sequence[Line]) -> tuple[str, ...]:
-    return ("All", *(_counts(lines, strength) for strength in STRENGTHS), "", str(sum(len(one.errata) for one in lines) or ""))
+    return (
+        "All",
+        *(_counts(lines, strength) for strength in STRENGTHS),
+        "",
+        str(sum(len(one.errata) for one in lines) or ""),
+    )
 
 
 def _counts(lines: Sequence[Line], strength: Strength) -> str:
@@ -144,7 +155,11 @@ def render_claims(lines: Sequence[Line]) -> str:
         shown.append(clean(f"{row['suite']}/{row['claim']}  {row['said']}"))
         shown.append(clean(f"    {row['text']} ({row['source']})"))
         shown.append(clean(f"    {row['strength']}: {row['predicate']}"))
-        shown += [clean(f"    {row[key]}") for key in ("estimate", "reason", "again", "elsewhere", "changed") if row[key]]
+        shown += [
+            clean(f"    {row[key]}") for key in ("estimate", "reason", "again", "elsewhere", "changed") if row[key]
+        ]
     changes = [one.changed for line in lines for one in line.judgements if one.changed]
     added = sum(one.before is None for one in changes)
-    return "\n".join([*shown, f"{len(changes) - added} claims changed after their first result, {added} added after it"])
+    return "\n".join(
+        [*shown, f"{len(changes) - added} claims changed after their first result, {added} added after it"]
+    )
