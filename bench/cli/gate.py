@@ -14,7 +14,7 @@ from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
     from retable.bench.judge.checks import Background, Check
-    from retable.bench.judge.claims import Judgement
+    from retable.bench.judge.judgement import Judgement
     from retable.bench.judge.results import Results
     from retable.bench.store.store import Store
     from retable.bench.suite import Suite

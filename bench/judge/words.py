@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from retable.bench.judge import again
+from retable.bench.judge.judgement import Judgement
 from retable.bench.suite import Strength, VerdictWord
-
-if TYPE_CHECKING:
-    from retable.bench.judge.claims import Judgement
 
 
 def said(judged: Judgement) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import predicate
 from retable.bench.judge.words import comes_again, said, told
 from retable.bench.report.escape import clean

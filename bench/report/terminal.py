@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import counted, evidence, said
 from retable.bench.report.escape import clean, fold, width
 from retable.bench.report.grid import Grid, Text, caption, grid

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retable.bench.errors import BenchError
-from retable.bench.judge.claims import Judgement, judge
+from retable.bench.judge.claims import judge
 from retable.bench.judge.history import Stood
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import statement
 from retable.bench.suite import Suite
 from retable.bench.versions import versions

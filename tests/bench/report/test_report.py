@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retable.bench.judge.claims import Judgement, judge
+from retable.bench.judge.claims import judge
+from retable.bench.judge.judgement import Judgement
 from retable.bench.report import as_csv, latex, markdown, terminal
 from retable.bench.report.escape import clean, fold, width
 from retable.bench.report.escape import latex as latex_escape
