@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup lock scorecard reproduce reproducible bench-kernels clean
+.PHONY: run test lint setup lock site scorecard reproduce reproducible bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -50,11 +50,16 @@ lock:
 	$(BIN)/python -m pip install --quiet uv
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m requirements.renew $(UPGRADE)
 
-# Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
+# The site of what is published, from the newest frozen versions, into one folder that any static host serves. Runs nothing.
+SITE ?= reports/site
+site: setup
+	$(BIN)/bench report --from newest --out $(SITE)
+
 # The scorecard in the README, after a freeze or a change of claims.
 scorecard: setup
 	$(BIN)/bench list --verdicts --into README.md
 
+# Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
 reproduce: setup
 	set -e; for suite in $(SUITES); do $(BIN)/bench run $$suite; $(BIN)/bench gate $$suite; done
 

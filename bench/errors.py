@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-OK, CONTRADICTED, USAGE, UNMEASURED, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit statuses of `bench` (DESIGN: 0 as expected, 1 a measured one differs, 2 usage or declaration, 3 not measured)."""
+OK, CONTRADICTED, USAGE, UNMEASURED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit statuses of `bench`: as expected, a measured one differs, usage or declaration, not measured, a fault of ours, stopped."""
 
 
 class BenchError(Exception):

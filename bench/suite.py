@@ -14,6 +14,8 @@ Strength = Literal["number", "size", "direction", "property"]
 """How much a claim says: the paper's own figure, a share of its effect, only a sign, or something exact that is counted."""
 Side = Literal["at_least", "at_most"]
 Numerics = Literal["portable", "native"]
+Tier = Literal["critical", "supporting", "advisory"]
+"""What a gate does about a claim or rule: a critical one must be met, a supporting one must not fail, an advisory one is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One reading of a suite's declaration (`mini`, `paper`)."""
+    """One reading of a suite's declaration (`mini`, `paper`, `rehearsal`)."""
 
     name: str
     repetitions: tuple[int, ...]
@@ -58,6 +60,13 @@ class Profile:
     dtype: str = "float32"
     kernels: str = "auto"
     numerics: Numerics = "native"
+    of: str = ""
+    """The profile that a rehearsal is one of; its rows and parameters are that profile's but for sizes."""
+    skip: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal: why rows (globs over their names) cannot be rehearsed."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Of a rehearsal: why metrics (globs with their brackets as they are) cannot be measured."""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +124,7 @@ class Claim:
     profiles: tuple[str, ...] = ()
     min_seeds: int = 3
     expect: Expectation = Expectation(verdict="reproduced")
+    tier: Tier = "critical"
     stated: Strength | None = None
     weakens: str = ""
     because: str = ""
@@ -168,7 +178,7 @@ class Layout:
     note: str = ""
 
 
-PlotKind = Literal["scatter", "lines", "curve"]
+PlotKind = Literal["scatter", "lines", "curve", "heat"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +194,8 @@ class Sketch:
     """One plot of a suite: metrics against each other, or what the details of one metric hold.
 
     `scatter` has a point a row, `lines` a line a series through its rows' points. `curve` has a line a row through those
-    details of `y` whose names start with `prefix`; the rest of a name is the place on the x axis.
+    details of `y` whose names start with `prefix`; the rest of a name is the place on the x axis. `heat` has a map a row of
+    such details, by time step where an accountant counted by step.
     """
 
     name: str
@@ -251,6 +262,7 @@ class Rule:
     kind: Literal["value", "change", "share"]
     side: Side
     limit: float
+    tier: Tier = "critical"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +313,12 @@ class Case:
 
     @property
     def seed(self) -> int:
-        """One seed for all rows on the same data, so that comparisons between rows are paired."""
+        """One seed for all rows on the same data, so that comparisons between rows are paired.
+
+        A profile that states a published seed has it at repetition 0, and the numbers after it at the others.
+        """
+        if self.suite.profile.seed is not None:
+            return self.suite.profile.seed + self.repetition
         data = self.entry.dataset.use if self.entry.dataset else ""
         text = f"{self.suite.name}:{data}:{self.repetition}"
         return int.from_bytes(sha256(text.encode()).digest()[:4], "big")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.source import reader
 from retable.bench.cli.suites import load, load_suite
 from retable.bench.errors import BenchError
 
@@ -16,27 +18,31 @@ if TYPE_CHECKING:
     from retable.bench.judge.checks import Background, Check
     from retable.bench.judge.judgement import Judgement
     from retable.bench.judge.results import Results
-    from retable.bench.store.store import Store
+    from retable.bench.store.reader import Reader
     from retable.bench.suite import Suite
     from retable.bench.versions.versions import Version
+
+NEWEST = "newest"
 
 
 def main(arguments: Namespace) -> int:
     """Claims against expected verdicts, rules, and frozen numbers; runs nothing."""
     from retable.bench.judge import checks
     from retable.bench.judge.claims import judge
-    from retable.bench.judge.results import collect, unmeasured
+    from retable.bench.judge.results import unmeasured
     from retable.bench.report import checks as files
-    from retable.bench.store.store import Store
+    from retable.bench.report.escape import clean
     from retable.bench.versions.against import frozen_checks
+    from retable.bench.versions.archive import held as held_of
     from retable.bench.versions.claims import stood
 
     suite = load(arguments)
     if not any(entry.method is not None and fnmatch(entry.name, arguments.only) for entry in suite.entries):
         raise BenchError(f"no measured entry of {suite.name} matches {arguments.only!r}")
     version = _baseline(suite, arguments)
-    store = Store(arguments.store, create=False)
-    results = collect(suite, store)
+    store = reader(arguments, suite.name)
+    source = held_of(suite, store)
+    results = source.results
     before = stood(suite, Path(arguments.results), load_suite)
     judgements = [one for one in judge(suite, results, before) if _concerns(one, arguments.only)]
     missing = [line for line in unmeasured(suite, results) if fnmatch(line.split("/")[1], arguments.only)]
@@ -44,15 +50,18 @@ def main(arguments: Namespace) -> int:
     found += _rules(suite, results, version, arguments)
     held = frozen_checks(suite, results, version, arguments.only) if version else []
     background = _background(suite, store, results, version, held) if version else checks.Background()
-    found += held
+    found += held if version or arguments.against is None else [_first(suite, arguments)]
     found += [checks.of_case(line) for line in missing]
     form = "json" if arguments.json else arguments.format
     texts = {
         "terminal": lambda: _terminal(judgements, found, version, background),
         "junit": lambda: files.junit(suite.name, suite.profile.name, found),
         "markdown": lambda: files.markdown(suite.name, suite.profile.name, found, background),
+        "github": lambda: files.github(suite.name, found, background),
         "json": lambda: _json(judgements, found, missing, background),
     }
+    for line in source.said:
+        print(clean(f"bench: {line}"), file=sys.stderr)
     if arguments.out:
         Path(arguments.out).write_text(texts[form]().rstrip("\n") + "\n", encoding="utf-8")
         form = "terminal"
@@ -61,15 +70,16 @@ def main(arguments: Namespace) -> int:
 
 
 def _baseline(suite: Suite, arguments: Namespace) -> Version | None:
+    """Before the first version is frozen there is no newest one, and nothing to hold numbers to."""
     from retable.bench.versions import versions
 
-    if arguments.against is None:
-        return None
     root = Path(arguments.results)
+    if arguments.against is None or (arguments.against == NEWEST and not versions.numbers(root, suite.name)):
+        return None
     return versions.load(root, versions.find(root, arguments.against, suite.name))
 
 
-def _background(suite: Suite, store: Store, results: Results, version: Version, held: list[Check]) -> Background:
+def _background(suite: Suite, store: Reader, results: Results, version: Version, held: list[Check]) -> Background:
     """Nothing where every frozen number is where it was."""
     from retable.bench.judge.checks import Background
     from retable.bench.versions.against import other_machine
@@ -91,9 +101,19 @@ def _rules(suite: Suite, results: Results, version: Version | None, arguments: N
 
     asked = [read_rule(text, suite.entries) for text in arguments.rule]
     for rule in asked:
-        if rule.kind != "value" and version is None:
+        if rule.kind != "value" and version is None and arguments.against != NEWEST:
             raise BenchError(f"the rule {rule.text!r} compares with a frozen version: name one with --against")
     return rule_checks(suite, results, [*suite.rules, *asked], version, arguments.only)
+
+
+def _first(suite: Suite, arguments: Namespace) -> Check:
+    from retable.bench.judge.checks import Check
+
+    detail = (
+        f"none is published in {arguments.results} yet: once the verdicts are as they should be, "
+        f"`bench freeze {suite.name}` and commit {arguments.results}/{suite.name}"
+    )
+    return Check(kind="frozen", name=suite.name, outcome="skipped", text="has a frozen version", detail=detail)
 
 
 def _concerns(judged: Judgement, only: str) -> bool:
@@ -111,10 +131,21 @@ def _terminal(judgements: list[Judgement], found: list[Check], version: Version 
             against = f" of {version.name}" if version and kind == "frozen" else ""
             lines.append(f"{NOUNS[kind]}{against}: {counted(chosen)}")
             shown = chosen if kind == "rule" else [check for check in chosen if check.outcome != "passed"]
-            lines += [clean(f"  {check.outcome}  {check.name} {check.text}: {check.detail}") for check in shown]
+            lines += [
+                clean(f"  {check.outcome}{_tier(check)}  {check.name} {check.text}: {check.detail}") for check in shown
+            ]
             lines += [clean(f"  {line}") for line in background.lines()] if kind == "frozen" else []
     lines += [clean(f"not measured: {check.name}: {check.detail}") for check in found if check.kind == "case"]
+    lines += [clean(f"{check.name} is {check.tier}") for check in found if check.kind == "claim" and _let_pass(check)]
     return "\n".join([*lines, total(found)])
+
+
+def _tier(check: Check) -> str:
+    return "" if check.tier == "critical" else f" ({check.tier})"
+
+
+def _let_pass(check: Check) -> bool:
+    return check.outcome in ("failed", "unmeasured") and not check.blocks
 
 
 def _json(judgements: list[Judgement], found: list[Check], missing: list[str], background: Background) -> str:

@@ -1,55 +1,97 @@
-"""The command line: `bench run | list | check | show | table | gate | freeze | verify | diff | report | doctor`.
+"""The command line: `bench run | rehearse | status | logs | stop | resume | merge | list | check | show | table | ...`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
-declaration error, 3 something that had to be measured was not, 130 interrupted. Nothing heavy is imported before a verb runs.
+declaration error, 3 something that had to be measured was not, 4 an error of ours, 130 interrupted. Nothing heavy is imported
+before a verb runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from retable import __version__
-from retable.bench.errors import INTERRUPTED, OK, USAGE, BenchError
+from retable.bench.cli.outlet import outlets
+from retable.bench.errors import INTERNAL, INTERRUPTED, USAGE, BenchError
 from retable.bench.plugins import declared, load_plugin
 from retable.bench.report import STYLES
 
 DEFAULT_STORE = "results/work"
 DEFAULT_RESULTS = "results"
-GATE_FORMATS = ("terminal", "junit", "markdown", "json")
+GATE_FORMATS = ("terminal", "junit", "markdown", "github", "json")
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
 EPILOG = """exit statuses:
   0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
-  3 something that had to be measured was not        130 interrupted"""
+  3 something that had to be measured was not        4 an internal error        130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status."""
+    """Parse, run the verb, and turn the errors a user can meet into one sentence and an exit status.
+
+    The status is that of the verb, whoever listens: a reader that has gone away or a full disk behind stdout changes no verdict.
+    """
+    with outlets() as (out, _), stopped_gently():
+        status = _main(argv)
+        out.flush()
+        if out.failure is None or isinstance(out.failure, BrokenPipeError):
+            return status
+        print(f"bench: stdout: {out.failure.strerror or out.failure}", file=sys.stderr)
+        return status or USAGE
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
         for plugin in arguments.plugin:
             load_plugin(plugin)
         verb = import_module(f"retable.bench.cli.{arguments.verb}")
         status: int = verb.main(arguments)
-        sys.stdout.flush()
         return status
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_status
-    except BrokenPipeError:  # `bench table ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except KeyboardInterrupt:
         print("bench: interrupted; what was finished is stored", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         print(f"bench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         return USAGE
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        print(f"bench: internal error: {type(error).__name__}; what was finished is stored", file=sys.stderr)
+        return INTERNAL
+
+
+@contextmanager
+def stopped_gently() -> Iterator[None]:
+    """SIGTERM and the end of the terminal stop a command as Ctrl-C does; who asked to ignore them (nohup) is obeyed."""
+    from threading import current_thread, main_thread
+
+    before: dict[signal.Signals, Any] = {}
+    if current_thread() is main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, _interrupted)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,6 +120,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"folder of the published versions (default: $BENCH_RESULTS or {DEFAULT_RESULTS})",
     )
+    origin = argparse.ArgumentParser(add_help=False)
+    origin.add_argument(
+        "--from",
+        dest="source",
+        metavar="VERSION",
+        help="read a published version in place of the store: v1, newest, SUITE/v1, or its path",
+    )
     of_suite = argparse.ArgumentParser(add_help=False)
     of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
     of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
@@ -92,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
         "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
     )
     run.add_argument("--offline", action="store_true", help="refuse the network")
+    run.add_argument("--verify-data", action="store_true", help="read data and weights again, whatever was remembered")
     run.add_argument("--dry-run", action="store_true", help="say what would run")
     run.add_argument("--explain", action="store_true", help="say for every stage why it is or is not cached")
     run.add_argument("--quiet", action="store_true", help="no progress")
@@ -106,9 +156,37 @@ def parser() -> argparse.ArgumentParser:
         "--vary",
         type=variations,
         default=(),
-        metavar="threads,batch,numerics",
-        help="certify also what other numbers of threads, other batches on the same weights, or other numerics change",
+        metavar="threads,batch,numerics,node",
+        help="certify also what other numbers of threads, batches on the same weights, numerics, or nodes change",
     )
+
+    run.add_argument(
+        "--executor", choices=("local", "ray", "slurm"), default="local", help="where jobs run (default: local)"
+    )
+    run.add_argument("--address", default="", metavar="A", help="of a Ray cluster, or `local` for a stand-in here")
+    run.add_argument("--partition", default="", metavar="NAME", help="SLURM's partition")
+    run.add_argument("--spool", default="", metavar="DIR", help="folder that this machine and SLURM's nodes both see")
+    run.add_argument("--max-jobs", type=runs_at_once, metavar="N", help="jobs at once (default: ray 1000, slurm 100)")
+    run.add_argument("--detach", action="store_true", help="go on without a terminal; see status, logs, stop, resume")
+
+    a_run = argparse.ArgumentParser(add_help=False)
+    a_run.add_argument("run", nargs="?", default="", metavar="RUN", help="a run or its suite (default: the newest)")
+    verbs.add_parser("status", parents=[common, stored, a_run], help="the runs over a store, and how far they are")
+    verbs.add_parser("stop", parents=[common, stored, a_run], help="end a run that was left, and what it started")
+    resume = verbs.add_parser("resume", parents=[common, stored, a_run], help="take up a run that died or was stopped")
+    resume.add_argument("--detach", action="store_true", help="go on without a terminal")
+    logs = verbs.add_parser("logs", parents=[common, stored], help="what the stages of a case printed")
+    logs.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    merge = verbs.add_parser("merge", parents=[common, stored], help="take over the records of other machines")
+    merge.add_argument("others", nargs="+", metavar="STORE", help="folders of their stores")
+    rehearse = verbs.add_parser(
+        "rehearse", parents=[common], help="the paper's profile at small sizes on made-up files; nothing of it is kept"
+    )
+    rehearse.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
+    rehearse.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
+    rehearse.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core)")
+    rehearse.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:0")
+    rehearse.add_argument("--quiet", action="store_true", help="no progress")
 
     listing = verbs.add_parser("list", parents=[common, frozen], help="the suites, their scorecard, their claims")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
@@ -123,10 +201,14 @@ def parser() -> argparse.ArgumentParser:
         "--falsify", action="store_true", help="also whether each claim could come out either way, and be believed"
     )
 
-    show = verbs.add_parser("show", parents=[common, stored], help="where a number came from")
+    show = verbs.add_parser("show", parents=[common, stored, frozen, origin], help="where a number came from")
     show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
 
-    table = verbs.add_parser("table", parents=[common, stored, of_suite], help="the tables of a suite from the store")
+    table = verbs.add_parser(
+        "table",
+        parents=[common, stored, frozen, origin, of_suite],
+        help="the tables of a suite from the store or a version",
+    )
     table.add_argument(
         "--format",
         choices=FORMATS,
@@ -138,14 +220,14 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 
     report = verbs.add_parser(
-        "report", parents=[common, stored], help="a site of suites, and LaTeX, CSV and JSON files"
+        "report", parents=[common, stored, frozen, origin], help="a site of suites, and LaTeX, CSV and JSON files"
     )
     report.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
     report.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
     report.add_argument("--out", default="reports/out", metavar="DIR", help="folder for them (default: reports/out)")
 
     gate = verbs.add_parser(
-        "gate", parents=[common, stored, of_suite, frozen], help="the verdicts, and an exit status for CI"
+        "gate", parents=[common, stored, of_suite, frozen, origin], help="the verdicts, and an exit status for CI"
     )
     gate.add_argument(
         "--against", metavar="VERSION", help="also hold numbers to a frozen version: v1, SUITE/v1, its path, or newest"
@@ -204,11 +286,18 @@ def runs(text: str) -> int:
     return int(text)
 
 
+def runs_at_once(text: str) -> int:
+    """A number of jobs from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs")
+    return int(text)
+
+
 def variations(text: str) -> tuple[str, ...]:
     """Settings with commas."""
     words = tuple(text.split(","))
-    if unknown := [word for word in words if word not in ("threads", "batch", "numerics")]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch and numerics can")
+    if unknown := [word for word in words if word not in ("threads", "batch", "numerics", "node")]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch, numerics and node can")
     return words
 
 

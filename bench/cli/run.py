@@ -7,16 +7,24 @@ import os
 import sys
 from argparse import Namespace
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from retable import contents
 from retable.bench.cli.suites import load
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError
+from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, StoreError
+from retable.bench.report.escape import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from retable.bench.record import Record
-    from retable.bench.run.plan import Plan
+    from retable.bench.run.elsewhere import Elsewhere
+    from retable.bench.run.forecast import Forecast
+    from retable.bench.run.job import Event
+    from retable.bench.run.plan import Plan, StageSpec
+    from retable.bench.run.repeat import Nodes
+    from retable.bench.run.runs import Note
     from retable.bench.store.store import Store
     from retable.bench.suite import Case, Numerics, Profile, Suite
 
@@ -26,29 +34,112 @@ def main(arguments: Namespace) -> int:
     from retable.bench.probes import environment
     from retable.bench.run import numerics
     from retable.bench.run.plan import make_plan
-    from retable.bench.store.store import Store
+    from retable.bench.run.runs import Diary
+    from retable.bench.store.store import environment_id
 
+    if arguments.verify_data:
+        contents.forget()
     suite = load(arguments)
+    elsewhere = _elsewhere(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
         raise BenchError(
             f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
         )
-    computed = _settle_numerics(suite.profile, here=arguments.jobs == 0 and not arguments.dry_run)
-    store = Store(arguments.store, create=not arguments.dry_run)
+    if arguments.detach and not arguments.dry_run:
+        return _detach(suite, arguments)
+    here = arguments.jobs == 0 and not arguments.dry_run and elsewhere is None
+    computed = _settle_numerics(suite.profile, here=here)
+    store, unwritable = _opened(arguments.store, create=not arguments.dry_run)
     facts = {**environment(), "threads": suite.profile.limits.threads, "numerics": numerics.facts(computed)}
-    identity = "" if arguments.dry_run else store.save_environment(facts)
+    identity = environment_id(facts)
     plan = make_plan(cases, store, environment=identity, offline=arguments.offline)
     if arguments.dry_run or arguments.explain:
         _print_plan(plan, store, explained=arguments.explain)
     if arguments.dry_run:
         return OK
-    records, interrupted = _execute(plan, store, arguments)
-    told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
-    _print_results(suite, store, as_json=arguments.json)
-    for name, line in told:
-        print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
-    return _summary(plan, records, interrupted)
+    work = bool(plan.open_stages) or arguments.repeat > 1 or bool(arguments.vary)
+    if work:
+        if unwritable is not None:
+            raise unwritable
+        store.save_environment(facts)
+    with Diary(store.folder, _note(suite, arguments), len(plan.open_stages)) if work else nullcontext() as diary:
+        records, interrupted = _execute(plan, store, arguments, diary=diary)
+        told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
+        _print_results(suite, store, as_json=arguments.json)
+        for name, line in told:
+            print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
+        status = _summary(plan, records, interrupted)
+        if diary is not None:
+            diary.close(status)
+    return status
+
+
+def _elsewhere(arguments: Namespace) -> Elsewhere | None:
+    """Where the options send the jobs; None for this machine."""
+    from retable.bench.run.elsewhere import Elsewhere
+
+    given = {"address": arguments.address, "partition": arguments.partition, "spool": arguments.spool}
+    if arguments.executor == "local":
+        if "node" in arguments.vary:
+            raise BenchError("--vary node needs other machines: --executor ray or --executor slurm")
+        if name := next((name for name, value in {**given, "max-jobs": arguments.max_jobs}.items() if value), ""):
+            raise BenchError(f"--{name} needs --executor ray or --executor slurm")
+        return None
+    if arguments.jobs is not None:
+        raise BenchError(f"--jobs is for this machine; with --executor {arguments.executor} say --max-jobs")
+    spool = os.path.abspath(arguments.spool) if arguments.spool else ""
+    return Elsewhere(kind=arguments.executor, **{**given, "spool": spool}, most=arguments.max_jobs or 0)
+
+
+def _note(suite: Suite, arguments: Namespace) -> Note:
+    import socket
+    import time
+
+    from retable.bench.run.runs import Note
+
+    elsewhere = _elsewhere(arguments)
+    return Note(
+        suite=suite.name,
+        arguments=tuple(one for one in arguments.argv if one != "--detach"),
+        folder=os.getcwd(),
+        store=os.path.abspath(arguments.store),
+        host=socket.gethostname(),
+        process=os.getpid(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        elsewhere=None if elsewhere is None else elsewhere.plain(),
+    )
+
+
+def _detach(suite: Suite, arguments: Namespace) -> int:
+    from pathlib import Path
+
+    from retable.bench.run.runs import detach
+
+    store = Path(arguments.store)
+    name = detach(store, _note(suite, arguments))
+    print(
+        f"{name}\n  its output: {store / 'runs' / name / 'output'}\n  `bench status`, `bench stop`, `bench logs CASE`"
+    )
+    return OK
+
+
+def _opened(folder: str, *, create: bool) -> tuple[Store, StoreError | None]:
+    """The store, and why it cannot be written; what is stored already can be shown from it all the same."""
+    from retable.bench.store.store import Store
+
+    try:
+        return Store(folder, create=create), None
+    except StoreError as error:
+        if not create:
+            raise
+        try:
+            store = Store(folder, create=False)
+        except StoreError:
+            raise error from None
+        if not store.path.exists():
+            raise
+        return store, error
 
 
 def _settle_numerics(profile: Profile, *, here: bool) -> Numerics:
@@ -73,56 +164,82 @@ def _repeat(
         return []
     from retable.bench.judge.certificate import describe
     from retable.bench.run.plan import make_plan
-    from retable.bench.run.repeat import certify_cases, repeats, varied_batch, varied_numerics, varied_threads
+    from retable.bench.run.repeat import (
+        certify_cases,
+        repeats,
+        varied_batch,
+        varied_nodes,
+        varied_numerics,
+        varied_threads,
+    )
 
-    def run_again(varied: Sequence[Case], scratch: Store) -> tuple[dict[str, Record], bool]:
+    def run_again(varied: Sequence[Case], scratch: Store, avoid: Nodes) -> tuple[Mapping[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
-        records, interrupted = _execute(again, scratch, arguments)
+        records, interrupted = _execute(again, scratch, arguments, lasting=False, avoid=avoid)
         return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
 
     variations = repeats(cases, arguments.repeat)
     variations += varied_threads(cases) if "threads" in arguments.vary else []
     variations += varied_batch(cases) if "batch" in arguments.vary else []
     variations += varied_numerics(cases) if "numerics" in arguments.vary else []
+    variations += varied_nodes(cases, plan.cases, store) if "node" in arguments.vary else []
     found = certify_cases(variations, plan.cases, store, run_again)
     return [(name, one if isinstance(one, str) else describe(one)) for name, one in found]
 
 
-def _execute(plan: Plan, store: Store, arguments: Namespace) -> tuple[dict[str, Record], bool]:
+def _execute(
+    plan: Plan,
+    store: Store,
+    arguments: Namespace,
+    *,
+    diary: Callable[[Event], object] | None = None,
+    lasting: bool = True,
+    avoid: Nodes | None = None,
+) -> tuple[Mapping[str, Record], bool]:
     from retable.bench.cli.progress import Progress
     from retable.bench.run.executor import execute
-    from retable.bench.run.job import Job
+    from retable.bench.run.plan import make_jobs
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
-    stages = plan.open_stages
-    keys = {stage.template.key for stage in stages}
-    jobs = [
-        Job(
-            key=stage.template.key,
-            name=stage.name,
-            needs=tuple(need for need in stage.template.needs if need in keys),
-            limits=stage.limits,
-            template=stage.template,
-            payload=stage,
-            numerics=stage.numerics,
-        )
-        for stage in stages
-    ]
+    jobs = make_jobs(plan, avoid=avoid or {})
+    run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
+    cluster = _elsewhere(arguments) if jobs else None
+    elsewhere = None if cluster is None else cluster.executor(store.folder, run, plugins=plugins, lasting=lasting)
     with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
-        run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
-        return execute(jobs, run, store=store, workers=workers, on_event=progress, plugins=plugins)
+
+        def tell(event: Event) -> None:
+            progress(event)
+            if diary is not None:
+                diary(event)
+
+        return execute(jobs, run, store=store, workers=workers, on_event=tell, plugins=plugins, elsewhere=elsewhere)
 
 
 def _print_plan(plan: Plan, store: Store, *, explained: bool) -> None:
+    from retable.bench.cli.amounts import amounts, summed
     from retable.bench.run.plan import explain
 
-    opened = {stage.template.key for stage in plan.open_stages}
+    opened = {stage.template.key: stage for stage in plan.open_stages}
+    expected = _forecasts(list(opened.values()), store)
     for key, stage in plan.stages.items():
-        if explained:
-            print(f"{stage.name}  {key[:12]}  {explain(stage, store)}")
-        elif key in opened:
-            print(f"{stage.name}  {key[:12]}")
+        line = f"{stage.name}  {key[:12]}"
+        line += f"  {explain(stage, store)}" if explained else ""
+        if key in opened:
+            print(f"{line}  {amounts(expected[key])}")
+        elif explained:
+            print(line)
     print(f"{len(plan.cases)} cases, {len(plan.cases) - len(plan.open_cases)} cached; {len(opened)} stages would run")
+    if opened:
+        print(summed(list(expected.values())))
+
+
+def _forecasts(stages: list[StageSpec], store: Store) -> dict[str, Forecast]:
+    from retable.bench.run.forecast import forecasts
+
+    if not stages:
+        return {}
+    template = stages[0].template
+    return forecasts(stages, store.records(template.suite, template.profile))
 
 
 def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
@@ -133,7 +250,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     from retable.bench.report.table import build_tables
 
     results = collect(suite, store)
-    tables, judgements = build_tables(suite, results, store.environment), judge(suite, results)
+    tables, judgements = build_tables(suite, results, store.environment, store.others), judge(suite, results)
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:
@@ -141,7 +258,7 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
         print(terminal.render_judgements(judgements))
 
 
-def _summary(plan: Plan, records: dict[str, Record], interrupted: bool) -> int:
+def _summary(plan: Plan, records: Mapping[str, Record], interrupted: bool) -> int:
     executed = [name for name in plan.open_cases if plan.cases[name] in records]
     failures = Counter(str(record.status) for record in records.values() if not record.ok)
     cached = len(plan.cases) - len(plan.open_cases)
@@ -173,5 +290,9 @@ def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
 
 
 def _failure_line(record: Record) -> str:
-    message = record.failure.message.splitlines()[0] if record.failure and record.failure.message else "no message"
-    return f"  {record.suite}/{record.entry}: {record.status}: {message}"
+    """The row, how it ended, and all that the exception said; its type where it is none of ours."""
+    failure = record.failure
+    told = "" if failure is None else failure.message
+    if failure is not None and failure.traceback and failure.type not in ("WorkerDied", "Timeout", "MemoryLimit"):
+        told = f"{failure.type}: {told}"
+    return f"  {record.suite}/{record.entry}: {record.status}: {clean(told).strip() or 'no message'}"

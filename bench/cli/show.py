@@ -6,28 +6,53 @@ import json
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.source import reader
 from retable.bench.errors import OK
 
 if TYPE_CHECKING:
     from retable.bench.record import Record
-    from retable.bench.store.store import Store
+    from retable.bench.store.reader import Reader
 
 
 def main(arguments: Namespace) -> int:
     """Where a number came from: values by seed, ingredients, timings, environment."""
     from retable.bench.report.provenance import find_records, render
-    from retable.bench.store.store import Store
 
-    store = Store(arguments.store, create=False)
+    suite, separator, _ = arguments.case.partition("/")
+    if arguments.source is not None and not separator:
+        suite = arguments.source.partition("/")[0]  # of a key the version's own name says the suite
+    store = reader(arguments, suite)
     records = find_records(store, arguments.case)
     if arguments.json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join([render(records, store), *_reliability(records, store)]))
+        print("\n\n".join([render(records, store), *_elsewhere(records, store), *_reliability(records, store)]))
     return OK
 
 
-def _reliability(records: list[Record], store: Store) -> list[str]:
+def _elsewhere(records: list[Record], store: Reader) -> list[str]:
+    """What other machines say of the same keys, a line each."""
+    from retable.bench.judge.contested import differences, machine
+
+    lines = []
+    for mine in records:
+        for other in store.others(mine.key):
+            names = differences(mine, other)
+            said = f"differs in {', '.join(names)}" if names else "the same"
+            name = f"{mine.entry}/{mine.profile}/{mine.repetition} {mine.stage}"
+            lines.append(f"  {name}: {said} on {machine(other, store.environment)}, {other.created}")
+            lines += [f"    {one}: {_value(mine, one)} here, {_value(other, one)} there" for one in names]
+    return ["\n".join(["other machines", *lines])] if lines else []
+
+
+def _value(record: Record, name: str) -> str:
+    if name in record.artefacts and name not in record.metrics:
+        return record.artefacts[name].sha256[:12]
+    measured = record.metrics.get(name)
+    return "nothing" if measured is None or measured.value is None else f"{measured.value:.10g}"
+
+
+def _reliability(records: list[Record], store: Reader) -> list[str]:
     """How far the numbers of `records` are known: the three spreads, and the certificates, where there is any."""
     from retable.bench.judge.certificate import certificates_of, describe, read
     from retable.bench.judge.spread import describe as describe_spread

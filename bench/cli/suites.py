@@ -39,7 +39,13 @@ def load_suite(path: Path, profile: str) -> Suite:
     def read() -> Suite:
         from retable.bench.declare import reader
 
-        return reader.load_suite(path, profile)
+        suite = reader.load_suite(path, profile)
+        if suite.profile.of:
+            raise BenchError(
+                f"the profile {profile!r} rehearses {suite.profile.of!r} on made-up files: `bench rehearse {suite.name}` runs "
+                "it, and its numbers are shown nowhere"
+            )
+        return suite
 
     return _remembered("suites", path, profile, read, write=_pickled, read=_unpickled)
 

@@ -1,12 +1,14 @@
-"""`bench table`: the tables of a suite from the store."""
+"""`bench table`: the tables of a suite from the store or a version."""
 
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retable.bench.cli.source import reader
 from retable.bench.cli.suites import load
 from retable.bench.errors import OK, BenchError
 
@@ -15,14 +17,17 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Namespace) -> int:
-    """The suite's tables from stored records; runs nothing."""
-    from retable.bench.judge.results import collect
+    """The suite's tables from stored or published records; what is to be known of them goes to stderr. Runs nothing."""
+    from retable.bench.report.escape import clean
     from retable.bench.report.table import build_tables
-    from retable.bench.store.store import Store
+    from retable.bench.versions.archive import held
 
     suite = load(arguments)
-    store = Store(arguments.store, create=False)
-    tables = build_tables(suite, collect(suite, store), store.environment)
+    source = reader(arguments, suite.name)
+    found = held(suite, source)
+    for line in found.said:
+        print(clean(f"bench: {line}"), file=sys.stderr)
+    tables = build_tables(suite, found.results, source.environment, source.others)
     content = _rendered(tables, "json" if arguments.json else arguments.format, arguments)
     if isinstance(content, bytes):
         if not arguments.output:

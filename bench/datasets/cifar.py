@@ -6,11 +6,11 @@ import io
 import os
 import pickle
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from retable import contents
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -24,11 +24,14 @@ PIXELS = 3 * 32 * 32
 ARRAY_PARTS = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
     ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+    ("__builtin__", "bytearray"),
+    ("builtins", "bytearray"),
+    *((f"numpy.{core}.multiarray", part) for core in ("core", "_core") for part in ("_reconstruct", "scalar")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
-"""All that a pickled array of numbers is made of; nothing else is ever called by reading a batch."""
+"""All that pickled arrays and numbers are made of, in every protocol; nothing else is ever called by reading a batch."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class Cifar10:
     def digest(self) -> str:
         """SHA-256 over the content of the files. Raises MissingDataError."""
         folder, layout = self._place()
-        return sha256("".join(_file_digest(folder / file) for file in layout.train + layout.test).encode()).hexdigest()
+        return sha256(
+            "".join(contents.file_digest(folder / file) for file in layout.train + layout.test).encode()
+        ).hexdigest()
 
     def load(self) -> ImageData:
         """Raises MissingDataError, BenchError for a file that is no batch of these images."""
@@ -122,10 +127,21 @@ def read_pickled(path: Path, layout: Layout, classes: int) -> tuple[np.ndarray, 
 
     try:
         batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        pixels, labels = batch[b"data"], np.asarray(batch[layout.label_key])
+        # Python 2 wrote bytes, who saves a batch again with Python 3 writes text.
+        named = {key.encode() if isinstance(key, str) else key: value for key, value in dict(batch).items()}
+        pixels, labels = _rows(np.asarray(named[b"data"])), np.asarray(named[layout.label_key])
+    except KeyError as error:
+        raise BenchError(f"{path} is no CIFAR batch: it has no {error}") from error
     except Exception as error:  # what a hostile or damaged pickle raises is not foreseeable
         raise BenchError(f"{path} is no CIFAR batch: {type(error).__name__}: {error}") from error
     return _checked(path, pixels, labels, classes)
+
+
+def _rows(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (N, 3072), channel by channel, also of images (N, 3, 32, 32) and (N, 32, 32, 3)."""
+    if pixels.ndim == 4 and pixels.shape[1:] == (*SHAPE[1:], SHAPE[0]):
+        pixels = pixels.transpose(0, 3, 1, 2)
+    return pixels.reshape(len(pixels), -1) if pixels.ndim == 4 and pixels.shape[1:] == SHAPE else pixels
 
 
 def read_binary(path: Path, layout: Layout, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,17 +175,3 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) not in ARRAY_PARTS:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is no part of an array")
         return super().find_class(module, name)
-
-
-def _file_digest(path: Path) -> str:
-    status = path.stat()
-    return _content_digest(str(path), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _content_digest(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        total = sha256()
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from hashlib import file_digest, sha256
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from retable import contents
+from retable.bench.datasets.files import listed
 from retable.bench.datasets.letterbox import Letterbox
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -20,15 +23,19 @@ if TYPE_CHECKING:
 
     from retable.bench.datasets.detection import DetectionData, Objects
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+LARGEST_ID = 2**63 - 1
+STRIDE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coco:
-    """`<train>/*.jpg` and `annotations/instances_<train>.json` below `$BENCH_DATA/<root>`, the same for `held_out`.
+    """`<train>/<file_name>` and `annotations/instances_<train>.json` below `$BENCH_DATA/<root>`, the same for `held_out`.
 
-    Images are letterboxed to `size` x `size` pixels. Classes are the categories in the order of their numbers; the
-    ground truth keeps the numbers, the crowds and the areas of the file.
+    Images are of any kind that Pillow reads, and letterboxed to `size` x `size` pixels; held-out ones, with `rectangular`,
+    batch by batch to the smallest rectangle in steps of 32 pixels, and half a step, that holds them, in the order of their
+    shapes, as SpikeYOLO's code validates. Classes are the categories in the order of their numbers; the ground truth keeps
+    the numbers, the crowds and the areas of the file. Images or categories that are named, or have numbers beyond 64 bits,
+    are numbered from 1 in the order of the file.
     """
 
     NAME: ClassVar[str] = "coco"
@@ -37,22 +44,26 @@ class Coco:
     root: str = "coco"
     train: str = "train2017"
     held_out: str = "val2017"
+    rectangular: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 32:
             raise BenchError(f"COCO's images need a `size` of at least 32 pixels, not {self.size}")
 
     def digest(self) -> str:
-        """SHA-256 over the names and sizes of all images and the content of the annotations. Raises MissingDataError."""
+        """SHA-256 over the names and contents of all images and of the annotations. Raises MissingDataError."""
         total = sha256()
         for part in (self.train, self.held_out):
-            total.update(f"{_list_images(*self._folder_of(part))[1]} {_content(*self._file_of(part))}\n".encode())
+            folder, file = self._folder_of(part), self._file_of(part)
+            names = listed(folder, deep=True)
+            total.update(f"{contents.files_digest(folder, names)} {contents.file_digest(file)}\n".encode())
         return total.hexdigest()
 
     def load(self) -> DetectionData:
         """Reads the held-out annotations; those to train on, and images, are read when they are asked for.
 
-        Raises MissingDataError, BenchError for annotations that are malformed.
+        With annotations the headers of their images are looked at once. Raises MissingDataError, BenchError for
+        annotations that are malformed and files that are no such images.
         """
         from retable.bench.datasets.detection import DetectionData
 
@@ -65,29 +76,28 @@ class Coco:
             num_classes=len(categories),
             class_names=tuple(categories.values()),
             category_ids=tuple(categories),
-            image_shape=(3, self.size, self.size),
+            image_shape=(3, *[padded(self.size) if self.rectangular else self.size] * 2),
         )
 
     def _split(self, part: str) -> CocoSplit:
         folder, file = self._folder_of(part), self._file_of(part)
-        like = None if part == self.held_out else self._file_of(self.held_out)[0]
-        return CocoSplit(
-            folder=Path(folder[0]), files=_list_images(*folder)[0], file=Path(file[0]), like=like, size=self.size
-        )
+        like = None if part == self.held_out else self._file_of(self.held_out)
+        kind = RectangularSplit if self.rectangular and part == self.held_out else CocoSplit
+        return kind(folder=folder, files=frozenset(listed(folder, deep=True)), file=file, like=like, size=self.size)
 
-    def _folder_of(self, part: str) -> tuple[str, int]:
-        """The images of a part, and when a file last came or went."""
+    def _folder_of(self, part: str) -> Path:
+        """The images of a part."""
         folder = self._root() / part
         if not folder.is_dir():
             raise MissingDataError(f"COCO is missing, {folder} does not exist: {self._layout()}")
-        return str(folder), folder.stat().st_mtime_ns
+        return folder
 
-    def _file_of(self, part: str) -> tuple[str, int]:
-        """The annotations of a part, and when they last changed."""
+    def _file_of(self, part: str) -> Path:
+        """The annotations of a part."""
         file = self._root() / "annotations" / f"instances_{part}.json"
         if not file.is_file():
             raise MissingDataError(f"COCO is incomplete, {file} does not exist: {self._layout()}")
-        return str(file), file.stat().st_mtime_ns
+        return file
 
     def _layout(self) -> str:
         root = self._root()
@@ -98,21 +108,6 @@ class Coco:
 
     def _root(self) -> Path:
         return Path(os.environ.get("BENCH_DATA", "data")) / self.root
-
-
-@lru_cache(maxsize=4)
-def _list_images(folder: str, changed: int) -> tuple[frozenset[str], str]:
-    """The names of the images in a folder, and a digest of names and sizes."""
-    with os.scandir(folder) as entries:
-        found = sorted((e.name, e.stat().st_size) for e in entries if e.name.lower().endswith(SUFFIXES))
-    digest = sha256("".join(f"{name} {size}\n" for name, size in found).encode()).hexdigest()
-    return frozenset(name for name, _ in found), digest
-
-
-@lru_cache(maxsize=4)
-def _content(file: str, changed: int) -> str:
-    with open(file, "rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,12 +134,14 @@ class CocoSplit:
     folder: Path
     files: frozenset[str]
     file: Path
-    like: str | None
+    like: Path | None
     size: int
 
     @cached_property
     def annotations(self) -> Annotations:
         """Read on first use. Raises BenchError for a malformed file, MissingDataError where images of it are missing."""
+        from retable.bench.datasets.pixels import check_images
+
         found = read_annotations(self.file)
         missing = sorted(set(found.names) - self.files)
         if missing:
@@ -152,8 +149,10 @@ class CocoSplit:
                 f"COCO is incomplete: {len(missing)} of the {len(found.names)} images of {self.file} are not in"
                 f" {self.folder}, for example {missing[0]}"
             )
-        if self.like is not None and found.categories != read_annotations(Path(self.like)).categories:
+        if self.like is not None and found.categories != read_annotations(self.like).categories:
             raise BenchError(f"{self.file} has other categories than {self.like}")
+        sides = [(width, height) for width, height in found.sizes.tolist()]
+        check_images([self.folder / name for name in found.names], sides, self.file.name)
         return found
 
     def __len__(self) -> int:
@@ -177,9 +176,15 @@ class CocoSplit:
         import numpy as np
 
         names = self.annotations.names  # read before the threads would all read them
+        shape = self.shape_of(indices)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
-            found = list(pool.map(lambda index: self._image(index, names[index]), [int(index) for index in indices]))
-        return np.stack(found) if found else np.empty((0, 3, self.size, self.size), np.uint8)
+            chosen = [int(index) for index in indices]
+            found = list(pool.map(lambda index: self._image(index, names[index], shape), chosen))
+        return np.stack(found) if found else np.empty((0, 3, *shape), np.uint8)
+
+    def shape_of(self, indices: np.ndarray) -> tuple[int, int]:
+        """Height and width of a batch of these images."""
+        return self.size, self.size
 
     def boxes(self, indices: np.ndarray) -> list[np.ndarray]:
         """float32 (n, 5) for each image; boxes are cut to the image, and crowds left out."""
@@ -194,24 +199,51 @@ class CocoSplit:
         return found
 
     def restore(self, index: int, boxes_n4: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        return self._letterbox(index).restored(boxes_n4.astype("float64"))
+        """Cut to the image, as the official evaluation cuts."""
+        box = self._letterbox(index, shape)
+        return box.restored(boxes_n4.astype("float64")).clip(0, [box.width, box.height] * 2)
 
-    def _letterbox(self, index: int) -> Letterbox:
+    def _letterbox(self, index: int, shape: tuple[int, int] | None = None) -> Letterbox:
         width, height = self.annotations.sizes[index].tolist()
-        return Letterbox(width, height, self.size, (self.size, self.size))
+        return Letterbox(width, height, self.size, shape or (self.size, self.size))
 
-    def _image(self, index: int, name: str) -> np.ndarray:
+    def _image(self, index: int, name: str, shape: tuple[int, int]) -> np.ndarray:
         import numpy as np
 
-        from retable.bench.datasets.image_folder import read_rgb
+        from retable.bench.datasets.pixels import read_rgb
 
-        path, box = self.folder / name, self._letterbox(index)
+        path, box = self.folder / name, self._letterbox(index, shape)
         image = read_rgb(path)
         if image.size != (box.width, box.height):
             raise BenchError(
                 f"{path} has {image.width}x{image.height} pixels, and {box.width}x{box.height} in {self.file.name}"
             )
         return box.place(np.asarray(image).transpose(2, 0, 1))
+
+
+class RectangularSplit(CocoSplit):
+    """Batches in the smallest rectangles that hold them; not for training, whose boxes are those of squares."""
+
+    def order(self) -> np.ndarray:
+        """By height over width."""
+        import numpy as np
+
+        width, height = self.annotations.sizes.T
+        return np.argsort(height / width, kind="stable")
+
+    def shape_of(self, indices: np.ndarray) -> tuple[int, int]:
+        width, height = self.annotations.sizes[indices].T
+        ratios = height / width
+        if len(ratios) and ratios.max() < 1:
+            return padded(self.size * float(ratios.max())), padded(self.size)
+        if len(ratios) and ratios.min() > 1:
+            return padded(self.size), padded(self.size / float(ratios.min()))
+        return padded(self.size), padded(self.size)
+
+
+def padded(side: float) -> int:
+    """A side of an input that holds `side` pixels: whole strides, half a stride added first."""
+    return math.ceil(side / STRIDE + 0.5) * STRIDE
 
 
 def read_annotations(file: Path) -> Annotations:
@@ -221,31 +253,57 @@ def read_annotations(file: Path) -> Annotations:
     from retable.bench.datasets.detection import gather
 
     try:
-        with file.open(encoding="utf-8") as opened:
+        with file.open(encoding="utf-8-sig") as opened:  # some tools begin with a byte order mark
             content = json.load(opened, object_hook=_without_outline)
-        categories = {int(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=_number)}
+        named = {_identity(row["id"]): str(row["name"]) for row in content["categories"]}
         images = [_image_row(row) for row in content["images"]]
         objects = [_object_row(row) for row in content["annotations"]]
-        _require(len(categories) == len(content["categories"]), "two categories have one number")
-        _require(bool(categories), "it has no categories")
+        _require(len(named) == len(content["categories"]), "two categories have one number")
+        _require(bool(named), "it has no categories")
         numbers = {image: place for place, (image, *_) in enumerate(images)}
         _require(len(numbers) == len(images), "two images have one number")
-        classes = {number: k for k, number in enumerate(categories)}
+        classes = {number: k for k, number in enumerate(sorted(named) if _are_numbers(named) else named)}
         for number, image, category, *_ in objects:
             _require(image in numbers, f"annotation {number} is in image {image}, which it does not have")
             _require(category in classes, f"annotation {number} is of category {category}, which it does not have")
     except KeyError as error:
         raise BenchError(f"{file} is no COCO annotation file: an entry has no {error}") from error
-    except (ValueError, TypeError) as error:  # the errors of json are ValueErrors
+    except (ValueError, TypeError, RecursionError) as error:  # the errors of json are ValueErrors
         raise BenchError(f"{file} is no COCO annotation file: {error}") from error
     rows = [(numbers[image], box, classes[category], crowd, area) for _, image, category, box, crowd, area in objects]
     return Annotations(
-        image_ids=np.array([image[0] for image in images], np.int64),
+        image_ids=np.array(_numbers([image[0] for image in images]), np.int64),
         names=tuple(image[1] for image in images),
         sizes=np.array([image[2:] for image in images], np.int64).reshape(-1, 2),
         objects=gather(rows, len(images)),
-        categories=categories,
+        categories=dict(zip(_numbers(list(classes)), (named[one] for one in classes), strict=True)),
     )
+
+
+Identity = int | str
+
+
+def _identity(value: Any) -> Identity:
+    """What images, annotations and categories are told apart by: a whole number, however it is written, or a name."""
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if text.isascii() and text.removeprefix("-").isdigit() else value
+    return _whole(value)
+
+
+def _whole(value: Any) -> int:
+    _require(isinstance(value, int | float) and not isinstance(value, bool), f"{value!r} is no number")
+    _require(math.isfinite(value) and value == int(value), f"{value!r} is no whole number")
+    return int(value)
+
+
+def _are_numbers(identities: Iterable[Identity]) -> bool:
+    return all(isinstance(one, int) and abs(one) <= LARGEST_ID for one in identities)
+
+
+def _numbers(identities: Sequence[Identity]) -> Sequence[int]:
+    """These, or 1, 2, ... where some are names or too large."""
+    return identities if _are_numbers(identities) else range(1, len(identities) + 1)  # type: ignore[return-value]
 
 
 def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
@@ -254,23 +312,21 @@ def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _number(row: Any) -> int:
-    return int(row["id"])
-
-
-def _image_row(row: Any) -> tuple[int, str, int, int]:
-    number, width, height = int(row["id"]), int(row["width"]), int(row["height"])
+def _image_row(row: Any) -> tuple[Identity, str, int, int]:
+    number, width, height = _identity(row["id"]), _whole(row["width"]), _whole(row["height"])
     _require(min(width, height) > 0, f"image {number} has {width}x{height} pixels")
-    return number, str(row["file_name"]), width, height
+    name = posixpath.normpath(str(row["file_name"]).replace("\\", "/"))
+    _require(not name.startswith(("/", "../")), f"image {number} is at {name}, outside the folder of images")
+    return number, name, width, height
 
 
-def _object_row(row: Any) -> tuple[int, int, int, list[float], bool, float]:
-    number, box = int(row["id"]), [float(side) for side in row["bbox"]]
+def _object_row(row: Any) -> tuple[Identity, Identity, Identity, list[float], bool, float]:
+    number, box = _identity(row["id"]), [float(side) for side in row["bbox"]]
     area = float(row["area"]) if "area" in row else math.prod(box[2:])
     _require(len(box) == 4, f"the bbox of annotation {number} has {len(box)} numbers, not x, y, width, height")
     _require(all(map(math.isfinite, [*box, area])), f"annotation {number} has numbers that are not finite")
     _require(min(box[2:]) >= 0, f"the bbox of annotation {number} has a negative width or height")
-    return number, int(row["image_id"]), int(row["category_id"]), box, bool(row.get("iscrowd", 0)), area
+    return number, _identity(row["image_id"]), _identity(row["category_id"]), box, bool(row.get("iscrowd", 0)), area
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -14,6 +14,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from retable import contents
+from retable.bench.datasets.event_times import in_order
+from retable.bench.datasets.files import listed
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ def encode_nmnist(events: Events) -> bytes:
 
 
 def decode_nmnist(content: bytes, source: str = "an N-MNIST recording") -> Events:
-    """The events of a `.bin` file. Raises BenchError, naming `source`, for bytes that are none."""
+    """The events of a `.bin` file, a few late ones at the latest time before them. Raises BenchError, naming `source`."""
     import numpy as np
 
     if len(content) % EVENT_BYTES:
@@ -111,11 +114,9 @@ def decode_nmnist(content: bytes, source: str = "an N-MNIST recording") -> Event
     overflow = y == OVERFLOW_ROW
     t = ((high & 127) << 16 | middle << 8 | low) + OVERFLOW_TIME * np.cumsum(overflow)
     real = ~overflow
-    try:
-        values = {"t": t, "x": x, "y": y, "p": high >> 7}
-        return Events(**{name: values[name][real].astype(kind) for name, kind in EVENT_TYPES.items()})
-    except ValueError as error:
-        raise BenchError(f"{source} is no recording: {error}") from error
+    values = {"t": t, "x": x, "y": y, "p": high >> 7}
+    found = {name: values[name][real].astype(kind) for name, kind in EVENT_TYPES.items()}
+    return Events(**{**found, "t": in_order(found["t"], source, wrap=1 << 62)})  # overflows are counted: no wrap
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,12 +143,29 @@ class RecordingSplit:
             frames[row] = self._frames(self.folder / self.files[index])
         return frames
 
+    def check(self) -> None:
+        """Every recording, remembered. Raises BenchError naming the first file that is none."""
+        paths = [self.folder / file for file in self.files]
+
+        def check() -> None:
+            for path in paths:
+                on_sensor(decode_nmnist(path.read_bytes(), str(path)), path)
+
+        contents.once("n-mnist 1", paths, check)
+
     def _frames(self, path: Path) -> np.ndarray:
-        events = decode_nmnist(path.read_bytes(), str(path))
-        try:
-            return framed(to_frames(events, self.steps), self.size)
-        except ValueError as error:
-            raise BenchError(f"{path} is no recording of N-MNIST: {error}") from error
+        events = on_sensor(decode_nmnist(path.read_bytes(), str(path)), path)
+        return framed(to_frames(events, self.steps), self.size)
+
+
+def on_sensor(events: Events, path: Path) -> Events:
+    """These events. Raises BenchError, naming the file, for one off N-MNIST's sensor."""
+    if len(events) and (events.x.max() >= SENSOR or events.y.max() >= SENSOR):
+        raise BenchError(
+            f"{path} is no recording of N-MNIST: an event at ({events.x.max()}, {events.y.max()}) is off a sensor of"
+            f" {SENSOR}x{SENSOR} pixels"
+        )
+    return events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +187,16 @@ class NMnist:
         check_frames(self.steps, self.size)
 
     def digest(self) -> str:
-        """SHA-256 over the names and sizes of all files. Raises MissingDataError."""
-        text = "".join(f"{part} {line}\n" for part in ("Train", "Test") for line in self._list(part))
-        return sha256(text.encode()).hexdigest()
+        """SHA-256 over the names and contents of all files. Raises MissingDataError."""
+        total = sha256()
+        for part in ("Train", "Test"):
+            for digit in range(self.NUM_CLASSES):
+                files = [file for file in self._list(part) if file.startswith(f"{digit}/")]
+                total.update(contents.files_digest(self._folder() / part, files).encode())
+        return total.hexdigest()
 
     def load(self) -> ImageData:
-        """Lists the files. Raises MissingDataError."""
+        """Lists the files and looks once at each. Raises MissingDataError, BenchError for a file that is no recording."""
         from retable.bench.datasets.images import ImageData
 
         return ImageData(
@@ -188,14 +210,16 @@ class NMnist:
     def _split(self, part: str) -> RecordingSplit:
         import numpy as np
 
-        files = tuple(line.rpartition(" ")[0] for line in self._list(part))
+        files = tuple(self._list(part))
         labels = np.array([int(file.partition("/")[0]) for file in files], dtype=np.int64)
-        return RecordingSplit(
+        split = RecordingSplit(
             folder=self._folder() / part, files=files, labels=labels, steps=self.steps, size=self.size
         )
+        split.check()
+        return split
 
     def _list(self, part: str) -> Sequence[str]:
-        """`<digit>/<name> <bytes>` of each file of a part."""
+        """`<digit>/<name>` of each file of a part."""
         folder = self._folder() / part
         layout = f"put its recordings at {folder.parent}/Train/<digit>/*.bin and {folder.parent}/Test/<digit>/*.bin"
         classes = [folder / str(digit) for digit in range(self.NUM_CLASSES)]
@@ -213,11 +237,10 @@ class NMnist:
 def _list_recordings(classes: tuple[tuple[str, int], ...], layout: str) -> tuple[str, ...]:
     lines: list[str] = []
     for folder, _ in classes:
-        with os.scandir(folder) as entries:
-            found = sorted((e.name, e.stat().st_size) for e in entries if e.name.endswith(".bin"))
+        found = listed(Path(folder), lambda name: name.endswith(".bin"))
         if not found:
             raise MissingDataError(f"N-MNIST is incomplete, {folder} holds no *.bin: {layout}")
-        lines += [f"{os.path.basename(folder)}/{name} {size}" for name, size in found]
+        lines += [f"{os.path.basename(folder)}/{name}" for name in found]
     return tuple(lines)
 
 

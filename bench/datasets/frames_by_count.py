@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from retable.bench.datasets.events import SENSOR, Events, NMnist, RecordingSplit, decode_nmnist, framed
-from retable.bench.errors import BenchError
+from retable.bench.datasets.events import SENSOR, Events, NMnist, RecordingSplit, decode_nmnist, framed, on_sensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +38,8 @@ class CountedSplit(RecordingSplit):
     """The same files as frames of equally many events."""
 
     def _frames(self, path: Path) -> np.ndarray:
-        events = decode_nmnist(path.read_bytes(), str(path))
-        try:
-            return framed(to_frames_by_count(events, self.steps), self.size)
-        except ValueError as error:
-            raise BenchError(f"{path} is no recording of N-MNIST: {error}") from error
+        events = on_sensor(decode_nmnist(path.read_bytes(), str(path)), path)
+        return framed(to_frames_by_count(events, self.steps), self.size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable import contents
+from retable.bench.datasets.files import listed
 from retable.bench.datasets.letterbox import GREY, Letterbox
-from retable.bench.datasets.prophesee import Source, open_recording, read_boxes
+from retable.bench.datasets.prophesee import Source, check_recordings, open_recording, read_boxes
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 Protocol = Literal["official", "perot"]
 Frames = Literal["drawn", "counts"]
+Judged = Literal["labels", "tool"]
+"""Detections as they come against the labels, or both as the protocol's own tool changes them first."""
 
 CLASSES = ("car", "pedestrian")
 WIDTH, HEIGHT = 304, 240
@@ -60,11 +64,15 @@ class View:
     frames: Frames
     width: int = WIDTH
     height: int = HEIGHT
+    window: int = WINDOW
+    judged: Judged = "labels"
 
     def __post_init__(self) -> None:
         longest = max(self.width, self.height)
-        if not 1 <= self.steps <= WINDOW:
-            raise BenchError(f"event frames need `steps` to be from 1 to {WINDOW}, not {self.steps}")
+        if self.window < 1:
+            raise BenchError(f"event frames need a `window` of at least 1 microsecond, not {self.window}")
+        if not 1 <= self.steps <= self.window:
+            raise BenchError(f"event frames need `steps` to be from 1 to {self.window}, not {self.steps}")
         if self.size < (longest if self.frames == "counts" else 32):
             least = f"{longest}, the sensor's longer side, for counts" if self.frames == "counts" else "32"
             raise BenchError(f"event frames need `size` to be at least {least}; it is {self.size}")
@@ -88,18 +96,20 @@ class View:
                 f"{recording.name} is of a sensor of {recording.width}x{recording.height} pixels,"
                 f" not {self.width}x{self.height}"
             )
-        start = max(0, stamp - WINDOW) if self.protocol == "official" else stamp - WINDOW
-        events = recording.between(start, start + WINDOW // self.steps * self.steps)
+        start = max(0, stamp - self.window) if self.protocol == "official" else stamp - self.window
+        events = recording.between(start, start + self.window // self.steps * self.steps)
         if len(events) and (events.x.max() >= self.width or events.y.max() >= self.height):
             raise BenchError(
                 f"{recording.name} has an event at ({events.x.max()}, {events.y.max()}), off its sensor of"
                 f" {self.width}x{self.height} pixels"
             )
         if self.frames == "counts":
-            frames = self.box.place(counted(events, start, self.steps, self.height, self.width), fill=0)
+            frames = self.box.place(counted(events, start, self.steps, self.height, self.width, self.window), fill=0)
         else:
             grey = GREY if self.protocol == "official" else GROUND
-            drawn_THW = self.box.place(drawn(events, start, self.steps, self.height, self.width), fill=grey)
+            drawn_THW = self.box.place(
+                drawn(events, start, self.steps, self.height, self.width, self.window), fill=grey
+            )
             frames = np.broadcast_to(drawn_THW[:, None], self.shape)
         return frames[::-1] if self.protocol == "official" else frames
 
@@ -108,24 +118,24 @@ class View:
         return (
             moved(boxes, self.width, self.height)
             if self.protocol == "official"
-            else cut(boxes, self.width, self.height)
+            else cut(boxes, self.width, self.height, after=SETTLED + (self.judged == "tool"))
         )
 
 
-def drawn(events: Events, start: int, steps: int, height: int, width: int) -> np.ndarray:
-    """uint8 (T, H, W): what the last event at a pixel was, in each of T bins of WINDOW // T microseconds."""
+def drawn(events: Events, start: int, steps: int, height: int, width: int, window: int = WINDOW) -> np.ndarray:
+    """uint8 (T, H, W): what the last event at a pixel was, in each of T bins of window // T microseconds."""
     import numpy as np
 
     frames = np.full((steps, height, width), GROUND, np.uint8)
-    frames[(events.t - start) // (WINDOW // steps), events.y, events.x] = np.where(events.p > 0, ROSE, FELL)
+    frames[(events.t - start) // (window // steps), events.y, events.x] = np.where(events.p > 0, ROSE, FELL)
     return frames
 
 
-def counted(events: Events, start: int, steps: int, height: int, width: int) -> np.ndarray:
+def counted(events: Events, start: int, steps: int, height: int, width: int, window: int = WINDOW) -> np.ndarray:
     """uint8 (T, 2, H, W): how many events fell and rose in each of T bins; a count above 255 stays 255."""
     import numpy as np
 
-    step = (events.t - start) // (WINDOW // steps)
+    step = (events.t - start) // (window // steps)
     place = ((step * 2 + events.p) * height + events.y) * width + events.x
     counts = np.bincount(place, minlength=steps * 2 * height * width)
     return counts.clip(max=255).astype(np.uint8).reshape(steps, 2, height, width)
@@ -144,14 +154,21 @@ def moved(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return found[(w > 0) & (h > 0)]
 
 
-def cut(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The benchmark's labels (n, 5), its limits in proportion to the sensor's width."""
+def large(w: np.ndarray, h: np.ndarray, width: int) -> np.ndarray:
+    """Which boxes the benchmark counts, its limits in proportion to the sensor's width."""
     import numpy as np
 
     scale = width / WIDTH
+    found: np.ndarray = (np.hypot(w, h) >= LEAST_DIAGONAL * scale) & (np.minimum(w, h) >= LEAST_SIDE * scale)
+    return found
+
+
+def cut(boxes: np.ndarray, width: int, height: int, after: int = SETTLED) -> np.ndarray:
+    """The benchmark's labels (n, 5) from the stamp `after` on; its tool leaves out 500,000 us itself."""
+    import numpy as np
+
     w, h = boxes["w"].astype(np.float64), boxes["h"].astype(np.float64)
-    large = (np.hypot(w, h) >= LEAST_DIAGONAL * scale) & (np.minimum(w, h) >= LEAST_SIDE * scale)
-    rows = boxes[large & (boxes["t"] >= SETTLED)]
+    rows = boxes[large(w, h, width) & (boxes["t"] >= after)]
     x0, y0 = (rows[axis].astype(np.float64).clip(0, side) for axis, side in (("x", width), ("y", height)))
     x1 = (rows["x"].astype(np.float64) + rows["w"]).clip(0, width)
     y1 = (rows["y"].astype(np.float64) + rows["h"]).clip(0, height)
@@ -186,7 +203,13 @@ class StampSplit:
         from retable.bench.datasets.detection import ground_truth
 
         sizes = np.full((len(self), 2), (self.view.width, self.view.height))
-        return ground_truth(self.objects, self.image_ids, sizes, dict(enumerate(CLASSES)))
+        objects = inside(self.objects, self.view.width, self.view.height) if self._cuts else self.objects
+        return ground_truth(objects, self.image_ids, sizes, dict(enumerate(CLASSES)))
+
+    @property
+    def _cuts(self) -> bool:
+        """Whether boxes and detections are cut to the sensor before they are compared, as in the released loop."""
+        return self.view.judged == "tool" and self.view.protocol == "official"
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """uint8 (B, T, C, size, size). Raises BenchError, naming the file, for one that is no recording."""
@@ -207,7 +230,29 @@ class StampSplit:
         return [labelled(self.objects.classes[p], box.boxes(corners(self.objects.boxes[p])), None) for p in parts]
 
     def restore(self, index: int, boxes_n4: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        return self.view.box.restored(boxes_n4.astype("float64"))
+        boxes = self.view.box.restored(boxes_n4.astype("float64"))
+        return boxes.clip(0, [self.view.width, self.view.height] * 2) if self._cuts else boxes
+
+    def counts(self, boxes_n4: np.ndarray) -> np.ndarray:
+        """bool (n,): which detections, as restored, are judged; the benchmark's tool leaves out small ones as it does labels."""
+        import numpy as np
+
+        if self.view.judged == "labels" or self.view.protocol == "official":
+            return np.ones(len(boxes_n4), bool)
+        x0, y0, x1, y1 = boxes_n4.T
+        return large(x1 - x0, y1 - y0, self.view.width)
+
+
+def inside(objects: Objects, width: int, height: int) -> Objects:
+    """The objects with their boxes cut to the sensor."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from retable.bench.datasets.detection import corners
+
+    x0, y0, x1, y1 = corners(objects.boxes).clip(0, [width, height] * 2).T
+    return replace(objects, boxes=np.stack([x0, y0, x1 - x0, y1 - y0], 1), areas=(x1 - x0) * (y1 - y0))
 
 
 def split_of(recordings: Sequence[tuple[Source, Source, str]], view: View) -> StampSplit:
@@ -248,6 +293,10 @@ def split_of(recordings: Sequence[tuple[Source, Source, str]], view: View) -> St
 class Gen1:
     """Gen1 as it is published: `train/*_td.dat` with `train/*_bbox.npy` below `$BENCH_DATA/<root>`, the same in `test`.
 
+    A sample holds the `window` microseconds before its stamp. Detections are judged as the protocol's own tool does: the
+    official loop cuts labels and detections to the sensor, the benchmark's tool leaves out small detections as it does small
+    labels, and the stamp at half a second; `judged: labels` compares what comes with the labels.
+
     Held out is the test part, on which the official recipe also chooses its checkpoint; the part `val` is not used.
     """
 
@@ -258,6 +307,8 @@ class Gen1:
     protocol: Protocol = "official"
     frames: Frames = "drawn"
     root: str = "gen1"
+    window: int = WINDOW
+    judged: Judged = "tool"
 
     PARTS: ClassVar[tuple[str, str]] = ("train", "test")
 
@@ -265,12 +316,12 @@ class Gen1:
         self._view()
 
     def digest(self) -> str:
-        """SHA-256 over the names and sizes of all files. Raises MissingDataError."""
-        lines = (f"{part} {line}\n" for part in self.PARTS for line in self._list(part))
-        return sha256("".join(lines).encode()).hexdigest()
+        """SHA-256 over the names and contents of all files. Raises MissingDataError."""
+        found = (contents.files_digest(self._folder() / part, self._list(part)) for part in self.PARTS)
+        return sha256("".join(found).encode()).hexdigest()
 
     def load(self) -> DetectionData:
-        """Reads the boxes; events are read when they are asked for. Raises MissingDataError, BenchError for bad files."""
+        """Reads the boxes and looks once at all events, which are read when they are asked for. Raises MissingDataError, BenchError for bad files."""
         from retable.bench.datasets.detection import DetectionData
 
         train, held_out = (self._split(part) for part in self.PARTS)
@@ -285,19 +336,26 @@ class Gen1:
         )
 
     def _view(self) -> View:
-        return View(size=self.size, steps=self.steps, protocol=self.protocol, frames=self.frames)
+        return View(
+            size=self.size,
+            steps=self.steps,
+            protocol=self.protocol,
+            frames=self.frames,
+            window=self.window,
+            judged=self.judged,
+        )
 
     def _split(self, part: str) -> StampSplit:
         folder = self._folder() / part
-        names = [line.rpartition(" ")[0] for line in self._list(part)]
-        events = [name for name in names if name.endswith(EVENTS_SUFFIX)]
+        events = [name for name in self._list(part) if name.endswith(EVENTS_SUFFIX)]
+        check_recordings([folder / name for name in events], WIDTH, HEIGHT)
         return split_of(
             [(folder / name, folder / (name.removesuffix(EVENTS_SUFFIX) + BOXES_SUFFIX), name) for name in events],
             self._view(),
         )
 
     def _list(self, part: str) -> tuple[str, ...]:
-        """`<name> <bytes>` of each file of a part."""
+        """The files of a part."""
         folder = self._folder() / part
         layout = f"put its recordings at {folder.parent}/{{train,test}}/*{EVENTS_SUFFIX} with their *{BOXES_SUFFIX}"
         if not folder.is_dir():
@@ -310,13 +368,12 @@ class Gen1:
 
 @lru_cache(maxsize=8)
 def _list_files(folder: str, changed: int, layout: str) -> tuple[str, ...]:
-    with os.scandir(folder) as entries:
-        suffixes = (EVENTS_SUFFIX, BOXES_SUFFIX)
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(suffixes)}
-    stems = {name.removesuffix(EVENTS_SUFFIX).removesuffix(BOXES_SUFFIX) for name in sizes}
+    suffixes = (EVENTS_SUFFIX, BOXES_SUFFIX)
+    names = listed(Path(folder), lambda name: name.endswith(suffixes))
+    stems = {name.removesuffix(EVENTS_SUFFIX).removesuffix(BOXES_SUFFIX) for name in names}
     if not stems:
         raise MissingDataError(f"Gen1 is incomplete, {folder} holds no *{EVENTS_SUFFIX}: {layout}")
     for name in sorted(stem + suffix for stem in stems for suffix in suffixes):
-        if name not in sizes:
+        if name not in names:
             raise MissingDataError(f"Gen1 is incomplete, {folder}/{name} is missing: {layout}")
-    return tuple(f"{name} {size}" for name, size in sorted(sizes.items()))
+    return tuple(names)

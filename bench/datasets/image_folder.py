@@ -11,7 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retable.bench.errors import BenchError, MissingDataError
+from retable import contents
+from retable.bench.datasets.files import listed
+from retable.bench.datasets.pixels import check_images, read_rgb
+from retable.bench.datasets.views import View, seen
+from retable.bench.errors import MissingDataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,26 +27,38 @@ SUFFIXES = (".jpeg", ".jpg")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listing:
-    """The files of a split, relative to `folder` and sorted; the digest is over their names and sizes."""
+    """The files of a split, relative to `folder` and sorted."""
 
     folder: Path
     files: tuple[str, ...]
     labels: np.ndarray
     wnids: tuple[str, ...]
-    digest: str
+
+    def digest(self) -> str:
+        """SHA-256 over names and contents; a class whose files nobody has touched is not read again."""
+        names: dict[str, list[str]] = {}
+        for file in self.files:
+            names.setdefault(file.partition("/")[0], []).append(file)
+        return sha256("".join(contents.files_digest(self.folder, names[c]) for c in self.wnids).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Raises BenchError, naming the first file that is no image to be used."""
+        paths = [self.folder / file for file in self.files]
+        check_images(paths)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSplit:
     """Labelled files as images of `size` x `size` pixels.
 
-    With `augments`, an `rng` asks for the training view: shorter side 9/8 of `size` (288 for 256), random crop.
-    Otherwise images are prepared as ADM prepared its reference: shorter side `size`, centre crop. Both by Lanczos.
+    With `augments`, an `rng` asks for the training view: shorter side 9/8 of `size` (288 for 256), random crop, by Lanczos.
+    Otherwise images are cut as `view` says.
     """
 
     listing: Listing
     size: int
     augments: bool
+    view: View = "adm"
 
     @property
     def labels(self) -> np.ndarray:
@@ -56,26 +72,18 @@ class FolderSplit:
         import numpy as np
 
         short, places_N2 = self.size, np.full((len(indices), 2), 0.5)
+        training = self.augments and rng is not None
         if self.augments and rng is not None:
             short, places_N2 = self.size * 9 // 8, rng.random((len(indices), 2))
 
         def prepared(index: int, place: np.ndarray) -> np.ndarray:
+            if self.view != "adm" and not training:
+                return seen(read_rgb(self.listing.folder / self.listing.files[index]), self.size, self.view)
             return crop(read_rgb(self.listing.folder / self.listing.files[index]), short, self.size, place)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
             images = list(pool.map(prepared, indices, places_N2))
         return np.stack(images) if images else np.empty((0, 3, self.size, self.size), np.uint8)
-
-
-def read_rgb(path: Path) -> Image:
-    """An image file as RGB. Raises BenchError when it cannot be decoded."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BenchError(f"{path} cannot be read as an image: {error}") from error
 
 
 def crop(image: Image, short: int, size: int, place: np.ndarray) -> np.ndarray:
@@ -93,7 +101,7 @@ def crop(image: Image, short: int, size: int, place: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def list_split(root: Path, part: str, size: int, *, augments: bool) -> FolderSplit:
+def list_split(root: Path, part: str, size: int, *, augments: bool, view: View = "adm") -> FolderSplit:
     """The files of `root/part/<wnid>`. Raises MissingDataError for a layout that is not so."""
     folder = root / part
     layout = f"put its images at {root}/train/<wnid>/*.JPEG and {root}/val/<wnid>/*.JPEG"
@@ -105,7 +113,7 @@ def list_split(root: Path, part: str, size: int, *, augments: bool) -> FolderSpl
         raise MissingDataError(f"{folder} has no class folders such as n01440764: {layout}")
     # a folder's time changes whenever a file in it comes, goes or is renamed
     listing = _list(folder, tuple((path, os.stat(path).st_mtime_ns) for path in classes))
-    return FolderSplit(listing=listing, size=size, augments=augments)
+    return FolderSplit(listing=listing, size=size, augments=augments, view=view)
 
 
 @lru_cache(maxsize=8)
@@ -115,14 +123,11 @@ def _list(folder: Path, classes: tuple[tuple[str, int], ...]) -> Listing:
     wnids = tuple(os.path.basename(path) for path, _ in classes)
     files: list[str] = []
     counts: list[int] = []
-    total = sha256()
     for wnid in wnids:
-        with os.scandir(folder / wnid) as entries:
-            found = sorted((e.name, e.stat().st_size) for e in entries if e.name.lower().endswith(SUFFIXES))
+        found = listed(folder / wnid, lambda name: name.lower().endswith(SUFFIXES))
         if not found:
             raise MissingDataError(f"the class folder {folder / wnid} holds no *.JPEG: extract its images there")
-        total.update("".join(f"{wnid}/{name} {size}\n" for name, size in found).encode())
-        files += [f"{wnid}/{name}" for name, _ in found]
+        files += [f"{wnid}/{name}" for name in found]
         counts.append(len(found))
     labels = np.repeat(np.arange(len(wnids), dtype=np.int64), counts)
-    return Listing(folder=folder, files=tuple(files), labels=labels, wnids=wnids, digest=total.hexdigest())
+    return Listing(folder=folder, files=tuple(files), labels=labels, wnids=wnids)

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from retable.bench.datasets.views import View
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class ImageNet:
     """`train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG` below `$BENCH_DATA/<root>`; classes are the sorted wnids.
 
     `reference` is ADM's .npz below `$BENCH_DATA` (None: the training images are the reference); `classes` is how many
-    there have to be. Training images are seen as AiM's code sees them: shorter side 9/8 of `size`, random crop.
+    there have to be. Training images are seen as AiM's code sees them: shorter side 9/8 of `size`, random crop. Held-out ones
+    are cut as `view` says (`bench.datasets.views`): unless said as ADM cut its reference where there is one, else, for
+    classification, as torchvision's references do.
     """
 
     NAME: ClassVar[str] = "imagenet"
@@ -35,28 +38,31 @@ class ImageNet:
     root: str = "imagenet"
     reference: str | None = "VIRTUAL_imagenet256_labeled.npz"
     classes: int = 1000
+    view: View | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.classes < 1:
             raise BenchError("ImageNet needs a size and a number of classes of at least 1")
 
     def digest(self) -> str:
-        """SHA-256 over names and sizes of all files and the checksums within the reference. Raises MissingDataError."""
+        """SHA-256 over names and contents of all files and the checksums within the reference. Raises MissingDataError."""
         train, val = self._splits()
-        total = sha256(f"train={train.listing.digest}\nval={val.listing.digest}\n".encode())
+        total = sha256(f"train={train.listing.digest()}\nval={val.listing.digest()}\n".encode())
         if self.reference is not None:
             for name, member in sorted(_members(_data_folder() / self.reference).items()):
                 total.update(f"{name} {member.file_size} {member.CRC:08x}\n".encode())
         return total.hexdigest()
 
     def load(self) -> ImageData:
-        """Lists the files; images are read when they are asked for.
+        """Lists the files and looks at their headers; images are read when they are asked for.
 
-        Raises MissingDataError, BenchError for a reference of other shapes than images of `size` need.
+        Raises MissingDataError, BenchError for a file that is no image, and for a reference of other shapes than images of `size` need.
         """
         from retable.bench.datasets.images import ImageData
 
         train, val = self._splits()
+        for split in (train, val):
+            split.listing.check()
         return ImageData(
             name="imagenet",
             train=train,
@@ -70,7 +76,10 @@ class ImageNet:
         from retable.bench.datasets.image_folder import list_split
 
         folder = _data_folder() / self.root
-        train, val = (list_split(folder, part, self.size, augments=part == "train") for part in ("train", "val"))
+        view = self.view or ("0.875-bilinear" if self.reference is None else "adm")
+        train, val = (
+            list_split(folder, part, self.size, augments=part == "train", view=view) for part in ("train", "val")
+        )
         for listing in (train.listing, val.listing):
             if len(listing.wnids) != self.classes:
                 raise MissingDataError(

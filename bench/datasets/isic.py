@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from retable import contents
 from retable.bench.datasets.few_shot import check_shots
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -40,15 +41,16 @@ class Isic2018:
             raise BenchError(f"`size` must be at least 1, not {self.size}")
 
     def digest(self) -> str:
-        """SHA-256 over the tables of labels, and names and sizes of the images. Raises MissingDataError, BenchError."""
+        """SHA-256 over the tables of labels, and names and contents of the images. Raises MissingDataError, BenchError."""
         total = sha256()
         for part in self.PARTS:
             total.update(f"{part} {sha256(self._table(part).read_bytes()).hexdigest()}\n".encode())
-            for file, _ in self._lines(part):
+            files = [file for file, _ in self._lines(part)]
+            for file in files:
                 path = self._images(part) / file
                 if not path.is_file():
                     raise MissingDataError(f"the image {path} does not exist: put all images of ISIC 2018 task 3 there")
-                total.update(f"{file} {path.stat().st_size}\n".encode())
+            total.update(contents.files_digest(self._images(part), files).encode())
         return total.hexdigest()
 
     def load(self) -> FewShotData:
@@ -112,6 +114,7 @@ class Isic2018:
         from retable.bench.datasets.listed_images import ListedImages
 
         lines = self._lines(part)
-        source = ListedImages(folder=self._images(part), files=tuple(file for file, _ in lines), size=self.size)
+        files = tuple(file for file, _ in lines)
+        source = ListedImages(folder=self._images(part), files=files, size=self.size).checked()
         labels = np.array([label for _, label in lines], dtype=np.int64)
         return Rows(source=source, chosen=np.arange(len(lines)), labels=labels)

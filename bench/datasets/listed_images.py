@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retable.bench.datasets.image_folder import read_rgb
+from retable.bench.datasets.pixels import check_images, read_rgb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,11 @@ class ListedImages:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def checked(self) -> ListedImages:
+        """These, once every file has turned out to be an image. Raises BenchError naming the first that is none."""
+        check_images([self.folder / file for file in sorted(set(self.files))])
+        return self
 
     def images(self, indices: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 (N, 3, size, size). Raises BenchError for a file that is no image."""

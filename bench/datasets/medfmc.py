@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from retable import contents
 from retable.bench.datasets.few_shot import check_shots
 from retable.bench.datasets.labels import Score
 from retable.bench.errors import BenchError, MissingDataError
@@ -64,15 +65,16 @@ class MedFMC:
             raise BenchError(f"`size` must be at least 1, not {self.size}")
 
     def digest(self) -> str:
-        """SHA-256 over the lists, and names and sizes of their images. Raises MissingDataError, BenchError."""
+        """SHA-256 over the lists, and names and contents of their images. Raises MissingDataError, BenchError."""
         total = sha256()
         names: set[str] = set()
         for name in self._lists():
             content = self._list(name).read_bytes()
             total.update(f"{name} {sha256(content).hexdigest()}\n".encode())
             names |= {file for file, _ in self._lines(name)}
-        for file in sorted(names):
-            total.update(f"{file} {self._image(file).stat().st_size}\n".encode())
+        for file in names:
+            self._image(file)
+        total.update(contents.files_digest(self._folder / "images", sorted(names)).encode())
         return total.hexdigest()
 
     def load(self) -> FewShotData:
@@ -156,5 +158,5 @@ class MedFMC:
         files = tuple(file for file, _ in lines)
         labels: np.ndarray = np.array([label for _, label in lines])
         labels = labels.astype(np.float32) if PARTS[self.part].labels > 1 else labels[:, 0].astype(np.int64)
-        source = ListedImages(folder=self._folder / "images", files=files, size=self.size)
+        source = ListedImages(folder=self._folder / "images", files=files, size=self.size).checked()
         return Rows(source=source, chosen=np.arange(len(files)), labels=labels, augments=augments)

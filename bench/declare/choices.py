@@ -52,10 +52,31 @@ class Declaration:
             raise node.error("the profiles need 'mini', the one that runs anywhere")
         for section in ("entries", "claims", "tables"):
             self._check_names(section)
+        _ = self._rehearsed
 
     @cached_property
     def profiles(self) -> tuple[str, ...]:
         return tuple(self.root.value["profiles"].value)
+
+    def read_as(self, profile: str) -> str:
+        """The profile whose reading of the file `profile` has: its own, for a rehearsal that of what it rehearses."""
+        return self._rehearsed.get(profile, profile)
+
+    @cached_property
+    def _rehearsed(self) -> dict[str, str]:
+        declared = {name: node.value for name, node in self.root.value["profiles"].value.items()}
+        found: dict[str, str] = {}
+        for name, own in declared.items():
+            if "of" not in own:
+                if stray := next((key for key in ("sizes", "skip", "without") if key in own), None):
+                    raise own[stray].error(f"{stray!r} goes with 'of', the profile that {name!r} rehearses")
+                continue
+            of = own["of"]
+            if of.value not in declared or "of" in declared[of.value]:
+                known = [other for other, fields in declared.items() if "of" not in fields]
+                raise of.error(f"{of.value!r} cannot be rehearsed{nearest(of.value, known)}")
+            found[name] = of.value
+        return found
 
     @cached_property
     def entry_names(self) -> tuple[str, ...]:
@@ -105,6 +126,7 @@ class Declaration:
         if profile not in self.profiles:
             hint = nearest(profile, self.profiles) or f"; it has {', '.join(self.profiles)}"
             raise UnknownNameError(f"{self.root.path} has no profile {profile!r}{hint}")
+        profile = self.read_as(profile)
         values: dict[str, Node] = {}
         for key, node in self.root.value.items():
             if key == "profiles":

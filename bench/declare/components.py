@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retable.bench import registry
 from retable.bench.contracts import usable
+from retable.bench.declare.grammar import SECTIONS
 from retable.bench.declare.params import ParameterError, construct
 from retable.bench.declare.shapes import ABSENT
 from retable.bench.declare.strict_yaml import Node
 from retable.bench.errors import BenchError, BrokenComponentError, DeclarationError, nearest
 from retable.bench.registry import Kind
 from retable.bench.suite import Component
-
-SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +28,16 @@ class _Flat:
 class Components:
     """The named components of a suite at one profile; every place that uses a name gets the same Component."""
 
-    def __init__(self, suite: Node, *, strict: bool) -> None:
-        """`strict` refuses a component whose module does not import; else only the cases that use it fail."""
+    def __init__(self, suite: Node, *, strict: bool, sizes: Mapping[str, Node] | None = None) -> None:
+        """`strict` refuses a component whose module does not import; else only the cases that use it fail.
+
+        `sizes` are a rehearsal's parameters by section and registered name, laid upon every component of that name.
+        """
         self._strict = strict
+        self._sizes: dict[Kind, dict[str, Node]] = {
+            kind: sizes[section].value if sizes and section in sizes else {} for kind, section in SECTIONS.items()
+        }
+        self._sized: set[tuple[Kind, str]] = set()
         self._named: dict[Kind, dict[str, Node]] = {
             kind: suite.value[section].value if section in suite.value else {} for kind, section in SECTIONS.items()
         }
@@ -43,6 +49,14 @@ class Components:
             for name, node in named.items():
                 if node.value is not ABSENT:
                     self._by_name(kind, Node(name, node.path, node.line, name))
+
+    def check_sizes(self) -> None:
+        """Once all rows are read: sizes are those of components that the suite uses. Raises DeclarationError."""
+        for kind, sizes in self._sizes.items():
+            used = [use for of, use in self._sized if of == kind]
+            for use, node in sizes.items():
+                if use not in used:
+                    raise node.error(f"no {kind} of this suite uses {use!r}{nearest(use, used)}")
 
     def get(self, kind: Kind, node: Node) -> Component:
         """The component that `node` names or holds. Raises DeclarationError."""
@@ -72,6 +86,9 @@ class Components:
     def _component(self, kind: Kind, node: Node, extended: tuple[str, ...], path: tuple[str, ...]) -> Component:
         flat = self._flatten(kind, node, extended)
         use = flat.use.value
+        self._sized.add((kind, use))
+        if use in self._sizes[kind]:
+            flat = replace(flat, params=merge(flat.params, self._sizes[kind][use]))
         try:
             component = registry.resolve(kind, use)
             usable(kind, use, component)

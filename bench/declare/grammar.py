@@ -9,7 +9,7 @@ from typing import get_args
 
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
-from retable.bench.suite import ClaimKind, Numerics, PlotKind, Strength, VerdictWord
+from retable.bench.suite import ClaimKind, Numerics, PlotKind, Strength, Tier, VerdictWord
 
 NAME = Text(
     noun="a name (a-z, 0-9, '.', '_', '-'; 80 characters at most; none that a file system reserves)",
@@ -46,6 +46,8 @@ FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"
 REPETITIONS = Items(of=Number(whole=True, minimum=0))
 METRICS = Items(of=METRIC)
 PROFILE_NAMES = Items(of=NAME)
+SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
+"""Where a suite names its components."""
 
 PROFILE = Record(
     title="profile",
@@ -54,6 +56,11 @@ PROFILE = Record(
             REPETITIONS,
             "Numbers of the repetitions; each gives one seed, shared by all rows.",
             required=True,
+            fixed=True,
+        ),
+        "seed": Field(
+            Number(whole=True, minimum=0),
+            "A published seed, for repetition 0; repetition n has this plus n. Derived from the suite's name unless said.",
             fixed=True,
         ),
         "limits": Field(
@@ -92,6 +99,43 @@ PROFILE = Record(
             Words(words=get_args(Numerics)),
             "`portable`: the same bits on every x86-64-v3 processor, as `mini` has them on the CPU unless said; `native`: "
             "as fast as the libraries can, as all others.",
+            fixed=True,
+        ),
+        "of": Field(
+            NAME,
+            "The profile that this one rehearses: its rows, tasks and metrics, on stand-ins of its files; `bench rehearse` "
+            "runs it, and nothing of it is shown.",
+            fixed=True,
+        ),
+        "sizes": Field(
+            Record(
+                title="sizes",
+                fields={
+                    section: Field(
+                        Named(of=Anything(), key=Text(noun=f"a {kind}'s name", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")),
+                        f"By registered name: parameters of every {kind} of that name.",
+                        fixed=True,
+                    )
+                    for kind, section in SECTIONS.items()
+                },
+            ),
+            "Of a rehearsal: the parameters that differ from those of the profile it is of.",
+            fixed=True,
+        ),
+        "skip": Field(
+            Named(of=Text(), key=Text(noun="a glob over names of rows", pattern=r"[a-z0-9*?._-]+")),
+            "Of a rehearsal: rows that cannot be rehearsed, each with the reason.",
+            fixed=True,
+        ),
+        "without": Field(
+            Named(
+                of=Text(),
+                key=Text(
+                    noun="a glob over metrics, or `METRIC of ROW`",
+                    pattern=r"[A-Za-z0-9*?._\[\]-]+( of [a-z0-9*?._-]+)?",
+                ),
+            ),
+            "Of a rehearsal: metrics that cannot be rehearsed, of every row or of some, each with the reason.",
             fixed=True,
         ),
     },
@@ -212,6 +256,12 @@ CLAIM = Record(
         "min_seeds": Field(
             Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."
         ),
+        "tier": Field(
+            Words(words=get_args(Tier)),
+            "What `bench gate` does about it: a critical claim (unless said) must come out as expected, a supporting one "
+            "must not come out otherwise, an advisory one is only told.",
+            fixed=True,
+        ),
         "expect": Field(
             Either(
                 options=(
@@ -280,10 +330,10 @@ PLOT = Record(
         "title": Field(Text(), "What stands above it.", required=True),
         "kind": Field(
             Words(words=get_args(PlotKind)),
-            "`scatter`: a point a row; `lines`: a line a series; `curve`: a line a row through details of a metric.",
+            "`scatter`: a point a row; `lines`: a line a series; `curve`: a line a row through details of a metric; `heat`: a map a row of them, by time step.",
             required=True,
         ),
-        "rows": Field(Items(of=Text()), "For scatter and curve: names of rows or globs; `!glob` leaves rows out."),
+        "rows": Field(Items(of=Text()), "For all but lines: names of rows or globs; `!glob` leaves rows out."),
         "series": Field(
             Items(
                 of=Record(
@@ -298,8 +348,10 @@ PLOT = Record(
         ),
         "x": Field(METRIC, "For scatter and lines: the metric along the x axis."),
         "y": Field(METRIC, "The metric along the y axis.", required=True),
-        "prefix": Field(Text(), "For curve: details of `y` whose names start so; the rest is the place on the x axis."),
-        "label": Field(Text(), "For curve: what the details are, at the y axis; the metric's name unless said."),
+        "prefix": Field(
+            Text(), "For curve and heat: details of `y` whose names start so; the rest is the place on the x axis."
+        ),
+        "label": Field(Text(), "For curve and heat: what the details are; the metric's name unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },
@@ -371,7 +423,8 @@ SUITE = Record(
         "rules": Field(
             Items(of=Text(), minimum=0),
             "Conditions that `bench gate` holds numbers to: `METRIC [of ROW] >= NUMBER`, `... <= NUMBER`, or, against a "
-            "frozen version, `METRIC [of ROW] drops|rises by [at least|at most] NUMBER [%]`.",
+            "frozen version, `METRIC [of ROW] drops|rises by [at least|at most] NUMBER [%]`; `supporting:` or `advisory:` "
+            "before it names its tier.",
             gaps=True,
         ),
     },

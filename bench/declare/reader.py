@@ -16,6 +16,7 @@ from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.grammar import MEASURED, SUITE
 from retable.bench.declare.params import build_metric
+from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
 from retable.bench.declare.strength import check_strengths
@@ -90,6 +91,7 @@ class _Reader:
             )
         self.components.check()
         entries = tuple(self._entry(node) for node in top["entries"].value)
+        self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
         claims = tuple(self._claim(node, rows) for node in _list(top, "claims"))
         check_strengths(claims, _list(top, "claims"))
@@ -102,7 +104,7 @@ class _Reader:
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=claims,
+            claims=() if self._profile.of else claims,
             alive=tuple(self._alive(node) for node in _list(top, "alive")),
             layouts=tuple(self._layout(node) for node in _list(top, "tables")),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
@@ -114,12 +116,13 @@ class _Reader:
 
     @cached_property
     def components(self) -> Components:
-        return Components(self.root, strict=self.strict)
+        own = self.root.value["profiles"].value[self.profile].value
+        return Components(self.root, strict=self.strict, sizes=_map(own, "sizes"))
 
     @cached_property
     def _profile(self) -> Profile:
         declared = self.root.value["profiles"].value[self.profile].value
-        limits = declared["limits"].value
+        limits, rows = declared["limits"].value, self.declaration.entry_names
         rest = {key: declared[key].value for key in ("device", "dtype", "kernels") if key in declared}
         on_cpu = rest.get("device", "cpu") == "cpu"
         numerics: Numerics = "portable" if self.profile == "mini" and on_cpu else "native"
@@ -130,12 +133,16 @@ class _Reader:
         return Profile(
             name=self.profile,
             repetitions=_plain_tuple(declared["repetitions"]),
+            seed=declared["seed"].value if "seed" in declared else None,
             limits=Limits(
                 timeout=_quantity(limits["timeout"], SECONDS),
                 memory=int(_quantity(limits["memory"], BYTES)),
                 **({"threads": limits["threads"].value} if "threads" in limits else {}),
             ),
             numerics=numerics,
+            of=declared["of"].value if "of" in declared else "",
+            skip=reasons(_map(declared, "skip"), rows),
+            without=reasons(_map(declared, "without"), rows, sorted(self.declaration.shown_metrics)),
             **rest,
         )
 
@@ -173,9 +180,13 @@ class _Reader:
             "method": method,
             "dataset": self.components.get("dataset", fields["dataset"]),
             "task": task,
-            "metrics": _plain_tuple(fields["metrics"]),
+            "metrics": tuple(
+                metric
+                for metric in _plain_tuple(fields["metrics"])
+                if not leaves_out(self._profile.without, metric, name)
+            ),
             "repetitions": _plain_tuple(fields["repetitions"])
-            if "repetitions" in fields
+            if "repetitions" in fields and not self._profile.of
             else self._profile.repetitions,
         }
 
@@ -222,7 +233,7 @@ class _Reader:
             uncontrolled=_text(own, "uncontrolled"),
             control=self._control(own, rows, metric, profiles),
             where=node.where,
-            **({"min_seeds": own["min_seeds"].value} if "min_seeds" in own else {}),
+            **{key: own[key].value for key in ("min_seeds", "tier") if key in own},
         )
 
     def _control(self, own: dict[str, Node], rows: dict[str, Entry], metric: str, profiles: tuple[str, ...]) -> str:
@@ -289,8 +300,13 @@ class _Reader:
     def _sketch(self, node: Node) -> Sketch:
         own = node.value
         kind: PlotKind = own["kind"].value
-        wanted = {"scatter": ("x", "rows"), "lines": ("x", "series"), "curve": ("prefix", "rows")}[kind]
-        allowed = (*wanted, "label") if kind == "curve" else wanted
+        wanted = {
+            "scatter": ("x", "rows"),
+            "lines": ("x", "series"),
+            "curve": ("prefix", "rows"),
+            "heat": ("prefix", "rows"),
+        }[kind]
+        allowed = (*wanted, "label") if "prefix" in wanted else wanted
         if lacking := [key for key in wanted if key not in own]:
             raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
         if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:

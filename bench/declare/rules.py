@@ -3,21 +3,24 @@
     METRIC [of ROW] >= NUMBER                             METRIC [of ROW] <= NUMBER
     METRIC [of ROW] drops by [at least|at most] NUMBER [%]      METRIC [of ROW] rises by ...
 
-A rule says what must hold; `by 5 %` alone is `by at least 5 %`. What drops or rises does so since a frozen version.
+A rule says what must hold; `by 5 %` alone is `by at least 5 %`. What drops or rises does so since a frozen version. Before a
+rule may stand its tier: `supporting: METRIC ...` or `advisory: METRIC ...`; it is critical unless said.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import get_args
 
 from retable.bench.declare.strict_yaml import shorten
 from retable.bench.errors import BenchError, nearest
-from retable.bench.suite import Entry, Rule, Side
+from retable.bench.suite import Entry, Rule, Side, Tier
 
 FORMS = "`METRIC [of ROW] >= NUMBER`, `... <= NUMBER` or `... drops|rises by [at least|at most] NUMBER [%]`"
 _NUMBER = r"(?P<{}>[-+]?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?(?:[eE][-+]?[0-9]{{1,2}})?)"
 _RULE = re.compile(
+    rf"(?:(?P<tier>{'|'.join(get_args(Tier))}) *: *)?"
     r"(?P<metric>[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\[\]]+\])?)"
     r"(?: +of +(?P<entry>[a-z0-9][a-z0-9._-]*))?"
     rf"(?: *(?P<operator>>=|<=) *{_NUMBER.format('limit')}"
@@ -38,9 +41,10 @@ def read_rule(text: str, entries: Sequence[Entry]) -> Rule:
     metric, entry = found["metric"], found["entry"] or ""
     _check_measured(words, metric, entry, entries)
     side: Side
+    tier: Tier = found["tier"] or "critical"  # type: ignore[assignment]  # the expression allows no other word
     if found["operator"]:
-        side = "at_least" if found["operator"] == ">=" else "at_most"
-        return Rule(text=words, metric=metric, entry=entry, kind="value", side=side, limit=float(found["limit"]))
+        side, limit = "at_least" if found["operator"] == ">=" else "at_most", float(found["limit"])
+        return Rule(text=words, metric=metric, entry=entry, kind="value", side=side, limit=limit, tier=tier)
     amount = float(found["amount"])
     if amount < 0:
         raise RuleError(f"{shorten(repr(words))}: a change is not negative; say `drops` or `rises`")
@@ -55,6 +59,7 @@ def read_rule(text: str, entries: Sequence[Entry]) -> Rule:
         kind="share" if found["percent"] else "change",
         side=side,
         limit=-amount if falls else amount,
+        tier=tier,
     )
 
 

@@ -26,6 +26,9 @@ from retable.bench.suite import VerdictWord
 
 LEAST = 0.95
 """What a decided verdict that a suite expects must have."""
+SURPRISE = 0.99
+"""What one that a suite does not count on must have to be news. The estimate of a few seeds varies by some hundredths, so with one
+threshold for both a claim near it would be as expected at some seeds and not at others."""
 MOST_SEEDS = 64
 """More repetitions than these are not proposed."""
 Bounds = tuple[float, float]

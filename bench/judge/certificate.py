@@ -1,7 +1,7 @@
 """Certificate: what running a case again showed, of its weights and of every number that no clock made.
 
-`repeat` runs it with the same settings, where every bit should come back; `threads`, `batch` and `numerics` change one
-setting, which may change the order of additions and so the last digits. Each kind has its own figure.
+`repeat` runs it with the same settings, where every bit should come back; `threads`, `batch`, `numerics` and `node` change
+one setting, which may change the order of additions and so the last digits. Each kind has its own figure.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from retable.bench.record import Measurement, Record
 from retable.bench.registry import is_timing
+from retable.bench.store.reader import Reader
 
-if TYPE_CHECKING:
-    from retable.bench.store.store import Store
-
-Kind = Literal["repeat", "threads", "batch", "numerics"]
+Kind = Literal["repeat", "threads", "batch", "numerics", "node"]
 SCHEMA = 1
 
 
@@ -94,11 +92,11 @@ def read(raw: Mapping[str, Any]) -> Certificate:
     return Certificate(**{**known, "skipped": tuple(raw["skipped"]), "environments": tuple(raw["environments"])})
 
 
-def certificates_of(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
+def certificates_of(reader: Reader, keys: Iterable[str]) -> list[dict[str, Any]]:
     """The newest certificate of each kind and setting, for every key."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for key in keys:
-        for certificate in store.certificates(key):
+        for certificate in reader.certificates(key):
             found[key, certificate["kind"], certificate["setting"]] = certificate
     return [found[place] for place in sorted(found)]
 

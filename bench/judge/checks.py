@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from retable.bench.errors import CONTRADICTED, OK, UNMEASURED
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence, said
+from retable.bench.suite import Tier
 
 Kind = Literal["claim", "rule", "frozen", "case"]
 Outcome = Literal["passed", "failed", "unmeasured", "skipped"]
@@ -29,6 +30,13 @@ class Check:
     text: str
     detail: str
     where: str = ""
+    tier: Tier = "critical"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the gate does not pass because of it: of a supporting check only what failed, of an advisory one nothing."""
+        stops = {"critical": ("failed", "unmeasured"), "supporting": ("failed",), "advisory": ()}
+        return self.outcome in stops[self.tier]
 
 
 def of_judgement(judged: Judgement) -> Check:
@@ -49,6 +57,7 @@ def of_judgement(judged: Judgement) -> Check:
         text=f"{claim.text} ({claim.source})",
         detail=f"{said(judged)}: {evidence(judged)}",
         where=claim.where,
+        tier=claim.tier,
     )
 
 
@@ -59,8 +68,8 @@ def of_case(line: str) -> Check:
 
 
 def status(checks: Sequence[Check]) -> int:
-    """0 as expected; 1 something measured is not; 3 something had to be measured and was not."""
-    outcomes = {check.outcome for check in checks}
+    """0 as expected; 1 something measured is not; 3 something had to be measured and was not. Tiers say what counts."""
+    outcomes = {check.outcome for check in checks if check.blocks}
     return CONTRADICTED if "failed" in outcomes else UNMEASURED if "unmeasured" in outcomes else OK
 
 
@@ -71,9 +80,12 @@ def counted(checks: Sequence[Check]) -> str:
 
 
 def total(checks: Sequence[Check]) -> str:
-    """All four outcomes, those that did not occur too."""
+    """All four outcomes, those that did not occur too, and how many of them the gate lets pass."""
     counts = Counter(check.outcome for check in checks)
-    return ", ".join(f"{counts[word]} {word}" for word in get_args(Outcome))
+    text = ", ".join(f"{counts[word]} {word}" for word in get_args(Outcome))
+    let = [check for check in checks if check.outcome in ("failed", "unmeasured") and not check.blocks]
+    tiers = Counter(check.tier for check in let)
+    return f"{text} ({', '.join(f'{n} {tier}' for tier, n in tiers.items())}: let pass)" if let else text
 
 
 @dataclass(frozen=True, kw_only=True)

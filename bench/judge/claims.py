@@ -13,6 +13,7 @@ from retable.bench.judge import again, controls, limits, stats
 from retable.bench.judge.again import Outlook, Seen
 from retable.bench.judge.history import Stood, change, stood
 from retable.bench.judge.judgement import Judgement
+from retable.bench.judge.mcnemar import Disagreement, disagreement
 from retable.bench.judge.predicate import predicate
 from retable.bench.judge.results import Results, absence
 from retable.bench.judge.spread import cautious_error
@@ -40,6 +41,8 @@ class _Sample(NamedTuple):
     exact: bool
     evidence: tuple[str, ...]
     error: float = 0.0
+    shared: tuple[Disagreement, ...] = ()
+    """Of one seed and rows on the same samples: how each pair of neighbours in the chain disagrees."""
 
     @property
     def alone(self) -> bool:
@@ -141,7 +144,18 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     keys = tuple(number.key for numbers in chosen for number in numbers)
     values = [[number.value for number in numbers] for numbers in chosen]
     error = cautious_error(_measurements(claim, shared, results)) if claim.kind == "value" else 0.0
-    return _Sample(values, exact=False, evidence=keys, error=error)
+    pairs = _disagreements(claim, suite, results, shared[0]) if claim.kind == "ordering" and len(shared) == 1 else ()
+    return _Sample(values, exact=False, evidence=keys, error=error, shared=pairs)
+
+
+def _disagreements(claim: Claim, suite: Suite, results: Results, repetition: int) -> tuple[Disagreement, ...]:
+    """Of each pair of neighbours; none at all unless every row judged the same samples as right or wrong."""
+    entries = [suite.entry(name) for name in claim.entries]
+    if any(entry.dataset != entries[0].dataset for entry in entries):
+        return ()
+    measured = [results[entry.name, repetition].metrics[claim.metric] for entry in entries]
+    found = [disagreement(lower, upper) for lower, upper in pairwise(measured)]
+    return tuple(pair for pair in found if pair is not None) if None not in found else ()
 
 
 def _measurements(claim: Claim, repetitions: Sequence[int], results: Results) -> list[Measurement]:
@@ -231,6 +245,8 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     pairs = list(pairwise(sample.values))
     steps = [stats.differences(upper, lower, alpha, exact=sample.exact) for lower, upper in pairs]
     strict = [stats.differences(b, a, alpha / len(pairs), exact=sample.exact) for a, b in pairs]
+    if sample.shared:
+        return _Finding(*_by_samples(claim, sample.shared, alpha), min(steps, key=lambda step: step.mean))
     verdict, reason, estimate = _chain(claim, sample, steps, strict)
     if sample.exact or sample.alone:
         return _Finding(verdict, reason, estimate)
@@ -238,6 +254,21 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     loose = tuple(again.seen(gap, step, alpha) for gap, step in zip(gaps, steps, strict=True))
     tight = tuple(again.seen(gap, step, alpha / len(pairs)) for gap, step in zip(gaps, strict, strict=True))
     return _Finding(verdict, reason, estimate, Outlook(verdict=verdict, alpha=alpha, steps=loose, strict=tight))
+
+
+def _by_samples(claim: Claim, shared: Sequence[Disagreement], alpha: float) -> tuple[VerdictWord, str]:
+    """One seed of rows that judged the same samples: McNemar's test of each step, which is about these two models alone.
+
+    Corrected as the steps of `_ordering` are.
+    """
+    told = [pair.describe(lower, upper) for pair, (lower, upper) in zip(shared, pairwise(claim.entries), strict=True)]
+    weakest = max(range(len(shared)), key=lambda index: shared[index].p_up)
+    worst = min(range(len(shared)), key=lambda index: shared[index].p_down)
+    if shared[weakest].p_up <= alpha:
+        return "reproduced", f"by these models: {told[weakest]}"
+    if shared[worst].p_down <= alpha / len(shared):
+        return "contradicted", f"by these models: {told[worst]}"
+    return "not measured", f"undecided: {told[weakest]}"
 
 
 def _chain(

@@ -47,5 +47,5 @@ class Judgement:
     def as_expected(self) -> bool:
         """A decided verdict is expected only where it comes again; what does not is as good as not measured."""
         if self.expected == "not measured":
-            return not self.settled
+            return self.verdict == "not measured" or (self.again is not None and self.again < again.SURPRISE)
         return self.verdict == self.expected and self.settled

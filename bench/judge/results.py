@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.record import Record
+from retable.bench.store.elsewhere import keys_elsewhere, lacking
 from retable.bench.store.keys import Memo, case_key
-from retable.bench.suite import Suite
+from retable.bench.store.reader import Reader
+from retable.bench.suite import Case, Suite
 
 if TYPE_CHECKING:
     from retable.bench.store.store import Store
@@ -20,25 +23,55 @@ Results = Mapping[tuple[str, int], Record]
 """Evaluation records by (entry, repetition): the stored result, else the last failed attempt; a case never run is absent."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is held of a suite's cases, and a sentence for everything about it that its numbers do not tell."""
+
+    results: Results
+    said: tuple[str, ...] = ()
+
+
 def collect(suite: Suite, store: Store) -> Results:
     """Look up every case of a suite under the key that its declaration, data and sources have now."""
+    return look_up(suite, store).results
+
+
+def look_up(suite: Suite, store: Store) -> Found:
+    """As `collect`; numbers whose data or weights are not at hand are found by the digests that records know of them."""
     found: dict[tuple[str, int], Record] = {}
+    away: dict[str, list[str]] = {}
     memo: Memo = {}
     for case in suite.cases():
         key = case_key(case, memo)
-        record = store.get(key) or store.last(key)
+        record = store.get(key)
+        if record is None and (absent := lacking(case, memo)):
+            record = _from_elsewhere(case, store, memo)
+            if record is not None:
+                away.setdefault(absent[0], []).append(case.entry.name)
+        record = record or store.last(key)
         if record is not None:
             found[case.entry.name, case.repetition] = record
-    return found
+    said = [
+        f"stored where the data were at hand, which here they are not ({', '.join(dict.fromkeys(rows))}): {why}"
+        for why, rows in away.items()
+    ]
+    return Found(results=found, said=tuple(said))
 
 
-def with_needs(evaluations: Iterable[Record], store: Store) -> dict[str, Record]:
-    """The records by key, in their order, then all that they build on and the store still holds."""
+def _from_elsewhere(case: Case, store: Store, memo: Memo) -> Record | None:
+    if "elsewhere" not in memo:
+        memo["elsewhere"] = [record for record in store.records(case.suite.name, case.suite.profile.name) if record.ok]
+    found = map(store.get, keys_elsewhere(case, memo, memo["elsewhere"]))
+    return next((record for record in found if record is not None), None)
+
+
+def with_needs(evaluations: Iterable[Record], reader: Reader) -> dict[str, Record]:
+    """The records by key, in their order, then all that they build on and the reader still holds."""
     records = {record.key: record for record in evaluations}
     waiting = deque(key for record in records.values() for key in record.needs)
     while waiting:
         key = waiting.popleft()
-        if key not in records and (record := store.get(key)) is not None:
+        if key not in records and (record := reader.get(key)) is not None:
             records[key] = record
             waiting += record.needs
     return records

@@ -91,11 +91,13 @@ def _accuracy(metric: CleanAccuracy | RobustAccuracy, evidence: Any, attack: str
 
     if reason := _unusable(evidence):
         return absent(metric, reason)
-    if attack != "worst" and attack not in evidence.predictions:
+    try:
+        hits = 100.0 * evidence.correct(attack)
+    except KeyError:
         return absent(metric, f"the task ran no attack {attack!r}, only {', '.join(evidence.predictions)}")
-    hits = 100.0 * evidence.correct(attack)
-    error = float(hits.std(ddof=1) / np.sqrt(len(hits)))
-    details = {**evidence.settings, "standard_error": error}
+    details = dict(evidence.settings)
+    if len(hits) > 1:
+        details["standard_error"] = float(hits.std(ddof=1) / np.sqrt(len(hits)))
     return measured(metric, hits.mean(), n=len(hits), samples=tuple(hits.tolist()), details=details)
 
 

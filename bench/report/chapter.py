@@ -1,22 +1,23 @@
-"""Chapter: all that is reported of one suite, gathered from the store; what pages and LaTeX documents are made from."""
+"""Chapter: all that is reported of one suite, gathered from the store or a version; what pages and LaTeX documents are made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from retable.bench.judge.certificate import certificates_of, describe, read
 from retable.bench.judge.claims import judge
 from retable.bench.judge.judgement import Judgement
-from retable.bench.judge.results import collect, unmeasured, with_needs
+from retable.bench.judge.results import unmeasured, with_needs
 from retable.bench.record import Record
 from retable.bench.report.plot import Plot, build_plots
 from retable.bench.report.table import Table, build_tables
+from retable.bench.store.reader import Reader
 from retable.bench.suite import Suite
-
-if TYPE_CHECKING:
-    from retable.bench.store.store import Store
+from retable.bench.versions.archive import Archive, held
+from retable.bench.versions.rates import Rates, rates
+from retable.bench.versions.samples import Sample, find_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,27 +33,54 @@ class Chapter:
     unmeasured: tuple[str, ...] = ()
     certificates: tuple[tuple[str, str], ...] = ()
     """A case, and what running it again showed."""
+    source: str = "the store"
+    """Where the numbers are from: the store, or a version such as `table2_aim/v2`."""
+    said: tuple[str, ...] = ()
+    """What is to be known of the numbers beside themselves: data that are not at hand, rows declared otherwise since."""
+    samples: tuple[Sample, ...] = ()
+    problems: tuple[str, ...] = ()
+    """A sentence for each sample that cannot be shown."""
+    rates: Rates = field(default_factory=dict)
+    past: tuple[Archive, ...] = ()
+    """The published versions, oldest first."""
 
 
-def gather(suite: Suite, store: Store) -> Chapter:
-    """Read what the store holds of a suite's cases; runs nothing."""
-    results = collect(suite, store)
-    records = with_needs(results.values(), store)
+def gather(suite: Suite, reader: Reader, past: Sequence[Archive] = ()) -> Chapter:
+    """Read what a store or a version holds of a suite's cases; runs nothing."""
+    found = held(suite, reader)
+    records = with_needs(found.results.values(), reader)
     environments = {
-        identity: store.environment(identity) or {}
+        identity: reader.environment(identity) or {}
         for identity in dict.fromkeys(record.environment for record in records.values())
         if identity
     }
+    firing = _rates(found.results.values(), reader)
+    samples, problems = find_samples(suite, records.values(), reader.read_artefact)
     return Chapter(
         suite=suite,
-        tables=tuple(build_tables(suite, results, store.environment)),
-        judgements=tuple(judge(suite, results)),
-        plots=tuple(build_plots(suite, results)),
+        tables=tuple(build_tables(suite, found.results, reader.environment, reader.others)),
+        judgements=tuple(judge(suite, found.results)),
+        plots=tuple(build_plots(suite, found.results, firing)),
         records=records,
         environments=environments,
-        unmeasured=tuple(unmeasured(suite, results)),
+        unmeasured=tuple(unmeasured(suite, found.results)),
         certificates=tuple(
             (f"{records[one['key']].entry}, repetition {records[one['key']].repetition}", describe(read(one)))
-            for one in certificates_of(store, [record.key for record in results.values()])
+            for one in certificates_of(reader, [record.key for record in found.results.values()])
         ),
+        source=reader.name,
+        said=found.said,
+        samples=tuple(samples),
+        problems=tuple(problems),
+        rates=firing,
+        past=tuple(past),
     )
+
+
+def _rates(evaluations: Iterable[Record], reader: Reader) -> Rates:
+    """Of a version those that were frozen, as its rows are declared now; of a store what the accounts hold."""
+    evaluations = [record for record in evaluations if record.ok]
+    if not isinstance(reader, Archive):
+        return rates(evaluations, reader.read_artefact)
+    rows = {record.entry for record in evaluations}
+    return {row: layers for row, layers in reader.rates.items() if row in rows}

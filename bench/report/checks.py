@@ -54,7 +54,7 @@ def markdown(suite: str, profile: str, checks: Sequence[Check], background: Back
     lines = [f"### {escape(suite)} at {escape(profile)}: {verdict}", "", f"{total(checks)}.", ""]
     for title, kinds in NOUNS.items():
         chosen = [check for check in checks if check.kind == title]
-        loud = [check for check in chosen if check.outcome in ("failed", "unmeasured")]
+        loud = [check for check in chosen if check.outcome in ("failed", "unmeasured")]  # also those that are let pass
         quiet = [check for check in chosen if check.outcome not in ("failed", "unmeasured")]
         for rows, folded in ((loud, False), (quiet, True)):
             if rows:
@@ -62,7 +62,7 @@ def markdown(suite: str, profile: str, checks: Sequence[Check], background: Back
                 lines += [f"<details><summary>{head}</summary>", ""] if folded else [f"**{head}**", ""]
                 lines += ["| | What is held | What came out |", "| --- | --- | --- |"]
                 lines += [
-                    f"| {marks[check.outcome]} | {escape(clean(f'{check.name}: {check.text}'))} | {escape(clean(check.detail))} |"
+                    f"| {marks[check.outcome]} | {escape(clean(f'{check.name}{_tier(check)}: {check.text}'))} | {escape(clean(check.detail))} |"
                     for check in rows
                 ]
                 lines += ["", "</details>", ""] if folded else [""]
@@ -70,6 +70,45 @@ def markdown(suite: str, profile: str, checks: Sequence[Check], background: Back
             lines += ["**Why frozen numbers moved**", ""]
             lines += [f"- {escape(clean(line))}" for line in background.lines()] + [""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _tier(check: Check) -> str:
+    return "" if check.tier == "critical" else f" ({check.tier})"
+
+
+ANNOTATIONS = 10
+"""So many of one kind GitHub shows of a step; the rest are counted in the last."""
+
+
+def github(suite: str, checks: Sequence[Check], background: Background = Background()) -> str:  # noqa: B008
+    """Workflow commands that GitHub shows at the lines of the suite's file: what stops the gate as errors, what it lets pass as
+    warnings, and the outcome as a notice.
+    """
+    blocking = [check for check in checks if check.blocks]
+    passed = [check for check in checks if check.outcome in ("failed", "unmeasured") and not check.blocks]
+    lines = []
+    for level, found in (("error", blocking), ("warning", passed)):
+        lines += [_annotation(level, check) for check in found[:ANNOTATIONS]]
+        if len(found) > ANNOTATIONS:
+            more = f"{len(found) - ANNOTATIONS} more are in the step's summary"
+            lines[-1] += _escaped(f" ({more})")
+    told = "; ".join([total(checks), *background.lines()])
+    return "\n".join([*lines, f"::notice title={_property(f'bench gate {suite}')}::{_escaped(told)}"])
+
+
+def _annotation(level: str, check: Check) -> str:
+    file, _, line = check.where.rpartition(":")
+    place = f"file={_property(file)},line={line}," if file and line.isdigit() else ""
+    title = f"{check.kind} {check.name}: {check.outcome}"
+    return f"::{level} {place}title={_property(title)}::{_escaped(f'{check.text}. {check.detail}')}"
+
+
+def _escaped(text: str) -> str:
+    return clean(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _totals(checks: Sequence[Check]) -> dict[str, str]:

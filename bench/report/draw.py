@@ -10,9 +10,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.errors import BenchError
-from retable.bench.report.escape import clean
+from retable.bench.report import maps
 from retable.bench.report.files import safe_name
 from retable.bench.report.plot import Axis, Plot, Point
+from retable.bench.report.titles import literal, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +47,8 @@ def draw(plot: Plot) -> list[tuple[str, bytes]]:
     with (
         warnings.catch_warnings(action="ignore", category=UserWarning),  # a glyph that the font lacks is drawn as a box
         matplotlib.rc_context({"svg.hashsalt": plot.name, "font.size": 9, "axes.spines.top": False}),
-        _figure() as (figure, axes),
+        maps.sheet(plot) if plot.heats else _figure(plot) as figure,
     ):
-        _fill(axes, plot)
         files = []
         for kind in FORMATS:
             drawn = BytesIO()
@@ -62,14 +62,15 @@ def _dateless(kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _figure() -> Iterator[tuple[Figure, Axes]]:
+def _figure(plot: Plot) -> Iterator[Figure]:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=SIZE)
     axes.spines["right"].set_visible(False)
     axes.grid(alpha=0.25)
     try:
-        yield figure, axes
+        _fill(axes, plot)
+        yield figure
     finally:
         pyplot.close(figure)
 
@@ -77,9 +78,7 @@ def _figure() -> Iterator[tuple[Figure, Axes]]:
 def _fill(axes: Axes, plot: Plot) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    axes.set_title(
-        _literal(f"{plot.title}\nsuite {plot.suite}, arXiv {plot.arxiv}, profile {plot.profile}"), fontsize=9
-    )
+    axes.set_title(title(plot), fontsize=9)
     axes.set_xlabel(_axis_label(plot.x))
     axes.set_ylabel(_axis_label(plot.y))
     axes.set_xscale(plot.x.scale)
@@ -88,9 +87,7 @@ def _fill(axes: Axes, plot: Plot) -> None:
     for i, line in enumerate(plot.lines):
         _join(axes, line.label, line.points, i)
     if plot.x.places:
-        axes.set_xticks(
-            range(len(plot.x.places)), [_literal(place) for place in plot.x.places], rotation=60, ha="right"
-        )
+        axes.set_xticks(range(len(plot.x.places)), [literal(place) for place in plot.x.places], rotation=60, ha="right")
         axes.tick_params(axis="x", labelsize=6)
     if plot.x.scale == "log":
         _tick_log(axes, {point.x for line in plot.lines for point in line.points} or {p.x for p in plot.points})
@@ -137,7 +134,7 @@ def _points(axes: Axes, plot: Plot) -> None:
             yerr=[point.dy for point in members],
             fmt=MARKERS[i % len(MARKERS)],
             color=COLOURS[i % len(COLOURS)],
-            label=_literal(group),
+            label=literal(group),
             elinewidth=0.8,
             markersize=5,
         )
@@ -164,7 +161,7 @@ def _name_points(axes: Axes, points: tuple[Point, ...]) -> None:
     taken = [box for point in points for box in _boxes(axes, point)]
     for point in sorted(points, key=lambda point: (-point.y, point.x)):
         label = axes.annotate(
-            _literal(point.label),
+            literal(point.label),
             (point.x, point.y),
             (0, 0),
             textcoords="offset points",
@@ -219,7 +216,7 @@ def _join(axes: Axes, label: str, points: tuple[Point, ...], i: int) -> None:
         marker=MARKERS[i % len(MARKERS)],
         color=COLOURS[i % len(COLOURS)],
         linestyle=("-", "--", ":")[i // len(COLOURS) % 3],
-        label=_literal(label),
+        label=literal(label),
         elinewidth=0.8,
         markersize=4,
         linewidth=1.2,
@@ -228,12 +225,7 @@ def _join(axes: Axes, label: str, points: tuple[Point, ...], i: int) -> None:
 
 def _axis_label(axis: Axis) -> str:
     better = {"higher": ", higher is better", "lower": ", lower is better", "none": ""}[axis.direction]
-    return _literal(axis.label + better)
-
-
-def _literal(text: str) -> str:
-    """A label as it is written: no mathematics, no control characters."""
-    return "\n".join(clean(line) for line in text.split("\n")).replace("$", r"\$")
+    return literal(axis.label + better)
 
 
 def describe(plot: Plot) -> str:
@@ -242,6 +234,10 @@ def describe(plot: Plot) -> str:
     lines += [f"  {point.label}: {_pair(point)}" for point in plot.points]
     for line in plot.lines:
         lines.append(f"  {line.label}: " + "; ".join(_pair(point) for point in line.points))
+    for heat in plot.heats:
+        lines.append(f"  {heat.label}, layer by layer, step by step:")
+        for place, values in zip(heat.places, heat.values, strict=True):
+            lines.append(f"    {place}: {' '.join(f'{value:.3f}' for value in values)}")
     if plot.front:
         lines.append("  front: " + ", ".join(point.label for point in plot.front))
     lines += [f"  not drawn: {reason}" for reason in plot.missing]

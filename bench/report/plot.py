@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from statistics import fmean
+from typing import Any, Literal
 
 from retable.bench.judge import stats
 from retable.bench.judge.results import Results
 from retable.bench.record import Direction
 from retable.bench.report.table import Cell, cell_of, chosen
+from retable.bench.report.words import with_unit, words
 from retable.bench.suite import Entry, Sketch, Suite
+from retable.bench.versions.rates import Rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,21 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heat:
+    """A value for every place and step of one row, places from the input on; one step where only means are known."""
+
+    label: str
+    places: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    @property
+    def steps(self) -> int:
+        return max(map(len, self.values), default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Points, or lines, ready to be drawn; `front` are the scatter's points that no other beats in both metrics."""
+    """Points, lines or maps, ready to be drawn; `front` are the scatter's points that no other beats in both metrics."""
 
     name: str
     title: str
@@ -58,22 +75,26 @@ class Plot:
     points: tuple[Point, ...] = ()
     lines: tuple[Line, ...] = ()
     front: tuple[Point, ...] = ()
+    heats: tuple[Heat, ...] = ()
     missing: tuple[str, ...] = ()
     """Rows without a number, each with its reason."""
 
     @property
     def empty(self) -> bool:
-        return not self.points and not any(line.points for line in self.lines)
+        return not self.points and not self.heats and not any(line.points for line in self.lines)
 
 
-def build_plots(suite: Suite, results: Results) -> list[Plot]:
-    """Every plot of the suite at its profile; rows that were not measured are named, not drawn."""
-    return [_build(sketch, suite, results) for sketch in suite.sketches]
+def build_plots(suite: Suite, results: Results, rates: Rates | None = None) -> list[Plot]:
+    """Every plot of the suite at its profile; rows that were not measured are named, not drawn.
+
+    `rates` are what layers did step by step, for heat maps; without them a map has the means of the metric's details.
+    """
+    return [_build(sketch, suite, results, rates or {}) for sketch in suite.sketches]
 
 
-def _build(sketch: Sketch, suite: Suite, results: Results) -> Plot:
-    build = {"scatter": _scatter, "lines": _lines, "curve": _curves}[sketch.kind]
-    return build(_Sheet(sketch, suite, results))
+def _build(sketch: Sketch, suite: Suite, results: Results, rates: Rates) -> Plot:
+    build = {"scatter": _scatter, "lines": _lines, "curve": _curves, "heat": _heats}[sketch.kind]
+    return build(_Sheet(sketch, suite, results, rates))
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,7 @@ class _Sheet:
     sketch: Sketch
     suite: Suite
     results: Results
+    rates: Rates
 
     def rows(self, globs: Sequence[str]) -> list[Entry]:
         return [entry for entry in self.suite.entries if entry.method and chosen(entry.name, tuple(globs))]
@@ -105,12 +127,12 @@ class _Sheet:
     def axis(self, metric: str, cell: Cell | None = None) -> Axis:
         unit = "" if cell is None else cell.basis.rpartition(", version ")[0].rpartition(", ")[2]
         return Axis(
-            label=f"{metric} ({unit})" if unit else metric,
+            label=with_unit(words(self.suite, metric), unit),
             direction="none" if cell is None else cell.direction,
             scale=self.sketch.scale if metric == self.sketch.x else "linear",
         )
 
-    def plot(self, x: Axis, y: Axis, missing: Sequence[str], **content: tuple[Line, ...] | tuple[Point, ...]) -> Plot:
+    def plot(self, x: Axis, y: Axis, missing: Sequence[str], **content: Any) -> Plot:
         sketch, suite = self.sketch, self.suite
         return Plot(
             name=sketch.name,
@@ -122,7 +144,7 @@ class _Sheet:
             x=x,
             y=y,
             missing=tuple(missing),
-            **content,  # type: ignore[arg-type]
+            **content,
         )
 
 
@@ -150,6 +172,27 @@ def _cells(sketch: Sketch, cells: list[Cell]) -> list[tuple[str, Cell | None]]:
 
 def _curves(sheet: _Sheet) -> Plot:
     """Details of a metric by what follows the prefix: by number where all are numbers, else in the order of the first row."""
+    found, missing = _details(sheet)
+    numeric = all(_number(place) is not None for values in found.values() for place in values)
+    depth = {label: {place: float(i) for i, place in enumerate(values)} for label, values in found.items()}
+    lines = []
+    for label, values in found.items():
+        at = {place: _number(place) for place in values} if numeric else depth[label]
+        points = [_mean_point(x, values[place], place) for place, x in at.items() if x is not None]
+        lines.append(Line(label=label, points=tuple(sorted(points, key=lambda point: point.x))))
+    axis = Axis(label=sheet.sketch.prefix.strip(), scale=sheet.sketch.scale)
+    if not numeric and len({tuple(values) for values in found.values()}) == 1:
+        axis = Axis(label=axis.label, places=tuple(next(iter(found.values()))))
+    return sheet.plot(axis, _own_axis(sheet), missing, lines=tuple(lines))
+
+
+def _own_axis(sheet: _Sheet) -> Axis:
+    sketch = sheet.sketch
+    return Axis(label=sketch.label) if sketch.label else sheet.axis(sketch.y)
+
+
+def _details(sheet: _Sheet) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
+    """By row and by what follows the prefix: the details' values over the seeds; and the rows that have none."""
     found: dict[str, dict[str, list[float]]] = {}
     missing = []
     for entry in sheet.rows(sheet.sketch.rows):
@@ -164,17 +207,31 @@ def _curves(sheet: _Sheet) -> Plot:
             found[entry.label] = values
         else:
             missing.append(f"{entry.label}: {cell_of(entry, sheet.sketch.y, sheet.suite, sheet.results).reason}")
-    numeric = all(_number(place) is not None for values in found.values() for place in values)
-    depth = {label: {place: float(i) for i, place in enumerate(values)} for label, values in found.items()}
-    lines = []
+    return found, missing
+
+
+def _heats(sheet: _Sheet) -> Plot:
+    """A map a row, of layers and time steps where they are known, else of layers alone (their means over the seeds)."""
+    found, missing = _details(sheet)
+    names = {entry.label: entry.name for entry in sheet.rows(sheet.sketch.rows)}
+    heats = []
     for label, values in found.items():
-        at = {place: _number(place) for place in values} if numeric else depth[label]
-        points = [_mean_point(x, values[place], place) for place, x in at.items() if x is not None]
-        lines.append(Line(label=label, points=tuple(sorted(points, key=lambda point: point.x))))
-    axis = Axis(label=sheet.sketch.prefix.strip(), scale=sheet.sketch.scale)
-    if not numeric and len({tuple(values) for values in found.values()}) == 1:
-        axis = Axis(label=axis.label, places=tuple(next(iter(found.values()))))
-    return sheet.plot(axis, sheet.axis(sheet.sketch.label or sheet.sketch.y), missing, lines=tuple(lines))
+        by_step = sheet.rates.get(names[label]) or {place: [fmean(seeds)] for place, seeds in values.items()}
+        heats.append(Heat(label=label, places=tuple(map(_place, by_step)), values=tuple(map(tuple, by_step.values()))))
+    y = sheet.axis(sheet.sketch.y, _first_cell(sheet))
+    if sheet.sketch.label:
+        y = Axis(label=sheet.sketch.label)
+    return sheet.plot(Axis(label="Time step"), y, missing, heats=tuple(heats))
+
+
+def _first_cell(sheet: _Sheet) -> Cell | None:
+    cells = (cell_of(e, sheet.sketch.y, sheet.suite, sheet.results) for e in sheet.rows(sheet.sketch.rows))
+    return next((cell for cell in cells if cell.value is not None), None)
+
+
+def _place(layer: str) -> str:
+    """A layer without the number that keeps details in order, and without what all layers begin with."""
+    return re.sub(r"^\d+ ", "", layer).removeprefix("network.")
 
 
 def _mean_point(x: float, values: list[float], label: str) -> Point:

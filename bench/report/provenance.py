@@ -11,7 +11,7 @@ from retable.bench.judge.results import with_needs
 from retable.bench.record import Measurement, Record
 
 if TYPE_CHECKING:
-    from retable.bench.store.store import Store
+    from retable.bench.store.reader import Reader
 
 FAMILY = 3
 """So many details that begin with the same word stand in lines of their own."""
@@ -19,7 +19,7 @@ LONG = 4
 """Longer lists (loss curves) are shown by their last item."""
 
 
-def find_records(store: Store, case: str) -> list[Record]:
+def find_records(store: Reader, case: str) -> list[Record]:
     """The latest record of every stage that `case` names: `SUITE/ENTRY[/PROFILE[/REPETITION]]`, or the start of a key."""
     if "/" not in case:
         records = store.find(case)
@@ -31,7 +31,7 @@ def find_records(store: Store, case: str) -> list[Record]:
             if record.entry == entry and [record.profile, str(record.repetition)][: len(rest)] == rest
         ]
     if not records:
-        raise BenchError(f"the store holds no record of {case!r}")
+        raise BenchError(f"{store.name} holds no record of {case!r}")
     newest: dict[tuple[Any, ...], Record] = {}
     for record in with_needs(records, store).values():
         method = record.ingredients.get("method", {}).get("use", "")
@@ -39,7 +39,7 @@ def find_records(store: Store, case: str) -> list[Record]:
     return sorted(newest.values(), key=lambda record: (record.repetition, record.stage == "evaluate"))
 
 
-def render(records: list[Record], store: Store) -> str:
+def render(records: list[Record], store: Reader) -> str:
     """Values by repetition first, then each record, then the environments."""
     parts = []
     if evaluations := [record for record in records if record.stage == "evaluate"]:
@@ -102,6 +102,9 @@ def _record(record: Record) -> str:
         f"  {record.suite}/{record.entry}/{record.profile}, repetition {record.repetition}, seed {record.seed}",
         f"  status {record.status}, {record.created or 'never finished'}, environment {record.environment[:12]}",
     ]
+    if record.node:
+        lines.append(f"  ran on node {record.node}")
+    lines += [f"  an earlier try: {reason}" for reason in record.lost]
     if record.failure:
         lines.append(f"  {record.failure.type}: {record.failure.message}")
         lines += [f"    {line}" for line in record.failure.traceback.rstrip().splitlines()]

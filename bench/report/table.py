@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Literal
 
 from retable.bench.judge import stats
+from retable.bench.judge.contested import Others, machine, nobody, told
 from retable.bench.judge.results import Environments, Results, absence, mixed_software
 from retable.bench.record import Direction, Measurement
 from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite
@@ -64,12 +65,18 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def build_tables(suite: Suite, results: Results, environment: Environments = lambda identity: None) -> list[Table]:
+def build_tables(
+    suite: Suite,
+    results: Results,
+    environment: Environments = lambda identity: None,
+    others: Others = nobody,
+) -> list[Table]:
     """Every table of the suite at its profile; a number that is not there is a cell with the reason.
 
-    With `environment` a table says which of its rows come from other versions of torch or NumPy.
+    With `environment` a table says which of its rows come from other versions of torch or NumPy, with `others` which of
+    its numbers other machines contest.
     """
-    return [_build(layout, suite, results, environment) for layout in suite.layouts]
+    return [_build(layout, suite, results, environment, others) for layout in suite.layouts]
 
 
 def legend(table: Table, best: str, second: str) -> list[str]:
@@ -90,14 +97,17 @@ def legend(table: Table, best: str, second: str) -> list[str]:
     return lines
 
 
-def _build(layout: Layout, suite: Suite, results: Results, environment: Environments) -> Table:
+def _build(layout: Layout, suite: Suite, results: Results, environment: Environments, others: Others) -> Table:
     metrics = dict.fromkeys(column.metric for column in layout.columns)
     rows = [
         Row(
             entry=entry.name,
             label=entry.label,
             group=entry.group,
-            cells={metric: cell_of(entry, metric, suite, results) for metric in metrics},
+            cells={
+                metric: _contested(cell_of(entry, metric, suite, results), entry, metric, results, environment, others)
+                for metric in metrics
+            },
         )
         for entry in suite.entries
         if chosen(entry.name, layout.rows)
@@ -134,6 +144,15 @@ def cell_of(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:
     if metric not in entry.metrics:
         return replace(cell, reason=_unplanned(entry, metric, suite))
     return _measured(cell, entry, metric, results)
+
+
+def _contested(
+    cell: Cell, entry: Entry, metric: str, results: Results, environment: Environments, others: Others
+) -> Cell:
+    """A number that other machines have measured otherwise says so; it stays what it is."""
+    records = [results[entry.name, n] for n in entry.repetitions if (entry.name, n) in results]
+    said = told(records, metric, others, lambda other: machine(other, environment))
+    return replace(cell, reason="; ".join(filter(None, (cell.reason, said)))) if said else cell
 
 
 def _unplanned(entry: Entry, metric: str, suite: Suite) -> str:

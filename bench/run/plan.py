@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from retable.bench import registry
+from retable.bench.errors import BenchError
 from retable.bench.judge.history import claims_of
 from retable.bench.record import Record, Status, digest
-from retable.bench.store.keys import Memo, alone, case_ingredients, differences, fit_ingredients, fits, numerics
+from retable.bench.run.job import Job
+from retable.bench.store.keys import (
+    Memo,
+    alone,
+    case_ingredients,
+    data_digest,
+    differences,
+    fit_ingredients,
+    fits,
+    numerics,
+)
+from retable.bench.store.sources import source_digest
 from retable.bench.suite import Case, Component, Limits, Numerics
 
 if TYPE_CHECKING:
@@ -29,18 +44,19 @@ class StageSpec:
     """Everything a process needs to run one stage: plain data, so that it can be sent to a worker.
 
     `template` is the record without its outcome. A fit stage fits `model`, without a data set where it fits alone; an
-    evaluation restores it (when its task works on fitted weights) and measures `metrics`.
+    evaluation restores it (when its task works on fitted weights) and measures `metrics`. `data_digest` is that of the
+    data set as it went into the key.
     """
 
     template: Record
     model: Fitted
     limits: Limits
-    store: str
     device: str
     dtype: str
     kernels: str
     numerics: Numerics = "native"
     dataset: Component | None = None
+    data_digest: str | None = None
     task: Component | None = None
     metrics: tuple[str, ...] = ()
     offline: bool = False
@@ -49,6 +65,25 @@ class StageSpec:
     def name(self) -> str:
         case = f"{self.template.suite}/{self.template.entry}/{self.template.repetition}"
         return f"{case} {self.template.stage} {self.model.component.use}"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The keys of the fits whose weights it loads."""
+        fits = _below(self.model) if self.template.stage == "fit" else [self.model, *_below(self.model)]
+        return tuple(dict.fromkeys(fitted.key for fitted in fits if fitted.key))
+
+    @property
+    def components(self) -> list[tuple[registry.Kind, str]]:
+        """Kind and name of all that it is made of."""
+        named: list[tuple[registry.Kind, str]] = [
+            ("method", fitted.component.use) for fitted in [self.model, *_below(self.model)]
+        ]
+        if self.dataset is not None:
+            named.append(("dataset", self.dataset.use))
+        if self.task is not None:
+            named += [("task", self.task.use), *(("method", need.use) for need in self.task.needs.values())]
+        named += [("metric", name.partition("[")[0]) for name in self.metrics]
+        return list(dict.fromkeys(named))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +111,67 @@ class Plan:
         return [name for name, key in self.cases.items() if key not in self.cached]
 
 
+def _below(fitted: Fitted) -> list[Fitted]:
+    return [one for need in fitted.needs.values() for one in (need, *_below(need))]
+
+
+def make_jobs(plan: Plan, *, avoid: Mapping[str, frozenset[str]] = MappingProxyType({})) -> list[Job]:
+    """What has to run, as an executor takes it; `avoid` has the nodes that a case must not run on, by its name."""
+    stages = plan.open_stages
+    keys = {stage.template.key for stage in stages}
+    shunned = _shunned(plan, avoid)
+    return [
+        Job(
+            key=stage.template.key,
+            name=stage.name,
+            needs=tuple(need for need in stage.template.needs if need in keys),
+            reads=stage.reads,
+            limits=stage.limits,
+            template=stage.template,
+            payload=stage,
+            numerics=stage.numerics,
+            gpus=int(stage.device.startswith("cuda")),
+            sources=_sources(stage),
+            avoid=shunned.get(stage.template.key, frozenset()),
+        )
+        for stage in stages
+    ]
+
+
+def _shunned(plan: Plan, avoid: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """The nodes by stage: a fit stays away from what any of the cases that need it stays away from."""
+    found: dict[str, frozenset[str]] = {}
+    for name, nodes in avoid.items():
+        waiting = [plan.cases[name]]
+        while waiting:
+            key = waiting.pop()
+            found[key] = found.get(key, frozenset()) | nodes
+            waiting += plan.stages[key].template.needs
+    return found
+
+
+def _sources(stage: StageSpec) -> dict[tuple[str, str], str]:
+    """Digests of the components that are not Retable's own; whether those are the same is told by the whole of Retable."""
+    found: dict[tuple[str, str], str] = {}
+    for kind, name in stage.components:
+        with suppress(BenchError):  # a broken one fails by itself, with its reason
+            module = registry.resolve(kind, name).__module__
+            if module.partition(".")[0] != "retable":
+                found[kind, name] = source_digest(module)
+    return found
+
+
 def make_plan(cases: list[Case], store: Store, *, environment: str = "", offline: bool = False) -> Plan:
     """Stages for `cases`; a stage counts as cached when the store holds an `ok` record (and its weights) under its key."""
     stages: dict[str, StageSpec] = {}
     keys: dict[str, str] = {}
     memo: Memo = {}
     for case in cases:
-        keys[case.name] = _add_case(case, stages, str(store.folder), environment, offline, memo)
+        keys[case.name] = _add_case(case, stages, environment, offline, memo)
     return Plan(stages=stages, cases=keys, cached=frozenset(store.ok_keys(list(stages))))
 
 
-def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment: str, offline: bool, memo: Memo) -> str:
+def _add_case(case: Case, stages: dict[str, StageSpec], environment: str, offline: bool, memo: Memo) -> str:
     entry, profile = case.entry, case.suite.profile
     assert entry.method is not None
     assert entry.task is not None
@@ -104,12 +189,12 @@ def _add_case(case: Case, stages: dict[str, StageSpec], store: str, environment:
                 template=template,
                 model=model,
                 limits=profile.limits,
-                store=store,
                 device=profile.device,
                 dtype=profile.dtype,
                 kernels=profile.kernels,
                 numerics=numerics(profile),
                 dataset=dataset,
+                data_digest=None if dataset is None else data_digest(dataset, memo),
                 task=task,
                 metrics=metrics,
                 offline=offline,

@@ -19,6 +19,7 @@ from signal import SIGHUP, SIGINT, SIGTERM, Signals
 from typing import Any
 
 from retable.bench.record import Status
+from retable.bench.run.desk import Desk, Inputs, Room
 from retable.bench.run.job import Job, Reply
 from retable.bench.run.numerics import environment
 from retable.bench.run.worker import TRACEBACK_LIMIT, describe, kill_session, storable
@@ -47,6 +48,7 @@ class Worker:
 
         self.threads, self.numerics = threads, numerics
         self.job: Job | None = None
+        self.visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.started = self.glanced = self.counted = 0.0
         self.resident = self.children = 0
         # What a job prints must not mix with the driver's data on stdout; of a worker that dies it is the last trace.
@@ -66,13 +68,15 @@ class Worker:
         with suppress(OSError):  # it died at once: whoever gives it a job will find out
             self.connection.send_bytes(json.dumps(settings).encode())
 
-    def give(self, job: Job, message: bytes) -> None:
+    def give(self, job: Job, desk: Desk, log: Path, message: bytes) -> None:
         """Start on a job."""
-        self.job, self.started = job, time.monotonic()
+        self.job, self.desk, self.log, self.started = job, desk, log, time.monotonic()
         self.resident = self.children = 0
         self.glanced = self.counted = self.started
         self.output.seek(0)
         self.output.truncate()
+        log.unlink(missing_ok=True)
+        self.connection.send_bytes(pickle.dumps((desk, str(log))))
         self.connection.send_bytes(message)
 
     def check(self) -> Reply | None:
@@ -145,14 +149,24 @@ class Worker:
 
     def _stopped(self, status: Status, kind: str, message: str) -> Reply:
         self.output.seek(0)
-        last_words = self.output.read().decode(errors="replace")
-        failure = {"type": kind, "message": message, "traceback": storable(last_words, TRACEBACK_LIMIT)}
+        last_words = self.output.read()
+        with suppress(OSError):
+            last_words += self.log.read_bytes()
+        failure = {
+            "type": kind,
+            "message": message,
+            "traceback": storable(last_words.decode(errors="replace"), TRACEBACK_LIMIT),
+        }
         return self._end({"status": status, "failure": failure})
 
     def _end(self, outcome: dict[str, Any]) -> Reply:
         assert self.job is not None
-        reply = Reply.of(self.job, outcome, time.monotonic() - self.started, self.resident)
+        seconds = time.monotonic() - self.started
+        reply = Reply.of(self.job, outcome, seconds, self.resident, outbox=Path(self.desk.outbox))
         self.job = None
+        with suppress(OSError):
+            if not self.log.stat().st_size:
+                self.log.unlink()
         return reply
 
 
@@ -162,8 +176,11 @@ class Pool:
     `isolated` gives every job a process of its own.
     """
 
-    def __init__(self, run: str, *, size: int, plugins: Sequence[str] = (), isolated: bool = False) -> None:
-        self._run, self._size, self._plugins, self._isolated = run, size, plugins, isolated
+    first: frozenset[str] = frozenset()
+
+    def __init__(self, run: str, room: Room, *, size: int, plugins: Sequence[str] = (), isolated: bool = False) -> None:
+        self._run, self._room, self._size = run, room, size
+        self._plugins, self._isolated = plugins, isolated
         self._workers: list[Worker] = []
         self._replies: list[Reply] = []
 
@@ -178,7 +195,7 @@ class Pool:
     def free(self) -> bool:
         return len(self.running) < self._size
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, inputs: Inputs) -> None:
         """Give a job to a worker; there must be a free one."""
         try:
             message = pickle.dumps(job.payload)
@@ -187,7 +204,8 @@ class Pool:
             return
         worker = self._idle(job.limits.threads, job.numerics)
         with suppress(OSError):  # it has died: `wait` reports how
-            worker.give(job, message)
+            self._room.logs.mkdir(parents=True, exist_ok=True)
+            worker.give(job, self._room.desk(job.key, inputs), self._room.log(job.key), message)
 
     def wait(self, seconds: float, wake: Any) -> list[Reply]:
         """The jobs that have ended; waits at most `seconds`, and not longer than until `wake` can be read."""
@@ -205,15 +223,21 @@ class Pool:
                     self._retire(worker)
         return ended
 
+    def settled(self, job: Job) -> None:
+        """The record is durable and its files are taken over."""
+        self._room.clear(job.key)
+
     def close(self) -> None:
         """Kill all workers, and everything they started."""
         for worker in list(self._workers):
             self._retire(worker)
+        self._room.close()
 
     def _idle(self, threads: int, numerics: Numerics) -> Worker:
         idle = [worker for worker in self._workers if worker.job is None]
         for worker in idle:
-            if (worker.threads, worker.numerics) == (threads, numerics) and worker.alive:
+            same = (worker.threads, worker.numerics) == (threads, numerics)
+            if same and worker.visible == os.environ.get("CUDA_VISIBLE_DEVICES") and worker.alive:
                 return worker
         if idle and len(self._workers) >= self._size:
             self._retire(idle[0])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from socket import gethostname
 from typing import NamedTuple, get_args
 
 from retable.bench.declare.params import build
@@ -20,8 +21,10 @@ from retable.bench.run.plan import Plan, make_plan
 from retable.bench.store.store import Store
 from retable.bench.suite import Case, Numerics
 
-Run = Callable[[Sequence[Case], Store], tuple[Mapping[str, Record], bool]]
-"""Runs cases into a store: the record of each by its name, and whether the run was interrupted."""
+Nodes = Mapping[str, frozenset[str]]
+Run = Callable[[Sequence[Case], Store, Nodes], tuple[Mapping[str, Record], bool]]
+"""Runs cases into a store, away from the nodes that are named for a case: the record of each by its name, and whether the run
+was interrupted."""
 
 
 class Outcome(NamedTuple):
@@ -33,12 +36,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """One thing to do with a case: run it again as it is, or with one setting changed."""
+    """One thing to do with a case: run it again as it is, with one setting changed, or away from the nodes to `avoid`."""
 
     kind: Kind
     setting: str
     case: Case
     runs: int = 1
+    avoid: frozenset[str] = frozenset()
 
 
 def repeats(cases: Sequence[Case], runs: int) -> list[Variation]:
@@ -94,6 +98,18 @@ def varied_numerics(cases: Sequence[Case]) -> list[Variation]:
     return found
 
 
+def varied_nodes(cases: Sequence[Case], keys: Mapping[str, str], store: Store) -> list[Variation]:
+    """Every case on another node than that of its record, and of the fits that it needs; `keys` are those of the cases."""
+    found = []
+    for case in filter(_comparable, cases):
+        records = [store.get(keys[case.name])]
+        for record in records:
+            records += [store.get(need) for need in record.needs] if record is not None else []
+        nodes = frozenset(record.node or gethostname() for record in records if record is not None)
+        found.append(Variation(kind="node", setting="another node", case=case, avoid=nodes))
+    return found
+
+
 def certify_cases(
     variations: Sequence[Variation], keys: Mapping[str, str], store: Store, run: Run
 ) -> Iterator[tuple[str, Certificate | str]]:
@@ -136,7 +152,8 @@ def _round(
     with _scratch(store) as scratch:
         if kept_fits:
             _copy_fits(make_plan(cases, scratch), store, scratch)
-        records, interrupted = run(cases, scratch)
+        avoid = {one.case.name: one.avoid for one in variations if one.avoid}
+        records, interrupted = run(cases, scratch, avoid)
         found = {name: Outcome(record, _weights(record, scratch)) for name, record in records.items()}
     return {case.name: found.get(case.name, Outcome(None, [])) for case in cases}, interrupted
 

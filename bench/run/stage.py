@@ -1,4 +1,4 @@
-"""run_stage: a stage's specification in, its record out. A pure function of the specification and the stored weights."""
+"""run_stage: a stage's specification in, its record out. A pure function of the specification and the weights on its desk."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from typing import TYPE_CHECKING, Any
 
 from retable.bench import contracts, registry
 from retable.bench.declare.params import build, build_metric
+from retable.bench.errors import MissingDataError
 from retable.bench.probes.memory import PeakMemory
-from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
+from retable.bench.record import Failure, Measurement, Record, Status, canonical
+from retable.bench.run import weights
+from retable.bench.run.desk import Desk
 from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.seeds import seeded
 from retable.bench.run.watch import reading, unkeyed
 from retable.bench.run.worker import describe
-from retable.bench.store.store import Store
 from retable.bench.suite import Component
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
-def run_stage(spec: StageSpec) -> Record:
+def run_stage(spec: StageSpec, desk: Desk) -> Record:
     """Fit or evaluate; exceptions pass through (the executor turns them into records of failure)."""
     _prepare_process(spec)
+    if desk.away:
+        _same_data(spec)
     started, cpu_started = time.perf_counter(), time.process_time()
     backends = registry.kernels()
     chosen = backends.using(spec.kernels)
     with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran, reading() as read:
-        outcome = _fit(spec) if spec.template.stage == "fit" else _evaluate(spec)
+        outcome = _fit(spec, desk) if spec.template.stage == "fit" else _evaluate(spec, desk)
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
     return replace(
         spec.template,
         timings=timings,
         kernels={operator: sorted(names) for operator, names in sorted(ran.items())},
-        unkeyed=unkeyed(_modules(spec), read, [Path(spec.store), Path(os.environ.get("BENCH_DATA", "data"))]),
+        unkeyed=unkeyed(
+            _modules(spec), read, [Path(desk.inbox), Path(desk.outbox), Path(os.environ.get("BENCH_DATA", "data"))]
+        ),
         memory={} if memory.bytes is None else {"peak_resident": memory.bytes},
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **{"status": Status.OK, **outcome},
@@ -49,13 +55,7 @@ def run_stage(spec: StageSpec) -> Record:
 
 def _modules(spec: StageSpec) -> list[str]:
     """Where the components of a stage are defined."""
-    named: list[tuple[registry.Kind, str]] = [("method", spec.model.component.use)]
-    if spec.dataset is not None:
-        named.append(("dataset", spec.dataset.use))
-    if spec.task is not None:
-        named.append(("task", spec.task.use))
-    named += [("metric", name.partition("[")[0]) for name in spec.metrics]
-    return [registry.resolve(kind, name).__module__ for kind, name in named]
+    return [registry.resolve(kind, name).__module__ for kind, name in spec.components]
 
 
 def _prepare_process(spec: StageSpec) -> None:
@@ -69,29 +69,36 @@ def _prepare_process(spec: StageSpec) -> None:
 
         refuse_network()
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
-        from retable.bench.errors import MissingDataError
-
         raise MissingDataError(f"profile {spec.template.profile!r} needs a CUDA device and torch sees none")
 
 
-def _fit(spec: StageSpec) -> dict[str, Any]:
-    store = Store(spec.store)
+def _same_data(spec: StageSpec) -> None:
+    """On another machine than that which made the key: its data must be those that the key names."""
+    if spec.dataset is None:
+        return
+    found = build("dataset", spec.dataset).digest()  # raises MissingDataError where they are not
+    if found != spec.data_digest:
+        told = "has none, and it makes the keys" if spec.data_digest is None else "has others"
+        raise MissingDataError(f"data set {spec.dataset.use!r} is not the driver's, which {told}: put the same there")
+
+
+def _fit(spec: StageSpec, desk: Desk) -> dict[str, Any]:
     data = None if spec.dataset is None else _data(spec.dataset)
     method: Any = build("method", spec.model.component)
-    needs = {name: _restore(need, data, store, spec.device) for name, need in spec.model.needs.items()}
+    needs = {name: _restore(need, data, desk, spec.device) for name, need in spec.model.needs.items()}
     who = f"method {spec.model.component.use!r}"
     model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
-    return {"log": log, "artefacts": {"weights": _save_weights(store, spec.model.key, model)}}
+    content = weights.dump(model, who)
+    return {"log": log, "artefacts": {"weights": desk.put(f"{spec.model.key}.safetensors", content)}}
 
 
-def _evaluate(spec: StageSpec) -> dict[str, Any]:
+def _evaluate(spec: StageSpec, desk: Desk) -> dict[str, Any]:
     assert spec.task is not None
-    store = Store(spec.store)
     task: Any = build("task", spec.task)
     seed = spec.template.seed
     if task.FITS:
         data = _data(spec.dataset)
-        evidence = task.evidence(_restore(spec.model, data, store, spec.device), data, seed=seed, device=spec.device)
+        evidence = task.evidence(_restore(spec.model, data, desk, spec.device), data, seed=seed, device=spec.device)
     else:
         rivals = {name: build("method", need) for name, need in spec.task.needs.items()}
         evidence = task.evidence(build("method", spec.model.component), rivals, seed=seed, device=spec.device)
@@ -100,9 +107,7 @@ def _evaluate(spec: StageSpec) -> dict[str, Any]:
     return {
         **failures,
         "metrics": metrics,
-        "artefacts": {
-            name: store.put_artefact(f"{spec.template.key}.{name}", content) for name, content in files.items()
-        },
+        "artefacts": {name: desk.put(f"{spec.template.key}.{name}", content) for name, content in files.items()},
     }
 
 
@@ -138,21 +143,9 @@ def _load_data(use: str, params: str) -> Any:
     return dataset.load()
 
 
-def _save_weights(store: Store, key: str, model: nn.Module) -> Artefact:
-    from safetensors.torch import save
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return store.put_artefact(f"{key}.safetensors", save(state))
-
-
-def _restore(fitted: Fitted, data: Any, store: Store, device: str) -> nn.Module:
+def _restore(fitted: Fitted, data: Any, desk: Desk, device: str) -> nn.Module:
     """The model of a finished fit: its stored weights, checked against their digest, on the method's structure."""
-    from safetensors.torch import load
-
-    record = store.get(fitted.key)
-    if record is None:
-        raise LookupError(f"the weights of {fitted.component.use} ({fitted.key[:12]}) are not in the store")
-    state: dict[str, Tensor] = load(store.read_artefact(record.artefacts["weights"]))
-    needs = {name: _restore(need, data, store, device) for name, need in fitted.needs.items()}
+    state = weights.read(desk.read(fitted.key, "weights"))
+    needs = {name: _restore(need, data, desk, device) for name, need in fitted.needs.items()}
     method: Any = build("method", fitted.component)
     return contracts.loaded(f"method {fitted.component.use!r}", method.load(state, data, needs, device=device))

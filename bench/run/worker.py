@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from retable.bench.record import Record, Status
+    from retable.bench.run.desk import Desk
 
 MESSAGE_LIMIT = 4_000
 TRACEBACK_LIMIT = 20_000
 
 
-def attempt(run: str, load: Callable[[], Any]) -> dict[str, Any]:
-    """Call the function `run` ("module:function") on a payload; its record as JSON, or how it failed.
+def attempt(run: str, load: Callable[[], Any], desk: Desk) -> dict[str, Any]:
+    """Call the function `run` ("module:function") on a payload and a desk; its record as JSON, or how it failed.
 
     KeyboardInterrupt passes through; everything else that a job may raise, SystemExit too, is a failure of the job.
     """
@@ -32,7 +33,7 @@ def attempt(run: str, load: Callable[[], Any]) -> dict[str, Any]:
 
     started = time.perf_counter()
     try:
-        record = _function(run)(load())
+        record = _function(run)(load(), desk)
         if not isinstance(record, Record):
             raise TypeError(f"{run} returned {type(record).__name__}, not a Record")
         return {"record": _strict(record)}
@@ -51,7 +52,7 @@ def describe(error: BaseException) -> tuple[Status, dict[str, str]]:
     from retable.bench.record import Status
 
     names = {kind.__name__ for kind in type(error).__mro__}
-    message = storable(str(error), MESSAGE_LIMIT)
+    message = storable(_said(error), MESSAGE_LIMIT)
     if isinstance(error, FileNotFoundError):
         status = Status.MISSING
     elif isinstance(error, MemoryError) or "OutOfMemoryError" in names or "can't allocate memory" in message:
@@ -61,6 +62,23 @@ def describe(error: BaseException) -> tuple[Status, dict[str, str]]:
     # A BenchError is one sentence for the user, so where it was raised says nothing more.
     traceback = "" if isinstance(error, BenchError) else storable("".join(format_exception(error)), TRACEBACK_LIMIT)
     return status, {"type": type(error).__name__, "message": message, "traceback": traceback}
+
+
+def _said(error: BaseException) -> str:
+    """The whole text of an exception; of one that has none, or cannot say it, the place where it was raised."""
+    from traceback import extract_tb
+
+    try:
+        text = str(error).strip()
+    except Exception as broken:
+        text = f"its text cannot be had ({type(broken).__name__})"
+    if isinstance(error, BaseExceptionGroup):
+        text = "; ".join([text, *(f"{type(one).__name__}: {_said(one)}" for one in error.exceptions)])
+    if text:
+        return text
+    places = extract_tb(error.__traceback__)
+    where = f" at {places[-1].filename}:{places[-1].lineno}: {places[-1].line}" if places else ""
+    return f"no text was given{where}"
 
 
 def kill_session(leader: int) -> None:
@@ -93,7 +111,8 @@ def main() -> NoReturn:
 
 
 def _serve(driver: Any) -> None:
-    """First come the driver's settings, then pickled payloads, each answered by what `attempt` returns."""
+    """First come the driver's settings; then by turns a pickled desk with the path of a log, and a pickled payload, which is
+    answered by what `attempt` returns."""
     import pickle
     from functools import partial
 
@@ -110,9 +129,27 @@ def _serve(driver: Any) -> None:
         return pickle.loads(message)
 
     while True:
+        desk, log = pickle.loads(driver.recv_bytes())
         message = driver.recv_bytes()
-        reply = attempt(settings["run"], partial(load, message))
+        _print_to(log)
+        reply = attempt(settings["run"], partial(load, message), desk)
+        _flush()
         driver.send_bytes(json.dumps(reply).encode())
+
+
+def _print_to(log: str) -> None:
+    """What a job and its children print goes to its log; where that cannot be written, to what the driver gave at the start."""
+    with suppress(OSError):
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.close(file)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
 
 def _fork_guardian(channel: int) -> None:
@@ -139,11 +176,11 @@ def _replace_stdin() -> None:
     os.close(nothing)
 
 
-def _function(target: str) -> Callable[[Any], Any]:
+def _function(target: str) -> Callable[[Any, Desk], Any]:
     from importlib import import_module
 
     module, _, name = target.partition(":")
-    function: Callable[[Any], Any] = getattr(import_module(module), name)
+    function: Callable[[Any, Desk], Any] = getattr(import_module(module), name)
     return function
 
 

@@ -12,7 +12,9 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from errno import EXDEV
 from pathlib import Path
+from shutil import copyfileobj
 from typing import Any, BinaryIO
 
 from retable.bench.errors import StoreError
@@ -53,6 +55,39 @@ class Artefacts:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         return Artefact(path=path, sha256=digest, bytes=size)
+
+    def adopt(self, artefact: Artefact, folder: Path) -> None:
+        """Take over a file that was made elsewhere, if it is what it is said to be: by a rename where the disk is the same."""
+        source, target = folder / artefact.path, self.path(artefact)
+        if target.parent != self.folder.resolve():
+            raise StoreError(f"{self.folder}: {artefact.path[:80]!r} leads out of the store")
+        try:
+            with source.open("rb") as file:
+                os.fsync(file.fileno())
+                if hashlib.file_digest(file, "sha256").hexdigest() != artefact.sha256:
+                    raise StoreError(f"{source}: the file arrived damaged (its digest differs)")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                source.replace(target)
+            except OSError as error:
+                if error.errno != EXDEV:
+                    raise
+                self._copy(source, target)
+            sync(self.folder)
+        except OSError as error:
+            raise StoreError(f"{source}: the file cannot be taken over: {error.strerror or error}") from error
+
+    def _copy(self, source: Path, target: Path) -> None:
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        temporary = self.unfinished / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            with source.open("rb") as file, temporary.open("xb") as copy:
+                copyfileobj(file, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def path(self, artefact: Artefact) -> Path:
         """Where an artefact lies; a path that leads out of the folder, by name or by link, is refused."""

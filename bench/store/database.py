@@ -35,6 +35,12 @@ LAYOUTS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY, key TEXT NOT NULL, checksum TEXT NOT NULL, body TEXT NOT NULL)""",
         "CREATE INDEX certificates_by_key ON certificates (key)",
     ),
+    (
+        """CREATE TABLE others (
+            id INTEGER PRIMARY KEY, key TEXT NOT NULL, suite TEXT NOT NULL, profile TEXT NOT NULL, status TEXT NOT NULL,
+            checksum TEXT NOT NULL, body TEXT NOT NULL, origin TEXT NOT NULL)""",
+        "CREATE INDEX others_by_key ON others (key)",
+    ),
 )
 """The statements that lead from layout n to layout n + 1; a new database starts at 0, an old one where it stands."""
 

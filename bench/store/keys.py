@@ -56,6 +56,13 @@ def dataset_ingredients(component: Component) -> Ingredients:
     return ingredients
 
 
+def data_digest(component: Component, memo: Memo | None = None) -> str | None:
+    """The digest of a data set as this machine has it; None where it has none."""
+    found = _once(memo, ("dataset", id(component)), lambda: dataset_ingredients(component))
+    digest: str | None = found.get("digest")
+    return digest
+
+
 def alone(method: Component) -> bool:
     """Whether a method is fitted without the case's data and seed, so that one fit serves all cases: it says `ALONE = True`."""
     return not method.broken and bool(getattr(registry.resolve("method", method.use), "ALONE", False))

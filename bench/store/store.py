@@ -16,6 +16,7 @@ from retable.bench.errors import StoreError
 from retable.bench.record import SCHEMA, Artefact, Record, canonical
 from retable.bench.store.artefacts import Artefacts
 from retable.bench.store.database import LAYOUTS, Database
+from retable.bench.store.filesystem import network
 
 TEXTS = ("key", "suite", "profile", "status", "checksum", "body")
 COLUMNS = ", ".join(["id", *(f"CAST({name} AS BLOB)" for name in TEXTS)])
@@ -32,6 +33,8 @@ class Store:
     many seconds to wait for other processes. Every failure is a StoreError: one sentence that names the path. A process
     opens its own Store; any number of them may write at once.
     """
+
+    name = "the store"
 
     def __init__(self, folder: str | Path, *, create: bool = True, timeout: float = 30.0) -> None:
         self.folder = Path(folder)
@@ -85,6 +88,25 @@ class Store:
         """Every intact record whose key starts with `prefix`, oldest first."""
         return list(self._records("WHERE key >= ? AND key < ? ORDER BY id", prefix, prefix + "\U0010ffff"))
 
+    def every(self) -> Iterator[Record]:
+        """All intact records, oldest first."""
+        return self._records("ORDER BY id")
+
+    def keep_other(self, record: Record, origin: str) -> None:
+        """Keep what another store (`origin`) holds under a key that this one has a record of; `get` never gives it."""
+        body = record.to_json()
+        checksum = sha256(body.encode()).hexdigest()
+        values = (record.key, record.suite, record.profile, str(record.status), checksum, body, origin)
+        self._database.write(
+            f"INSERT INTO others ({', '.join(TEXTS)}, origin) VALUES (?, ?, ?, ?, ?, ?, ?)", values=values
+        )
+
+    def others(self, key: str) -> list[Record]:
+        """What `keep_other` kept under a key, oldest first."""
+        if not self._has("others"):
+            return []
+        return list(self._records("WHERE key = ? ORDER BY id", key, table="others"))
+
     def certify(self, certificate: Mapping[str, Any]) -> None:
         """Keep what repeating the case of `certificate["key"]` showed; records stay as they are."""
         body = canonical(certificate)
@@ -93,8 +115,7 @@ class Store:
 
     def certificates(self, key: str) -> list[dict[str, Any]]:
         """The intact certificates of a key, oldest first."""
-        there = list(self._database.rows("SELECT 1 FROM sqlite_master WHERE name = 'certificates'"))
-        if not there:  # an old store that cannot be written has no such table
+        if not self._has("certificates"):
             return []
         query = "SELECT checksum, CAST(body AS BLOB) FROM certificates WHERE key = ? ORDER BY id"
         rows = self._database.rows(query, key)
@@ -102,8 +123,7 @@ class Store:
 
     def save_environment(self, environment: Mapping[str, Any]) -> str:
         """Keep what is known of the machine; its id is the digest of its content."""
-        body = canonical(environment)
-        identity = sha256(body.encode()).hexdigest()
+        body, identity = canonical(environment), environment_id(environment)
         self._database.write("INSERT OR REPLACE INTO environments (id, body) VALUES (?, ?)", values=(identity, body))
         return identity
 
@@ -177,11 +197,15 @@ class Store:
             )
         return len(damaged)
 
+    def _has(self, table: str) -> bool:
+        """An old store that cannot be written lacks the newer tables."""
+        return bool(list(self._database.rows("SELECT 1 FROM sqlite_master WHERE name = ?", table)))
+
     def _count(self, table: str) -> int:
         return sum(count for (count,) in self._database.rows(f"SELECT count(*) FROM {table}"))
 
-    def _records(self, condition: str, *values: str) -> Iterator[Record]:
-        for row in self._database.rows(f"SELECT {COLUMNS} FROM records {condition}", *values):
+    def _records(self, condition: str, *values: str, table: str = "records") -> Iterator[Record]:
+        for row in self._database.rows(f"SELECT {COLUMNS} FROM {table} {condition}", *values):
             record = self._decode(row)
             if record is not None:
                 yield record
@@ -205,7 +229,17 @@ class Store:
         return record if columns == [value.encode() for value in expected] else None
 
 
+def environment_id(environment: Mapping[str, Any]) -> str:
+    """The digest of its content, under which `save_environment` keeps it."""
+    return sha256(canonical(environment).encode()).hexdigest()
+
+
 def _check_folder(folder: Path, create: bool) -> None:
+    if create and (kind := network(folder)):
+        raise StoreError(
+            f"{folder}: lies on a network file system ({kind}), where the locks of a database do not hold and it breaks; put "
+            "the store on a disk of this machine (--store or $BENCH_STORE): only a --spool is shared"
+        )
     try:
         if create:
             folder.mkdir(parents=True, exist_ok=True)

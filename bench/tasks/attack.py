@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable import units
 from retable.bench.errors import BenchError
 from retable.bench.metrics.budgets import WHOLE, at
 from retable.bench.tasks.logits import of_images
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 Extra = Literal["autoattack", "cw", "pgd-l2", "expected", "rate"]
 UNUSABLE = -1
 """The predicted class where a logit is not finite."""
+MOST_L2 = 10.0
+"""Euclidean budgets that anybody attacks within are 0.25 to 5."""
 STEP = 0.25
 """A gradient step moves every pixel by this share of the budget."""
+APGD, APGD_STEPS, DLR_CLASSES = "apgd-", 100, 3
+"""AutoAttack's iterations (arXiv 2003.01690); the difference-of-logits ratio divides by the third largest logit."""
 SURFACE_IMAGES = 16
 SURFACE_POINTS = 5
 
@@ -36,6 +40,10 @@ class Attack:
     (`tries`), square (`queries`) and a transfer of pgd from a plain network that the task trains for `source_epochs`; pgd at the
     budgets of `curve` and at 1. `also` adds autoattack (its version for random models), cw and pgd-l2 (within `eps_l2`), and
     pgd through the expected code or through the neurons' rates; `widths` adds pgd through other widths of the surrogate.
+
+    AutoAttack for random models is APGD on the cross entropy and on the difference of logits (DLR, for three classes and
+    more), 100 iterations each, every image judged as each of them left it. `autoattack: library` is what torchattacks makes
+    of it: 10 iterations, and images that survive come back as they were.
 
     Gradients are means over `eot` draws of the noise, predictions come from mean logits over `votes` fresh ones; both are 1
     for a deterministic model. `width` is that of the surrogate for every attack, null the model's own.
@@ -50,6 +58,7 @@ class Attack:
     eot: int = 10
     votes: int = 10
     also: tuple[Extra, ...] = ("autoattack", "cw", "pgd-l2")
+    autoattack: Literal["standard", "library"] = "standard"
     widths: tuple[float, ...] = ()
     width: float | None = None
     eps_l2: float = 0.5
@@ -67,11 +76,12 @@ class Attack:
         for name in ("steps", "eot", "votes", "cw_steps", "queries", "tries", "source_epochs", "images", "batch_size"):
             if getattr(self, name) < 1:
                 raise BenchError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        for name in ("eps", "eps_l2"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BenchError(f"`{name}` must be at least 0, not {getattr(self, name)}")
-        if not all(0 < eps < WHOLE for eps in self.curve):
-            raise BenchError(f"`curve` must hold budgets between 0 and 1, not {list(self.curve)}")
+        budgets = [("eps", self.eps, WHOLE), *(("curve", eps, WHOLE) for eps in self.curve)]
+        for name, budget, most in (*budgets, ("eps_l2", self.eps_l2, MOST_L2)):
+            if wrong := units.of_pixels(name, budget, most=most):
+                raise BenchError(wrong)
+        if not all(self.curve):
+            raise BenchError(f"`curve` must hold budgets above 0, not {list(self.curve)}")
         if not self.more_steps or min(self.more_steps) <= self.steps:
             raise BenchError(f"`more_steps` must be above `steps` = {self.steps}, not {list(self.more_steps)}")
         if not all(width > 0 for width in (*self.widths, 1.0 if self.width is None else self.width)):
@@ -173,10 +183,18 @@ class _Battery:
             found[at(eps)] = self._pgd(x, labels, eps, task.steps)
         found[at(WHOLE)] = self._pgd(x, labels, WHOLE, max(task.more_steps))
         if "autoattack" in task.also:
-            options = {"eps": task.eps, "n_classes": self.classes}
-            found["autoattack"] = self.averaged.last("AutoAttack", x, labels, **options)
+            found |= self._autoattack(x, labels)
         found |= self._within_l2(x, labels)
         return found
+
+    def _autoattack(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        eps = self.task.eps
+        if self.task.autoattack == "library":
+            if self.classes < DLR_CLASSES:
+                raise BenchError(f"torchattacks' AutoAttack needs {DLR_CLASSES} classes: take `autoattack: standard`")
+            return {"autoattack": self.averaged.last("AutoAttack", x, labels, eps=eps, n_classes=self.classes)}
+        losses = ("ce", "dlr") if self.classes >= DLR_CLASSES else ("ce",)
+        return {f"{APGD}{loss}": self.single.apgd(x, labels, eps=eps, loss=loss, steps=APGD_STEPS) for loss in losses}
 
     def _within_l2(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
         from retable.bench.tasks.perturb import INSIDE, within_l2
@@ -309,13 +327,18 @@ class AttackEvidence:
     OTHER_NORM: ClassVar[tuple[str, ...]] = ("cw", "pgd-l2")
 
     def correct(self, attack: str) -> np.ndarray:
-        """bool (N,); `worst` is right where no attack within the same budget succeeded. KeyError for one that was not run."""
+        """bool (N,); `worst` is right where no attack within the same budget succeeded, `autoattack` where none of its own did.
+
+        KeyError for one that was not run.
+        """
         import numpy as np
 
-        if attack != "worst":
+        names = [n for n in self.predictions if "@" not in n and n not in self.OTHER_NORM]
+        if attack == "autoattack" and attack not in self.predictions:
+            names = [n for n in self.predictions if n.startswith(APGD)]
+        if attack not in ("worst", "autoattack") or attack in self.predictions or not names:
             right: np.ndarray = self.predictions[attack] == self.labels
             return right
-        names = [n for n in self.predictions if "@" not in n and n not in self.OTHER_NORM]
         return np.logical_and.reduce([self.correct(name) for name in names])
 
     @property

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable import units
 from retable.bench.errors import BenchError
-from retable.bench.metrics.certificates import ABSTAIN, Law, certify, check_alpha, check_noise, lower_bound, radius
-from retable.bench.tasks.logits import of_images
+from retable.bench.metrics.certificates import ABSTAIN, Law, certify, check_noise, lower_bound, radius
+from retable.bench.tasks.logits import of_images, prepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BLOCK = 100
 """Draws that share a forward pass and a generator, so that no batch size changes a certificate."""
 CURVE_POINTS = 41
+MOST_NOISE = 2.0
+"""Deviations that anybody smooths with are 0.12 to 1; beyond this nothing is left of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,13 @@ class Certify:
         for name in ("n0", "n", "images"):
             if getattr(self, name) < 1:
                 raise BenchError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        check_alpha(self.alpha)
-        if self.sigma is not None and not 0 < self.sigma < math.inf:
-            raise BenchError(f"`sigma` must be above 0, not {self.sigma}")
+        if wrong := units.of_risk("alpha", self.alpha):
+            raise BenchError(wrong)
+        if self.sigma is not None:
+            if wrong := units.of_pixels("sigma", self.sigma, most=MOST_NOISE, closed=True):
+                raise BenchError(wrong)
+            if not self.sigma:
+                raise BenchError("`sigma` must be above 0")
 
     def evidence(self, model: Any, data: ImageData, *, seed: int, device: str) -> CertifyEvidence:
         """Counts of classes for each image. Raises BenchError for a model that has no certificate or draws unknown noise."""
@@ -101,7 +107,7 @@ class Certify:
             raise BenchError(
                 "the model draws no noise of its own to certify: give `sigma`, the deviation of the noise to add"
             )
-        x = model.prepare(torch.from_numpy(data.held_out.images(chosen[:2])).to(device))
+        x = prepared(model, torch.from_numpy(data.held_out.images(chosen[:2])).to(device))
         if not torch.equal(model(x), model(x)):
             raise BenchError(
                 "smoothing by `sigma` asks for a deterministic model, and this one's logits change from call to call"
@@ -119,10 +125,10 @@ class Certify:
             generator = torch.Generator(pixels.device).manual_seed(_seed(f"{salt}:{start}"))
             many = pixels.expand(size, *pixels.shape[1:])
             if self.sigma is None:
-                logits = model(model.prepare(many), generator=generator)
+                logits = model(prepared(model, many), generator=generator)
             else:
                 noise = torch.randn(many.shape, generator=generator, device=pixels.device)
-                logits = model(model.prepare(many + 255 * self.sigma * noise))
+                logits = model(prepared(model, many + 255 * self.sigma * noise))
             logits = of_images(logits, model, len(many), classes)
             if not bool(logits.isfinite().all()):
                 raise BenchError("the model's logits are not finite under noise, so no class can be counted")
@@ -131,10 +137,13 @@ class Certify:
 
 
 def evenly_spread(available: int, wanted: int) -> np.ndarray:
-    """Every k-th index, as many as `wanted` at most."""
+    """As many indices as `wanted` at most: every k-th where that leaves at most an eighth out at the end, else as even as can be."""
     import numpy as np
 
-    return np.arange(0, available, max(1, available // wanted))[:wanted]
+    step, count = max(1, available // wanted), min(available, wanted)
+    if 8 * (available - step * count) <= available:
+        return np.arange(count) * step
+    return np.arange(count) * available // count
 
 
 def _seed(text: str) -> int:

@@ -12,7 +12,7 @@ from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.probes.energy import Energy
 from retable.bench.tasks.early_stop import Exits, Stop, confidences, exits
-from retable.bench.tasks.logits import over_time
+from retable.bench.tasks.logits import over_time, prepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +71,8 @@ class Classify:
         predictions, sure = [], []
         with torch.inference_mode(), Energy(device) as energy:
             for indices in self._batches(data):
-                logits_TBK = over_time(model, _prepared(model, data, indices, device), data.num_classes)
+                x, steps = _prepared(model, data, indices, device), len(predictions[0]) if predictions else None
+                logits_TBK = over_time(model, x, data.num_classes, steps)
                 predictions.append(predicted(logits_TBK).cpu().numpy())
                 if self.early_stop is not None:
                     sure.append(confidences(logits_TBK, self.early_stop.temperature)[0])
@@ -169,7 +170,7 @@ class Classify:
 def _prepared(model: Any, data: ImageData, indices: np.ndarray, device: str) -> Any:
     import torch
 
-    return model.prepare(torch.from_numpy(data.held_out.images(indices)).to(device))
+    return prepared(model, torch.from_numpy(data.held_out.images(indices)).to(device))
 
 
 def predicted(logits_TBK: Any) -> Any:

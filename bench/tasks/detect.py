@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from retable import units
 from retable.bench.accountant.rules import RuleName
 from retable.bench.datasets.detection import require_detection
 from retable.bench.errors import BenchError
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from retable.bench.datasets.detection import DetectionData, DetectionSplit
     from retable.bench.metrics.coco_evaluation import Evaluation
-    from retable.bench.tasks.pictures import Marks
+    from retable.bench.tasks.logits import prepared
+from retable.bench.tasks.pictures import Marks
 
 EVENT_DIMS = 5
 """Dimensions of prepared event frames (B, T, C, H, W); where these are counts they are spikes of the sensor."""
@@ -57,8 +59,8 @@ class Detect:
             if getattr(self, name) < 1:
                 raise BenchError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         for name in ("threshold", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BenchError(f"`{name}` must lie between 0 and 1, not be {getattr(self, name)}")
+            if wrong := units.of_shares(name, getattr(self, name)):
+                raise BenchError(wrong)
         for name in ("pictures", "account_samples"):
             if getattr(self, name) < 0:
                 raise BenchError(f"`{name}` must be at least 0, not {getattr(self, name)}")
@@ -70,7 +72,6 @@ class Detect:
 
         Raises BenchError for data without boxes or images, and for results that are no detections.
         """
-        import numpy as np
         import torch
 
         require_detection(data, "the task detect")
@@ -79,12 +80,13 @@ class Detect:
         model.eval()
         found: list[Detected] = []
         with torch.inference_mode():
-            for indices in np.array_split(np.arange(len(data.held_out)), -(-len(data.held_out) // self.batch_size)):
+            for indices in batches_of(data.held_out, self.batch_size):
                 pixels = data.held_out.images(indices)
                 results = model.detect(
                     _prepared(model, pixels, device), threshold=self.threshold, iou=self.iou, most=self.most
                 )
                 found += _checked(results, indices, pixels.shape[-2:], data)
+        found.sort(key=lambda one: one.index)
         account, why_not = self._account(model, data, device)
         return DetectEvidence(
             model=model, data=data, found=tuple(found), pictures=self.pictures, account=account, why_no_account=why_not
@@ -127,10 +129,20 @@ class Detected:
         return good
 
 
+def batches_of(split: DetectionSplit, size: int) -> list[np.ndarray]:
+    """Indices of every image in batches; a split may have an order of its own, such as by the shape of its images."""
+    import numpy as np
+
+    if not hasattr(split, "order"):
+        return np.array_split(np.arange(len(split)), -(-len(split) // size))
+    order = split.order()
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
 def _prepared(model: Any, pixels: np.ndarray, device: str) -> Any:
     import torch
 
-    return model.prepare(torch.from_numpy(pixels).to(device))
+    return prepared(model, torch.from_numpy(pixels).to(device))
 
 
 def _array(values: Any) -> np.ndarray:
@@ -200,9 +212,14 @@ class DetectEvidence:
         rows = []
         for one in self.found:
             good = one.finite
-            boxes = split.restore(one.index, one.boxes[good], one.shape)
+            boxes, scores, labels = (
+                split.restore(one.index, one.boxes[good], one.shape),
+                one.scores[good],
+                one.classes[good],
+            )
+            judged = split.counts(boxes) if hasattr(split, "counts") else slice(None)
             for (x0, y0, x1, y1), score, label in zip(
-                boxes.tolist(), one.scores[good].tolist(), one.classes[good].tolist(), strict=True
+                boxes[judged].tolist(), scores[judged].tolist(), labels[judged].tolist(), strict=True
             ):
                 rows.append(
                     {

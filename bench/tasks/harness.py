@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.datasets.texts import typos
-from retable.bench.errors import BenchError, MissingDataError
+from retable.bench.errors import BenchError, MissingDataError, nearest
 
 if TYPE_CHECKING:
     from retable.bench.datasets.texts.text import TextData
 
 GENERATED = (typos.NAME,)
+MOST_NAMED = 8
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
 
 
@@ -80,10 +83,8 @@ def run(
         stock = [name for name in tasks if name not in GENERATED]
         write_generated(Path(folder), data, questions)
         manager = TaskManager(include_path=folder, include_defaults=bool(stock))
-        if unknown := [name for name in tasks if name not in manager.all_tasks]:
-            raise BenchError(
-                f"lm-eval {lm_eval.__version__} has no task {unknown[0]!r}; generated here: {', '.join(GENERATED)}"
-            )
+        _require_tasks(lm_eval, manager, tasks)
+        _require_answers(manager, tasks)
         for name in tasks:
             found[name] = _ask(lm_eval, lm, manager, name, limit if name in stock else None)
     return ZeroShot(lm_eval=lm_eval.__version__, tasks=found)
@@ -96,32 +97,90 @@ def _quiet() -> None:
     logging.getLogger("datasets").setLevel(logging.ERROR)
 
 
-def _ask(lm_eval: Any, lm: Any, manager: Any, name: str, limit: int | None) -> Answers:
-    import contextlib
-    import io
-
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # its bars and hints
-            result = lm_eval.simple_evaluate(
-                model=lm,
-                tasks=[name],
-                task_manager=manager,
-                num_fewshot=0,
-                bootstrap_iters=0,
-                log_samples=True,
-                limit=limit,
-                verbosity="ERROR",
+def _require_tasks(lm_eval: Any, manager: Any, names: Sequence[str]) -> None:
+    """Raises BenchError for a name that lm-eval does not have, or that stands for several tasks."""
+    for name in names:
+        for kind, known in (("group", manager.all_groups), ("tag", manager.all_tags)):
+            if name in known:
+                members = _members(manager, name)
+                listed = ": " + ", ".join(members[:MOST_NAMED]) + (", ..." if len(members) > MOST_NAMED else "")
+                raise BenchError(f"{name!r} is a {kind} of {len(members)} of lm-eval's tasks; name those{listed}")
+        if name not in manager.all_tasks:
+            hint = nearest(name, [str(task) for task in manager.all_subtasks])
+            raise BenchError(
+                f"lm-eval {lm_eval.__version__} has no task {name!r}{hint}; generated here: {', '.join(GENERATED)}"
             )
+
+
+def _members(manager: Any, name: str) -> list[str]:
+    """The single tasks that a group or a tag stands for, as far as their files say."""
+    entry = manager.task_index.get(name)
+    if name in manager.all_subtasks or entry is None:
+        return [name]
+    own = (
+        entry.get("task") if isinstance(entry, dict) else getattr(entry, "tags", None) or (entry.cfg or {}).get("task")
+    )
+    names = [str(one.get("task")) if isinstance(one, dict) else str(one) for one in own or () if one != name]
+    return sorted({task for member in names for task in _members(manager, member)})
+
+
+def _require_answers(manager: Any, names: Sequence[str]) -> None:
+    """Raises BenchError for a task that is not about right and wrong answers, or has no questions; nothing is asked yet."""
+    for name in names:
+        task = _loaded(manager, name)
+        metrics = [str(metric["metric"]) for metric in task.config.metric_list or ()]
+        if "acc" not in metrics:
+            raise BenchError(f"lm-eval's task {name!r} reports {', '.join(metrics) or 'nothing'}, not acc")
+        if not len(task.eval_docs):
+            raise BenchError(f"lm-eval's task {name!r} has no questions")
+
+
+def _loaded(manager: Any, name: str) -> Any:
+    """A task with its questions. Raises MissingDataError where these are not at hand."""
+    from lm_eval.tasks import get_task_dict
+
+    with _their_data(name), _unheard():
+        if hasattr(manager, "load"):  # since 0.4.12, which warns of the other way
+            return manager.load([name])["tasks"][name]
+        return get_task_dict([name], manager)[name]
+
+
+def _ask(lm_eval: Any, lm: Any, manager: Any, name: str, limit: int | None) -> Answers:
+    with _their_data(name), _unheard():
+        result = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=[name],
+            task_manager=manager,
+            num_fewshot=0,
+            bootstrap_iters=0,
+            log_samples=True,
+            limit=limit,
+            verbosity="ERROR",
+        )
+    samples = sorted(result["samples"][name], key=lambda sample: int(sample["doc_id"]))
+    norm = tuple(float(sample["acc_norm"]) for sample in samples) if "acc_norm" in samples[0] else None
+    return Answers(str(result["versions"][name]), tuple(float(sample["acc"]) for sample in samples), norm)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Without lm-eval's bars and hints."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def _their_data(name: str) -> Iterator[None]:
+    """Tells what failed: data that are not here, by MissingDataError, or the task itself."""
+    try:
+        yield
     except Exception as error:
         if _needs_network(error):
             raise MissingDataError(
                 f"lm-eval's task {name!r} needs its data set, which is not in the cache of Hugging Face here ($HF_HOME) and cannot "
                 "be fetched: run once with a network, or copy the cache, or ask for `generated-typos`"
             ) from error
-        raise
-    samples = sorted(result["samples"][name], key=lambda sample: int(sample["doc_id"]))
-    norm = tuple(float(sample["acc_norm"]) for sample in samples) if "acc_norm" in samples[0] else None
-    return Answers(str(result["versions"][name]), tuple(float(sample["acc"]) for sample in samples), norm)
+        raise RuntimeError(f"lm-eval's task {name!r} failed: {type(error).__name__}: {error}") from error
 
 
 def _needs_network(error: BaseException | None) -> bool:

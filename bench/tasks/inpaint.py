@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from retable.bench.accountant.rules import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.tasks.early_stop import Exits, Stop, changes, settled
+from retable.bench.tasks.logits import prepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +103,7 @@ class Inpaint:
     def _prepared(self, model: Any, split: Any, indices: np.ndarray, device: str) -> Any:
         import torch
 
-        return model.prepare(torch.from_numpy(split.images(indices)).to(device))
+        return prepared(model, torch.from_numpy(split.images(indices)).to(device))
 
     def _damaged(self, x_BCHW: Any) -> Any:
         first, behind = self.hole

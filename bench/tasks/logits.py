@@ -10,12 +10,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def over_time(model: Any, x: Tensor, classes: int) -> Tensor:
-    """`model.steps(x)`, (T, B, K). Raises BenchError for a model without `steps` and for any other shape."""
+def prepared(model: Any, pixels: Tensor) -> Tensor:
+    """`model.prepare(pixels)`. Raises BenchError for a model without `prepare` and for what does not begin with the batch."""
+    if not callable(getattr(model, "prepare", None)):
+        raise BenchError(f"{type(model).__name__} has no prepare(pixels); the task needs it to turn uint8 into input")
+    x: Tensor = model.prepare(pixels)
+    shape = tuple(getattr(x, "shape", ()))
+    if shape[:1] != (len(pixels),):
+        told = f"of shape {shape}" if hasattr(x, "shape") else f"a {type(x).__name__}"
+        raise BenchError(
+            f"prepare of {type(model).__name__} returned input {told}; wanted is ({len(pixels)}, ...), a row a sample"
+        )
+    return x
+
+
+def over_time(model: Any, x: Tensor, classes: int, steps: int | None = None) -> Tensor:
+    """`model.steps(x)`, (T, B, K), T being `steps` where that is known from other batches.
+
+    Raises BenchError for a model without `steps` and for any other shape.
+    """
     if not callable(getattr(model, "steps", None)):
         raise BenchError(f"{type(model).__name__} has no steps(x); the task needs its logits (time, batch, classes)")
     logits_TBK = model.steps(x)
-    _require(f"steps of {type(model).__name__}", logits_TBK, ("time", len(x), classes))
+    _require(f"steps of {type(model).__name__}", logits_TBK, ("time" if steps is None else steps, len(x), classes))
     return logits_TBK
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from retable.bench.errors import BenchError
+from retable.bench.tasks.logits import prepared
 
 INSIDE = 1e-4
 """CW moves pixels in the space of tanh, where 0 and 1 are infinitely far: it starts this far inside."""
@@ -32,7 +33,7 @@ class Pixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         many = x if self.draws == 1 else x.repeat(self.draws, *[1] * (x.dim() - 1))
-        logits: Tensor = self.model(self.model.prepare(255 * many))
+        logits: Tensor = self.model(prepared(self.model, 255 * many))
         return logits if self.draws == 1 else logits.unflatten(0, (self.draws, -1)).mean(0)
 
 
@@ -105,6 +106,15 @@ class Perturber:
                 for _ in range(self.draws):
                     self._watched(last)
         return self._watched.strongest()
+
+    def apgd(self, x: Tensor, labels: Tensor, *, eps: float, loss: str, steps: int) -> Tensor:
+        """The image of the largest mean loss that APGD (arXiv 2003.01690) met on its way, whether it survives or not."""
+        check_budget(x, eps=eps)
+        attack = import_torchattacks().APGD(self._watched, eps=eps, steps=steps, loss=loss, eot_iter=self.draws)
+        attack.set_device(x.device)
+        with self.seeded(f"apgd {loss}"):
+            found: Tensor = attack.attack_single_run(x, labels)[0].detach()
+        return found
 
     def random(self, x: Tensor, labels: Tensor, *, eps: float, tries: int) -> Tensor:
         """The strongest of x and `tries` random corners of the L-infinity ball."""

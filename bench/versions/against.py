@@ -12,10 +12,11 @@ from retable.bench.errors import BenchError
 from retable.bench.judge import limits, stats
 from retable.bench.judge.checks import Check, Outcome
 from retable.bench.judge.claims import Number, against, numbers_of, too_few
+from retable.bench.judge.mcnemar import disagreement
 from retable.bench.judge.results import Results
 from retable.bench.judge.spread import cautious_error
 from retable.bench.judge.stats import Interval
-from retable.bench.record import Record
+from retable.bench.record import Measurement, Record
 from retable.bench.registry import is_timing
 from retable.bench.store.keys import differences as changes
 from retable.bench.suite import Bound, Entry, Rule, Suite, Tolerance, VerdictWord
@@ -41,6 +42,7 @@ class _Held:
     numbers: Mapping[int, Number]
     version: str
     portable: bool
+    measured: tuple[Measurement, ...]
 
 
 def frozen_checks(suite: Suite, results: Results, version: Version, only: str = "*") -> list[Check]:
@@ -82,17 +84,28 @@ def other_machine(
 
 
 def _held(version: Version) -> list[_Held]:
-    found: dict[tuple[str, str], dict[int, Number]] = {}
-    versions: dict[tuple[str, str], str] = {}
-    portable: dict[tuple[str, str], bool] = {}
+    found: dict[tuple[str, str], dict[int, Record]] = {}
     for (entry, repetition), record in sorted(version.results.items()):
         for metric, measured in record.metrics.items():
             if measured.value is not None:
-                place = entry, metric
-                found.setdefault(place, {})[repetition] = Number(measured.value, measured.exact, record.key)
-                versions[place] = measured.version
-                portable[place] = portable.get(place, True) and is_portable(record)
-    return [_Held(*place, numbers, versions[place], portable[place]) for place, numbers in found.items()]
+                found.setdefault((entry, metric), {})[repetition] = record
+    return [_of_records(*place, records) for place, records in found.items()]
+
+
+def _of_records(entry: str, metric: str, records: Mapping[int, Record]) -> _Held:
+    measured = {repetition: record.metrics[metric] for repetition, record in records.items()}
+    return _Held(
+        entry,
+        metric,
+        numbers={
+            repetition: Number(one.value, one.exact, records[repetition].key)
+            for repetition, one in measured.items()
+            if one.value is not None
+        },
+        version=next(reversed(measured.values())).version,
+        portable=all(map(is_portable, records.values())),
+        measured=tuple(measured.values()),
+    )
 
 
 def is_portable(record: Record) -> bool:
@@ -130,7 +143,19 @@ def _frozen(held: _Held, entry: Entry | None, suite: Suite, results: Results, to
         return check(*_within(old, new, Tolerance(relative=share), tolerances.describe(held.entry, held.metric)))
     if old == new:
         return check("passed", f"{fmean(new):.6g}, no difference")
-    return check("unmeasured", f"unmeasured tolerance: {_moved(old, new)}, and no certificate says how far it may")
+    told = _samples(held, records)
+    return check(
+        "unmeasured", f"unmeasured tolerance: {_moved(old, new)}, and no certificate says how far it may{told}"
+    )
+
+
+def _samples(held: _Held, records: Sequence[Record]) -> str:
+    """How the samples of the first seed that changed them fell before and fall now, where they are right or wrong."""
+    for frozen, record in zip(held.measured, records, strict=True):
+        pair = disagreement(frozen, record.metrics[held.metric])
+        if pair is not None and pair.first + pair.second:
+            return f"; repetition {record.repetition}: {pair.describe('the frozen row', 'the present one')}"
+    return ""
 
 
 def _equal(old: Sequence[float], new: Sequence[float], why: str) -> tuple[Outcome, str]:
@@ -178,7 +203,9 @@ def rule_checks(
 def _ruled(rule: Rule, entry: Entry, suite: Suite, results: Results, version: Version | None) -> Check:
     outcome, detail = _rule_outcome(rule, entry, suite, results, version)
     text = rule.text if rule.entry else f"{rule.text} ({entry.name})"
-    return Check(kind="rule", name=text, outcome=outcome, text="holds", detail=detail, where=entry.where)
+    return Check(
+        kind="rule", name=text, outcome=outcome, text="holds", detail=detail, where=entry.where, tier=rule.tier
+    )
 
 
 def _rule_outcome(
@@ -188,7 +215,10 @@ def _rule_outcome(
     frozen: Mapping[int, Number] = present
     if rule.kind != "value":
         if version is None:
-            return "skipped", "no frozen version to compare with: name one with --against"
+            return (
+                "skipped",
+                "no frozen version to compare with: name one with --against, or publish the first with `bench freeze`",
+            )
         frozen, _ = numbers_of(entry, rule.metric, version.results)
     if absences or not present:
         return "unmeasured", absences[0] if absences else "not run"

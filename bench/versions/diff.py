@@ -16,7 +16,7 @@ from retable.bench.store.keys import differences as changes
 from retable.bench.versions.versions import Version
 
 if TYPE_CHECKING:
-    from retable.bench.store.store import Store
+    from retable.bench.store.reader import Reader
     from retable.bench.suite import Suite
 
 ENVIRONMENT = "environment"
@@ -66,13 +66,14 @@ def side_of_version(version: Version, claims: Mapping[str, str] | None = None) -
     )
 
 
-def side_of_store(suite: Suite, store: Store) -> Side:
-    """What the store holds of a suite as it is declared now."""
+def side_of_store(suite: Suite, store: Reader) -> Side:
+    """What a store, or another version, holds of a suite as it is declared now."""
     from retable.bench.judge.claims import judge
     from retable.bench.judge.predicate import statement
-    from retable.bench.judge.results import collect, with_needs
+    from retable.bench.judge.results import with_needs
+    from retable.bench.versions.archive import held
 
-    results = {place: record for place, record in collect(suite, store).items() if record.ok}
+    results = {place: record for place, record in held(suite, store).results.items() if record.ok}
     records = list(with_needs(results.values(), store).values())
     identities = {record.environment for record in records if record.environment}
     return Side(

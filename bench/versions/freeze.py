@@ -19,6 +19,9 @@ from retable.bench.judge.results import Environments, Results, collect, unmeasur
 from retable.bench.record import SCHEMA, canonical
 from retable.bench.store.artefacts import sync
 from retable.bench.suite import Suite
+from retable.bench.versions.rates import FILE as RATES
+from retable.bench.versions.rates import rates
+from retable.bench.versions.samples import BUDGET, Sample, find_samples, frozen_name
 from retable.bench.versions.tolerances import measured
 from retable.bench.versions.versions import (
     FORMAT,
@@ -86,7 +89,7 @@ def freeze(suite: Suite, store: Store, root: Path, render: Render, *, partial: b
 
 
 def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
-    """The files of a version by name: what `render` makes of the results, and what it was made from."""
+    """The files of a version by name: what `render` makes of the results, what it was made from, samples within a budget."""
     from retable.bench.judge.certificate import certificates_of
     from retable.bench.judge.spread import spreads_csv
 
@@ -96,6 +99,7 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
     )
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
+    kept, left_out = find_samples(suite, results.values(), store.read_artefact)
     texts = {
         **render(suite, results, store.environment),
         "spread.csv": spreads_csv(suite, results, certificates),
@@ -103,9 +107,20 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
         "certificates.jsonl": "".join(f"{canonical(certificate)}\n" for certificate in certificates),
         TOLERANCES: pretty(measured(results, certificates).plain()),
         "environments.json": pretty({identity: store.environment(identity) or {} for identity in identities}),
+        RATES: f"{canonical(rates(results.values(), store.read_artefact))}\n",
+        "samples.json": pretty({"budget": BUDGET, "files": _told(kept), "left_out": left_out}),
         f"{suite.name}.yaml": Path(suite.path).read_text(encoding="utf-8") if suite.path else "",
     }
-    return {name: content.encode() for name, content in texts.items()}
+    files = {name: content.encode() for name, content in texts.items()}
+    return files | {frozen_name(sample): sample.content for sample in kept}
+
+
+def _told(samples: list[Sample]) -> dict[str, dict[str, Any]]:
+    """Which row and repetition each frozen sample is of."""
+    return {
+        frozen_name(sample): {"entry": sample.entry, "repetition": sample.repetition, "name": sample.name}
+        for sample in samples
+    }
 
 
 def publish(root: Path, suite: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Name:

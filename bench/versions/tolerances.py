@@ -15,7 +15,7 @@ from typing import Any
 from retable.bench.judge.results import Results
 
 FACTOR = 3.0
-KINDS = ("threads", "batch", "numerics")
+KINDS = ("threads", "batch", "numerics", "node")
 """Of certificates; `repeat` changes nothing, and what differs there is a defect."""
 VANISHED = 1.0
 """The relative difference of a number that only one of two runs has: no measure of how far it moves."""

@@ -28,6 +28,7 @@ Format 2 has measured tolerances; of format 1, which has none, everything is rea
 ROOT = "results"
 MANIFEST = "manifest.json"
 TOLERANCES = "tolerances.json"
+CERTIFICATES = "certificates.jsonl"
 UNFINISHED = ".unfinished"
 RESERVED = ("work",)
 """Names in the results folder that are not suites: the store lies there."""
@@ -57,6 +58,7 @@ class Version:
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     verdicts: tuple[Mapping[str, Any], ...] = ()
     tolerances: Tolerances = field(default_factory=Tolerances)
+    certificates: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def results(self) -> dict[tuple[str, int], Record]:
@@ -141,6 +143,9 @@ def load(root: Path, name: Name) -> Version:
             tolerances=tolerances.read((folder / TOLERANCES).read_bytes())
             if TOLERANCES in manifest["files"]
             else Tolerances(),
+            certificates=tuple(json.loads(line) for line in _lines(folder / CERTIFICATES))
+            if CERTIFICATES in manifest["files"]
+            else (),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise StoreError(f"{folder}: has a shape that this version of bench cannot read: {error}") from None

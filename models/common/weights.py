@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from pathlib import Path
 
+from retable.contents import file_digest
 from retable.models.common.errors import MissingWeights
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -30,11 +30,7 @@ def weights_file(weights: str | os.PathLike[str]) -> Path:
 
 def weights_digest(weights: str | os.PathLike[str]) -> str:
     """SHA-256 of that file."""
-    total = sha256()
-    with weights_file(weights).open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
+    return file_digest(weights_file(weights))
 
 
 def _what_to_do(weights: str | os.PathLike[str]) -> str:

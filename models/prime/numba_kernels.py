@@ -6,12 +6,13 @@ Arrays are (T, M) with M neurons, `plan` is (leak, threshold, slope, centre) in 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from retable.models.common.kernels import cached
 
 BLOCK = 2048
 """Neurons that run through all steps together, so that their potentials stay in the cache."""
 
-_kernel = njit(nogil=True, cache=True, error_model="numpy")
+_kernel = cached(nogil=True, error_model="numpy")
 
 
 @_kernel

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable import units
 from retable.models.vision.method import IMAGENET, Network
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class RSCSNN(Network):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.sigma < math.inf:
-            raise ValueError(f"`sigma` must be at least 0, not {self.sigma}")
+        for name, most in (("sigma", 2.0), ("adv_eps", 1.0), ("adv_alpha", 1.0)):
+            if wrong := units.of_pixels(name, getattr(self, name), most=most):
+                raise ValueError(wrong)
         if self.sigma and self.coding != "rsc":
             raise ValueError(
                 f"`sigma` is the noise of the coding rsc; {self.coding} has none, so it cannot be {self.sigma}"

@@ -93,13 +93,15 @@ class SpikingLinear(nn.Module):
         for mask, addbit in ((ordinary, 0), (~ordinary, self.neurons.addbit)):
             if not bool(mask.any()):
                 continue
-            span = Quantizer(bits=self.neurons.bits + addbit).range(x)
-            weight, q = self.weight[:, mask], span.integers(x)[..., mask]
+            quantizer = Quantizer(bits=self.neurons.bits + addbit)
+            rows = quantizer.rows(x)
+            span = quantizer.range(rows)
+            weight, q = self.weight[:, mask].to(rows.dtype), span.integers(rows)[..., mask]
             assert span.zero is not None
             fired = gif.spikes(q, self.neurons.bits, gif.steps_of(addbit))
             y = F.linear(fired, weight).sum(0)
             total = total + (y - span.zero * weight.sum(1)) * span.scale
-        return total
+        return total.to(x.dtype)
 
 
 class SpikingMatmul(nn.Module):

@@ -161,6 +161,14 @@ class PostTraining(Recipe):
     def recipe(self) -> Recipe:
         return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
 
+    def weights_digest(self) -> str | None:
+        """Digest of the published parameters, None where there are none. Raises MissingWeights."""
+        if self.parameters is None:
+            return None
+        from retable.models.common.weights import weights_digest
+
+        return weights_digest(self.parameters)
+
     def build(self, data: Any) -> Any:
         raise ValueError("a post-training method has no size of its own: count its `base`")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,12 @@ def quantised(
     return out
 
 
+def half_precision(device: torch.device, precision: torch.dtype) -> AbstractContextManager[Any]:
+    """Autocast to `precision`, or nothing where it is single or double."""
+    half = precision in (torch.float16, torch.bfloat16)
+    return torch.autocast(device.type, precision) if half else nullcontext()
+
+
 def learn(
     layer: nn.Module,
     weights: Mapping[str, Tensor],
@@ -36,11 +44,16 @@ def learn(
     targets: Tensor,
     positions: tuple[Tensor, Tensor],
     recipe: Recipe,
+    precision: torch.dtype,
+    second_targets: Tensor | None = None,
 ) -> list[float]:
     """AdamW, one window a step, in order; changes `scales` and `clips`. Returns the mean squared error of each epoch.
 
-    inputs (S, N, C) come from the quantised layers before, targets (S, N, C) from the layer itself at full precision.
+    inputs (S, N, C) come from the quantised layers before, targets (S, N, C) from the layer itself at full precision; with
+    `second_targets`, what it makes of `inputs`, the error against those is added. Weights are float32; where the model's
+    `precision` is half, the layer runs under autocast, and float16 has its gradients scaled (released code).
     """
+    scaler = torch.amp.GradScaler(inputs.device.type, enabled=precision == torch.float16)
     groups = [
         {"params": list(scales.values()), "lr": recipe.let_lr},
         {"params": list(clips.values()), "lr": recipe.lwc_lr},
@@ -50,19 +63,23 @@ def learn(
     epochs = []
     for _ in range(recipe.epochs):
         losses = []
-        for x, target in zip(inputs.split(1), targets.split(1), strict=True):
+        for i, x in enumerate(inputs.split(1)):
             keep_from_zero(scales)
-            with torch.enable_grad():
+            with torch.enable_grad(), half_precision(inputs.device, precision):
                 tensors = quantised(weights, scales, clips, rounding)
-                y = functional_call(layer, tensors, (x,), {"position_embeddings": positions})
-                loss = nn.functional.mse_loss(target, y)
+                y = functional_call(layer, tensors, (x,), {"position_embeddings": positions}).float()
+                loss = nn.functional.mse_loss(targets[i : i + 1].float(), y)
+                if second_targets is not None:
+                    loss = loss + nn.functional.mse_loss(second_targets[i : i + 1].float(), y)
+                scaled = scaler.scale(loss)
             if not bool(loss.isfinite()):
                 raise FloatingPointError(
                     "calibration diverged: the layer's error is not finite; lower `let_lr` or `lwc_lr`"
                 )
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaled.backward()
+            scaler.step(optimizer)
+            scaler.update()
             losses.append(loss.item())
         epochs.append(sum(losses) / len(losses))
     set_quantising(layer, False)

@@ -7,14 +7,17 @@ peak grows with a layer, not with the depth. With `device` only the present laye
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from retable.models.common.errors import CheckpointError
+from retable.models.common.inert import read_pickled
+from retable.models.common.weights import weights_file
 from retable.models.spikellm import omniquant, saliency, transform
 from retable.models.spikellm.gptq import Hessian
 from retable.models.spikellm.layers import (
@@ -32,6 +35,8 @@ from retable.models.spikellm.layers import (
 from retable.models.spikellm.quantizer import IDENTITY_BITS
 from retable.models.spikellm.recipe import Recipe
 from retable.models.spikellm.weights import Inverses, rounding_of
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def neurons_of(recipe: Recipe) -> Neurons:
@@ -74,9 +79,10 @@ def quantise(
     positions = (cos.to(device), sin.to(device))
     generator = torch.Generator().manual_seed(seed)
     logs = []
-    for layer in layers:
+    published = published_parameters(recipe.parameters, len(layers)) if recipe.parameters else {}
+    for i, layer in enumerate(layers):
         layer.to(device)
-        logs.append(_Layer(layer, recipe, positions, generator).run(x_full, x_quant))
+        logs.append(_Layer(layer, recipe, positions, generator, published.get(i)).run(x_full, x_quant))
         layer.to(home)
     model.config.use_cache = model.config.use_cache and recipe.protocol == "corrected"
     model.eval()
@@ -84,12 +90,24 @@ def quantise(
 
 
 class _Layer:
-    """One decoder layer on its way: target, saliency, learning, freezing."""
+    """One decoder layer on its way: target, saliency, learning, freezing.
+
+    It is in float32 until its weights are written; a layer of half precision computes under autocast meanwhile.
+    """
 
     def __init__(
-        self, layer: Any, recipe: Recipe, positions: tuple[Tensor, Tensor], generator: torch.Generator
+        self,
+        layer: Any,
+        recipe: Recipe,
+        positions: tuple[Tensor, Tensor],
+        generator: torch.Generator,
+        published: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.layer, self.recipe, self.positions, self.generator = layer, recipe, positions, generator
+        self.published = published
+        self.precision: torch.dtype = layer.mlp.up_proj.weight.dtype
+        if self.precision in HALF:
+            layer.float()
         make_spiking(layer, neurons_of(recipe))
         self.log = LayerLog()
 
@@ -97,11 +115,12 @@ class _Layer:
         """Quantise; both inputs (S, N, C) become the outputs, in place."""
         x_max = self._largest_inputs(x_full) if self.recipe.let else {}
         target = self._target(x_full)
+        second = self._target(x_quant) if self.recipe.aug_loss else None
         inverses = self._saliency(x_quant)
-        self._freeze(self._learn(x_quant, target, x_max, inverses))
+        self._freeze(self._learn(x_quant, target, second, x_max, inverses))
         self._forward(x_quant, x_quant)
         x_full.copy_(target)
-        self.log.error = float((x_quant - x_full).square().mean())
+        self.log.error = float((x_quant.float() - x_full.float()).square().mean())
         return self.log
 
     def _target(self, x_full: Tensor) -> Tensor:
@@ -111,7 +130,7 @@ class _Layer:
         return target
 
     def _learn(
-        self, x_quant: Tensor, target: Tensor, x_max: dict[str, Tensor], inverses: Inverses
+        self, x_quant: Tensor, target: Tensor, second: Tensor | None, x_max: dict[str, Tensor], inverses: Inverses
     ) -> transform.Weights:
         """The quantised weights, after the transformation's scales and the clipping's shares have learned the target."""
         recipe = self.recipe
@@ -120,10 +139,12 @@ class _Layer:
         clips = nn.ParameterDict()
         if recipe.lwc and recipe.wbits < IDENTITY_BITS:
             clips = transform.initial_clipping(weights, recipe.group_size)
+        if self.published is not None:
+            transform.take_published(self.published, scales, clips)
         rounding = rounding_of(recipe, weights, inverses, self.generator)
         if recipe.epochs:
             learn = (self.layer, weights, scales, clips, rounding, x_quant, target, self.positions, recipe)
-            self.log.losses = omniquant.learn(*learn)
+            self.log.losses = omniquant.learn(*learn, self.precision, second)
         transform.keep_from_zero(scales)
         self.log.learned = transform.omni_names(scales, clips)
         return omniquant.quantised(weights, scales, clips, rounding)
@@ -132,12 +153,15 @@ class _Layer:
         """Write the weights into the layer; its neurons quantise from now on."""
         for name, tensor in weights.items():
             self.layer.get_parameter(name).data.copy_(tensor)
+        self.layer.to(self.precision)
         set_quantising(self.layer, True)
 
     def _forward(self, inputs: Tensor, outputs: Tensor) -> None:
         """The layer on every window, one at a time; `outputs` may be `inputs`."""
-        for i in range(len(inputs)):
-            outputs[i : i + 1] = self.layer(inputs[i : i + 1], position_embeddings=self.positions)
+        now = self.layer.mlp.up_proj.weight.dtype
+        with omniquant.half_precision(inputs.device, self.precision) if now != self.precision else nullcontext():
+            for i in range(len(inputs)):
+                outputs[i : i + 1] = self.layer(inputs[i : i + 1], position_embeddings=self.positions)
 
     def _largest_inputs(self, x_full: Tensor) -> dict[str, Tensor]:
         """max |x| over all tokens for each channel, by linear layer."""
@@ -196,6 +220,15 @@ class _Layer:
         if self.recipe.channels == "random":
             return saliency.random_mask(channel, self.recipe.low_p, self.generator)
         return saliency.ordinary_mask(channel, self.recipe.low_p)
+
+
+def published_parameters(weights: str, layers: int) -> dict[int, dict[str, Tensor]]:
+    """What `omni_parameters.pth` holds for the first `layers` layers. Raises MissingWeights, CheckpointError."""
+    path = weights_file(weights)
+    found = read_pickled(path)
+    if not isinstance(found, dict) or not all(isinstance(found.get(i), dict) for i in range(layers)):
+        raise CheckpointError(f"{path}: holds no learned parameters for each of the layers 0 to {layers - 1}")
+    return {i: found[i] for i in range(layers)}
 
 
 def channel_saliency(module: nn.Module, first: Tensor, second: Tensor) -> Tensor:

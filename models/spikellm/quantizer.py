@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retable.models.common.precision import compute_dtype
+
 SCALES = (1e-5, 1e4)
 """A scale's bounds; a constant row has the lower one."""
 ZERO = 1e4
@@ -81,20 +83,22 @@ class Quantizer:
         check_bits(self.bits)
 
     def __call__(self, x: Tensor, upper: Tensor | None = None, lower: Tensor | None = None) -> Tensor:
-        """The values nearest to x that the levels allow; shape of x. Raises ValueError for groups that do not fit."""
+        """The values nearest to x that the levels allow; shape and dtype of x."""
         if self.bits == IDENTITY_BITS:
             return x
         rows = self.rows(x)
         span = self.range(rows, upper, lower)
-        return span.values(span.integers(rows)).reshape(x.shape)
+        values = span.values(span.integers(rows)).to(x.dtype)
+        if self.group_size is None:
+            return values
+        return values.reshape(*x.shape[:-1], -1)[..., : x.shape[-1]]
 
     def rows(self, x: Tensor) -> Tensor:
-        """x, or its groups as rows (-1, group_size)."""
+        """x in single precision at least, or its groups as rows (-1, group_size); zeros fill up the last group, as released."""
+        x = x.to(compute_dtype(x))
         if self.group_size is None:
             return x
-        if x.shape[-1] % self.group_size:
-            raise ValueError(f"group_size must divide the {x.shape[-1]} inputs, not be {self.group_size}")
-        return x.reshape(-1, self.group_size)
+        return F.pad(x, (0, -x.shape[-1] % self.group_size)).reshape(-1, self.group_size)
 
     def range(self, rows: Tensor, upper: Tensor | None = None, lower: Tensor | None = None) -> Range:
         """Scale and zero point (..., 1) of rows as they are now; differentiable but for the zero point's rounding."""
@@ -141,11 +145,22 @@ def binary_range(w_RC: Tensor, mask_RC: Tensor) -> Signs:
 
 
 def uniform_range(
-    w_RC: Tensor, mask_RC: Tensor, bits: int, upper: Tensor | None = None, lower: Tensor | None = None
+    w_RC: Tensor,
+    mask_RC: Tensor,
+    bits: int,
+    upper: Tensor | None = None,
+    lower: Tensor | None = None,
+    *,
+    with_zero: bool = False,
 ) -> Range:
-    """The quantiser's range of each row over the elements in `mask_RC` alone; a row without any has all of it."""
+    """The quantiser's range of each row over the elements in `mask_RC` alone; a row without any has all of it.
+
+    `with_zero` keeps 0 inside every range, as GPTQ's quantiser does.
+    """
     mask = mask_RC | ~mask_RC.any(1, keepdim=True)
     ends = [w_RC.masked_fill(~mask, -torch.inf).amax(1), w_RC.masked_fill(~mask, torch.inf).amin(1)]
+    if with_zero:
+        ends = [ends[0].clamp_min(0), ends[1].clamp_max(0)]
     return Quantizer(bits=bits).range(torch.stack(ends, 1), upper, lower)
 
 

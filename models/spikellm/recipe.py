@@ -19,7 +19,9 @@ class Recipe:
     all. Weights: a column is salient for `weight_salient` of them (`by_element`: of all elements) and gets `weight_steps`
     merged steps; with `salient_bits` that many bits instead. `ternary` and `binary` weights have no `wbits`.
     Before: `let` are the pairs that the equivalent transformation scales, from max|x|^alpha / max|W|^(1 - alpha); `lwc`
-    clips weights by learned shares. Both learn for `epochs`. `gptq` rounds column by column with second-order corrections.
+    clips weights by learned shares. Both learn for `epochs`; `aug_loss` adds the error against what the full-precision layer
+    makes of the quantised inputs. `parameters` is a published `omni_parameters.pth` below $BENCH_DATA, taken instead of
+    learning. `gptq` rounds column by column with second-order corrections.
     `protocol` `official` takes a key's range over the sequence, `corrected` over the token. `layers` quantises only that
     many of the first layers; `samples` windows of `window` tokens calibrate.
     """
@@ -42,6 +44,8 @@ class Recipe:
     epochs: int = 0
     let_lr: float = 1e-3
     lwc_lr: float = 1e-2
+    aug_loss: bool = False
+    parameters: str | None = None
     protocol: Literal["official", "corrected"] = "official"
     layers: int | None = None
     samples: int = 16
@@ -83,6 +87,10 @@ class Recipe:
             raise ValueError("`group_size` goes with rounding to nearest and no salient weights")
         if self.epochs and not (self.let or self.lwc):
             raise ValueError("`epochs` has nothing to learn without `let` or `lwc`")
+        if self.parameters is not None and (self.epochs or not (self.let or self.lwc)):
+            raise ValueError("`parameters` replace learning: they go with `let` or `lwc` and with `epochs` 0")
+        if self.aug_loss and not self.epochs:
+            raise ValueError("`aug_loss` has no effect without `epochs`")
         if self.gptq and (self.let or self.lwc):
             raise ValueError("`gptq` finds the weights itself: it goes with neither `let` nor `lwc`")
 

@@ -11,10 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retable.models.common.precision import compute_dtype, no_autocast
+
 
 def linear_saliency(x_BNC: Tensor, w_OC: Tensor) -> Tensor:
-    """(B, N, C)."""
-    return (x_BNC @ w_OC.T @ w_OC) * x_BNC
+    """(B, N, C), in single precision at least: x W^T W leaves the range of half precision."""
+    with no_autocast(x_BNC):
+        x, w = x_BNC.to(compute_dtype(x_BNC)), w_OC.to(compute_dtype(w_OC))
+        return (x @ w.T @ w) * x
 
 
 def key_saliency(q_BHND: Tensor, k_BHDN: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from retable.models.common.errors import CheckpointError
 from retable.models.spikellm.layers import LINEARS
 from retable.models.spikellm.quantizer import Quantizer
 from retable.models.spikellm.recipe import Pair
@@ -105,6 +106,26 @@ def _scale_rows(weights: Weights, name: str, s: Tensor) -> None:
     weights[f"{name}.weight"] = weights[f"{name}.weight"] * s[:, None]
     if f"{name}.bias" in weights:
         weights[f"{name}.bias"] = weights[f"{name}.bias"] * s
+
+
+@torch.no_grad()
+def take_published(published: Mapping[str, Tensor], scales: nn.ParameterDict, clips: nn.ParameterDict) -> None:
+    """Fill scales and clippings from one layer of the released parameter file, whose shifts must be LLaMA's: zero.
+
+    Raises CheckpointError that names the key that is missing, of another shape, not finite, or not used here.
+    """
+    wanted = {**scales, **{name.replace("/", "."): value for name, value in clips.items()}}
+    for name in sorted(set(wanted) | set(published)):
+        value = published.get(name)
+        if value is None:
+            raise CheckpointError(f"the published parameters lack {name}")
+        if name.endswith("_shift") and not value.any():
+            continue
+        if name not in wanted:
+            raise CheckpointError(f"the published parameters hold {name}, which this recipe does not use")
+        if value.shape != wanted[name].shape or not bool(value.isfinite().all()):
+            raise CheckpointError(f"the published {name} is not {tuple(wanted[name].shape)} finite values")
+        wanted[name].copy_(value)
 
 
 def omni_names(scales: nn.ParameterDict, clips: nn.ParameterDict) -> Weights:

@@ -78,5 +78,6 @@ def grid_of(recipe: Recipe, w_OC: Tensor, mask: Tensor, upper: Tensor | None, lo
     elif recipe.weights == "binary":
         low = binary_range(w_OC, wide)
     else:
-        low = uniform_range(w_OC, wide, recipe.wbits, upper, lower)
+        alone = recipe.gptq and not recipe.weight_salient
+        low = uniform_range(w_OC, wide, recipe.wbits, upper, lower, with_zero=alone)
     return WeightGrid(mask, low, high)

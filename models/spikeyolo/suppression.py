@@ -30,15 +30,16 @@ class Detections:
 
 @torch.no_grad()
 def suppressed(
-    decoded_BNA: Tensor, threshold: float, iou: float, most: int, multi_label: bool = True
+    decoded_BNA: Tensor, threshold: float, iou: float, most: int, multi_label: bool = True, agnostic: bool = False
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """(boxes (n, 4), scores (n,), classes (n,)) an image of what `Detect.decoded` gave, at most `most`, best first.
 
-    A cell gives a box for every class whose score is above `threshold`, or for its best one without `multi_label`.
+    A cell gives a box for every class whose score is above `threshold`, or for its best one without `multi_label`. Boxes
+    suppress their like, or with `agnostic` those of every class.
     Predictions that are not finite are left out. Raises ValueError naming an argument out of range.
     """
     _check(threshold, iou, most)
-    return [_one(decoded.mT, threshold, iou, most, multi_label) for decoded in decoded_BNA]
+    return [_one(decoded.mT, threshold, iou, most, multi_label, agnostic) for decoded in decoded_BNA]
 
 
 def _check(threshold: float, iou: float, most: int) -> None:
@@ -50,7 +51,7 @@ def _check(threshold: float, iou: float, most: int) -> None:
 
 
 def _one(
-    decoded_AN: Tensor, threshold: float, iou: float, most: int, multi_label: bool
+    decoded_AN: Tensor, threshold: float, iou: float, most: int, multi_label: bool, agnostic: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     decoded_AN = decoded_AN[decoded_AN.isfinite().all(1)]
     boxes_A4, scores_AK = from_centre(decoded_AN[:, :4]), decoded_AN[:, 4:]
@@ -65,5 +66,6 @@ def _one(
         order = scores.argsort(descending=True)[:MOST_CANDIDATES]
         cells, classes, scores = cells[order], classes[order], scores[order]
     boxes = boxes_A4[cells]
-    kept = nms(boxes + classes[:, None] * APART, scores, iou, most)
+    apart = boxes if agnostic else boxes + classes[:, None] * APART
+    kept = nms(apart, scores, iou, most)
     return boxes[kept], scores[kept], classes[kept]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from retable.models.common.kernels import cached
 from retable.models.common.numba_math import exp
 
 DECAY, HARD, STRICT, DETACH = 1, 2, 4, 8
 """Bits of `flags`."""
 
 _inline = njit(inline="always", error_model="numpy")
-_kernel = njit(nogil=True, cache=True, error_model="numpy")
-_sum = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
+_kernel = cached(nogil=True, error_model="numpy")
+_sum = cached(nogil=True, error_model="numpy", fastmath={"reassoc"})
 
 
 def block_size(steps, scratch):
@@ -251,7 +252,7 @@ def _elastic_step(x, u, s, before, amplitude, leak, binary):
         c = np.rint(q)
         c = -one if c < -one else c
         c = one if c > one else c
-        s[i] = (np.sign(q) if binary else c) * amplitude
+        s[i] = (np.sign(u[i]) if binary else c) * amplitude
 
 
 @_kernel
@@ -279,7 +280,7 @@ def _elastic_back_step(u, s, du, given, out, slope, amplitude, leak, binary):
         inside = (q >= -one) & (q <= one)
         du[i] = du[i] * (leak * (amplitude - s[i])) + given[i] * (one if inside else zero)
         out[i] = du[i]
-        sign = np.sign(q)
+        sign = np.sign(u[i])
         slope[i] = sign if binary else (np.rint(q) - q if inside else sign)
 
 

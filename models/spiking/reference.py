@@ -159,7 +159,7 @@ def elastic_backward(x: Tensor, alpha: Tensor, grad: Tensor, binary: bool) -> tu
         inside = (q >= -1) & (q <= 1)
         du = du * (LEAK * (a - s)) + grad[t] * inside.to(u.dtype)
         dx[t] = du
-        slope = q.sign() if binary else torch.where(inside, q.round() - q, q.sign())
+        slope = u.sign() if binary else torch.where(inside, q.round() - q, u.sign())
         dalpha[t] = (grad[t] * slope).sum() / max(1, u.numel()) ** 0.5
     return dx, dalpha
 
@@ -173,6 +173,6 @@ def _elastic_steps(x: Tensor, alpha: Tensor, binary: bool) -> list[tuple[Tensor,
             before, s = steps[-1]
             u = LEAK * before * (alpha[t - 1].clamp(min=LEAST_ALPHA) - s) + x_t
         a = alpha[t].clamp(min=LEAST_ALPHA)
-        s = (u / a).sign() * a if binary else (u / a).round().clamp(-1, 1) * a
+        s = u.sign() * a if binary else (u / a).round().clamp(-1, 1) * a
         steps.append((u, torch.where(u.isnan(), u, s)))
     return steps

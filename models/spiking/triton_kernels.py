@@ -257,7 +257,7 @@ def backward(
 def _elastic_spike(u, amplitude, BINARY: tl.constexpr):
     q = _divide(u, amplitude)
     if BINARY:
-        return _sign(q) * amplitude
+        return _sign(u) * amplitude
     else:
         return _round(_clip(q, -1, 1)) * amplitude
 
@@ -331,5 +331,5 @@ def elastic_backward(
         near = (q >= -1) & (q <= 1)
         du = du * (leak * (amplitude - _elastic_spike(u, amplitude, BINARY))) + given * near.to(u.dtype)
         tl.store(dx + cols, du, mask=inside)
-        slope = _sign(q) if BINARY else tl.where(near, _round(_clip(q, -one, one)) - q, _sign(q))
+        slope = _sign(u) if BINARY else tl.where(near, _round(_clip(q, -one, one)) - q, _sign(u))
         tl.store(damplitudes, tl.sum(given * slope, 0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from retable.models.common.kernels import cached
 from retable.models.common.numba_math import exp, softplus
 
 CHUNK = 16
@@ -19,7 +20,7 @@ LANES = 512
 """The most channels that run side by side."""
 
 _loose = {"contract", "reassoc"}
-_kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath=_loose)
+_kernel = cached(nogil=True, error_model="numpy", fastmath=_loose)
 _inline = njit(inline="always", error_model="numpy", fastmath=_loose)
 
 

@@ -169,7 +169,8 @@ def _selective_scan_backward(
         ddelta = ddelta * torch.sigmoid(raw)  # 1 to the last digit above softplus' threshold
     if delta_bias is not None:
         dbias = ddelta.sum((0, 2))
-    return _by_channel(du), _by_channel(ddelta), dA, dB.reshape(B.shape), dC.reshape(C.shape), dD, dz, dbias
+    dA, dB, dC = dA.contiguous(), dB.reshape(B.shape).contiguous(), dC.reshape(C.shape).contiguous()
+    return _by_channel(du), _by_channel(ddelta), dA, dB, dC, dD, dz, dbias
 
 
 @_selective_scan_backward.register_fake

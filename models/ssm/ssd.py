@@ -86,9 +86,12 @@ def _ssd_scan(
     keep: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """y, the final state or an empty tensor, and what the backward pass starts from, empty unless `keep`."""
+    """y, the final state or an empty tensor, and what the backward pass starts from, empty unless `keep`.
+
+    All in one piece, as the fake says: products of matrices leave strides that depend on the number of chunks.
+    """
     y, final, kept = ssd_chunks.forward(x, dt, A, B, C, initial, chunk, want_final)
-    return y, final, *(kept if keep else (x.new_empty(0) for _ in kept))
+    return y.contiguous(), final, *(value.contiguous() if keep else x.new_empty(0) for value in kept)
 
 
 @_ssd_scan.register_fake
@@ -129,7 +132,10 @@ def _ssd_scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, dt, A, B, C and of the initial state, which is empty where no chunk is preceded by a state."""
     kept = ssd_chunks.Kept(decay, CB, before, after)
-    return ssd_chunks.backward(x, dt, A, B, C, y, kept, dy, dfinal, chunk)
+    dx, ddt, dA, dB, dC, dinitial = (
+        value.contiguous() for value in ssd_chunks.backward(x, dt, A, B, C, y, kept, dy, dfinal, chunk)
+    )
+    return dx, ddt, dA, dB, dC, dinitial
 
 
 @_ssd_scan_backward.register_fake

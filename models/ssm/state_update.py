@@ -65,13 +65,14 @@ def _selective_state_update(
     step = F.softplus(step, threshold=20.0) if softplus else step
     work = state.to(x.dtype).contiguous()
     B, C = (value if value.dim() == 3 else value.unsqueeze(1) for value in (B, C))
+    x = x.contiguous()
     flat = [value.flatten(1) for value in (x, step)]
     y = _update(backend, work.flatten(1, -2), flat[0], flat[1], A.flatten(0, -2), B, C).view(x.shape)
     if work is not state:
         state.copy_(work)
     if D is not None:
         y = torch.addcmul(y, x, D)
-    return y if z is None else y * F.silu(z)
+    return y if z is None else (y * F.silu(z)).contiguous()
 
 
 @_selective_state_update.register_fake

@@ -82,7 +82,7 @@ class Network(Recipe):
             from retable.models.common.weights import weights_file
 
             model, path = self.build(data), weights_file(self.weights)
-            load_strictly(path, model.network, official_keys(read_tensors(path)))
+            load_strictly(path, model.network, self.published_keys(read_tensors(path)))
             model.standardise_as_imagenet()
             return model.to(device).eval(), {"weights": self.weights}
 
@@ -102,6 +102,10 @@ class Network(Recipe):
         model = self.build(data)
         model.load_state_dict(state)
         return model.to(device).eval()
+
+    def published_keys(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A published state dict under this network's names."""
+        return official_keys(state)
 
     def weights_digest(self) -> str | None:
         """Digest of the published weights, None where it trains. Raises MissingWeights."""
@@ -161,6 +165,12 @@ class Spikformer(Network):
 
         return Structure(**arguments)
 
+    def published_keys(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Also of the released CIFAR model, which has linear layers in place of 1 x 1 convolutions."""
+        from retable.models.vision.spikformer import linear_as_convolution
+
+        return linear_as_convolution(official_keys(state))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpikeDrivenTransformer(Network):
@@ -197,7 +207,8 @@ class SpikeDrivenTransformer(Network):
 class MetaSpikeformer(Network):
     """Meta-SpikeFormer, SDT-v2 (arXiv 2404.03663), by published `size` (parameters) or the four stages' `widths`.
 
-    `depths` are the blocks of the two Transformer stages, `strides` the steps of the five down-samplings.
+    `depths` are the blocks of the two Transformer stages, `strides` the steps of the five down-samplings. `kd` is the second
+    head of the released models that were distilled.
     """
 
     NAME: ClassVar[str] = "meta-spikeformer"
@@ -207,6 +218,7 @@ class MetaSpikeformer(Network):
     depths: tuple[int, int] = (1, 1)
     heads: int = 8
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 1)
+    kd: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -220,7 +232,7 @@ class MetaSpikeformer(Network):
         from retable.models.vision.meta_spikeformer import META_SPIKEFORMER_SIZES
 
         own = {"embed_dim": self.widths, "depths": self.depths, "num_heads": self.heads, "strides": self.strides}
-        return dict(META_SPIKEFORMER_SIZES[self.size]) if self.size else own
+        return {**(META_SPIKEFORMER_SIZES[self.size] if self.size else own), "kd": self.kd}
 
     def network(self, **arguments: Any) -> nn.Module:
         from retable.models.vision.meta_spikeformer import MetaSpikeFormer as Structure
@@ -262,6 +274,14 @@ class QKFormer(Network):
         from retable.models.vision.qkformer import QKFormer as Structure
 
         return Structure(**arguments)
+
+    def published_keys(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The released CIFAR model calls attention `ssa` and the MLP's layers `mlp1_*`, `mlp2_*`."""
+        names = {"ssa.": "attn.", "mlp1_": "fc1_", "mlp2_": "fc2_"}
+        renamed = official_keys(state)
+        for theirs, ours in names.items():
+            renamed = {key.replace(f".{theirs}", f".{ours}"): tensor for key, tensor in renamed.items()}
+        return renamed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -261,6 +261,4 @@ QKFORMER_SIZES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Constructor arguments of the published sizes, at 224 x 224 and 1000 classes unless they say otherwise.
-
-Checkpoints of the CIFAR size call `attn` `ssa` and `fc1_*`, `fc2_*` `mlp1_*`, `mlp2_*`.
 """

@@ -232,3 +232,26 @@ SPIKFORMER_SIZES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Constructor arguments of the published sizes, at 224 x 224 and 1000 classes unless they say otherwise."""
+
+
+def linear_as_convolution(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict whose layers `*_linear` are 1 x 1 convolutions `*_conv`, as of the released CIFAR model.
+
+    Its q, k and v have a bias before their batch norm, which has none here: the norm's running mean takes it away.
+    """
+    out = dict(state)
+    for key, tensor in state.items():
+        layer, _, part = key.rpartition(".")
+        if not layer.endswith("_linear"):
+            continue
+        del out[key]
+        name = layer.removesuffix("_linear")
+        unit = (1, 1) if ".mlp." in f".{layer}." else (1,)
+        if part == "weight":
+            out[f"{name}_conv.weight"] = tensor.reshape(*tensor.shape, *unit)
+        elif name.rpartition(".")[2] in ("q", "k", "v"):
+            mean = f"{name}_bn.running_mean"
+            out[mean] = state[mean] - tensor
+        else:
+            out[f"{name}_conv.{part}"] = tensor
+    return out

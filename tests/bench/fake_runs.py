@@ -17,6 +17,7 @@ from typing import Any
 
 from retable.bench.errors import MissingDataError
 from retable.bench.record import Failure, Measurement, Record, Status, digest
+from retable.bench.run.desk import Desk
 from retable.bench.run.executor import execute
 from retable.bench.run.job import Event, Job
 from retable.bench.store.store import Store
@@ -72,7 +73,7 @@ def graph(size: int) -> list[Job]:
     return jobs
 
 
-def run(fake: Fake) -> Any:
+def run(fake: Fake, desk: Desk) -> Any:
     value = getattr(Behaviour, fake.behaviour)(fake.argument)
     if isinstance(value, float):
         return replace(fake.template, status=Status.OK, metrics={"value": Measurement(value=value)})
@@ -160,6 +161,27 @@ class Behaviour:
     @staticmethod
     def tells_its_process(argument: Any) -> float:
         return float(os.getpid())
+
+    @staticmethod
+    def kills_its_agent_once(argument: str) -> float:
+        """As a node that goes dark: the process that serves this job is killed, with the worker in it."""
+        if not Path(argument).exists():
+            Path(argument).touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            threading.Event().wait()
+        return 1.0
+
+    @staticmethod
+    def kills_the_driver(argument: str) -> float:
+        """Adds a line to a file, and ends the driver above all of submitit's processes, if it is there."""
+        import psutil
+
+        with Path(argument).open("a") as file:
+            file.write("ran\n")
+        for process in psutil.Process().parents():
+            if "execute(" in " ".join(process.cmdline()):
+                process.kill()
+        return 1.0
 
     @staticmethod
     def interrupts_driver(argument: tuple[int, int]) -> float:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from retable.models.common import backends
 from retable.models.common.errors import BackendError
@@ -284,6 +285,42 @@ def test_opcheck(name: str, backend: str) -> None:
     """torch's own examination of schema, aliasing, fake function and gradient registration."""
     operator, arguments = operator_calls()[name]
     torch.library.opcheck(operator.default, (*arguments, backend))
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "in one piece": lambda x: x,
+    "last axes swapped": lambda x: x.mT.contiguous().mT if x.dim() > 1 else x,
+    "every other": lambda x: x.repeat_interleave(2, -1)[..., ::2] if x.dim() else x,
+    "first axis last": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0) if x.dim() else x,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"), [(name, backend) for name in operator_calls() for backend in backends_of(name)]
+)
+def test_fake_functions_state_the_real_layout(name: str, backend: str) -> None:
+    """Strides of outputs and gradients, for inputs of every layout: compiled code reads memory by what the fake says."""
+    operator, arguments = operator_calls()[name]
+    for layout, change in LAYOUTS.items():
+        inputs = [change(value.detach()) if isinstance(value, Tensor) else value for value in arguments]
+        wanted = [isinstance(value, Tensor) and value.requires_grad for value in arguments]
+        real = strides_of(operator.default, inputs, wanted, backend)
+        with FakeTensorMode() as fake:
+            pretended = [fake.from_tensor(value) if isinstance(value, Tensor) else value for value in inputs]
+            assert strides_of(operator.default, pretended, wanted, backend) == real, layout
+
+
+def strides_of(operator: Any, inputs: list[Any], wanted: list[bool], backend: str) -> list[list[tuple[int, int]]]:
+    """(size, stride) of every axis of what an operator returns, and of the gradients of the `wanted` inputs."""
+    leaves = [value.requires_grad_(want) if want else value for value, want in zip(inputs, wanted, strict=True)]
+    out = operator(*leaves, backend)
+    outputs = [out] if isinstance(out, Tensor) else list(out)
+    moving = [value for value in outputs if value.requires_grad and value.numel()]
+    gradients = [value.new_ones(value.shape) for value in moving]
+    leaves = [value for value, want in zip(leaves, wanted, strict=True) if want]
+    found = torch.autograd.grad(moving, leaves, gradients, allow_unused=True) if moving else ()
+    tensors = [value for value in (*outputs, *found) if value is not None and value.numel()]
+    return [[axis for axis in zip(value.shape, value.stride(), strict=True) if axis[0] > 1] for value in tensors]
 
 
 def test_second_derivatives_are_refused() -> None:

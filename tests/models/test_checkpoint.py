@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import contextlib
 import json
+import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from retable.models.aim.checkpoint import read_checkpoint
 from retable.models.aim.config import AiMConfig
 from retable.models.aim.stage2 import AiM
 from retable.models.aim.tokenizer import VQVAE, VQConfig
+from retable.models.common.checkpoint import load_strictly, read_tensors
 from retable.models.common.errors import CheckpointError, MissingWeights
 
 CONFIG = AiMConfig(
@@ -117,3 +125,95 @@ def test_missing_weights_say_what_to_put_where(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(MissingWeights, match=r"hp-l33/aim-base") as error:
         read_checkpoint("hp-l33/aim-base")
     assert str(tmp_path) in str(error.value)
+
+
+class Options(dict[str, Any]):
+    """A class of a training script."""
+
+
+def saved_by(script: str, state: dict[str, torch.Tensor]) -> Any:
+    """What training scripts save around a state dict."""
+    args = argparse.Namespace(lr=0.1, device=torch.device("cpu"))
+    return {
+        "SEW-ResNet's": {"model": state, "epoch": 3, "args": args, "max_test_acc1": 63.2},
+        "timm's": {"epoch": 1, "arch": "m", "state_dict": state, "version": 2, "args": args, "metric": 70.1},
+        "MAE's": {"model": state, "optimizer": {"state": {}}, "scaler": {}, "epoch": 9, "args": args},
+        "one with NumPy's numbers": {"state_dict": state, "best_acc": np.float64(70.1), "at": np.arange(3)},
+        "one with a defaultdict": {"state_dict": state, "log": collections.defaultdict(list)},
+        "one with paths and classes": {"model_state_dict": state, "out": Path("runs"), "options": Options(a=1)},
+        "data-parallel": {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+        "compiled and parallel": {"net": {f"module._orig_mod.{key}": value for key, value in state.items()}},
+    }[script]
+
+
+SCRIPTS = (
+    "SEW-ResNet's",
+    "timm's",
+    "MAE's",
+    "one with NumPy's numbers",
+    "one with a defaultdict",
+    "one with paths and classes",
+    "data-parallel",
+    "compiled and parallel",
+)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_a_training_script_saved_is_read(tmp_path: Path, script: str, legacy: bool) -> None:
+    layer, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    torch.save(saved_by(script, layer.state_dict()), tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    load_strictly(tmp_path / "a.pth", other, read_tensors(tmp_path / "a.pth"))
+    assert torch.equal(other.weight, layer.weight)
+
+
+def test_the_average_of_the_weights_comes_before_the_weights(tmp_path: Path) -> None:
+    layer = nn.Linear(3, 2)
+    average = {key: 2 * value for key, value in layer.state_dict().items()}
+    torch.save({"model": layer.state_dict(), "model_ema": average}, tmp_path / "a.pth")
+    assert torch.equal(read_tensors(tmp_path / "a.pth")["weight"], 2 * layer.weight)
+
+
+def test_a_prefix_that_belongs_to_the_model_stays(tmp_path: Path) -> None:
+    wrapped = nn.ModuleDict({"model": nn.Linear(3, 2)})
+    load_strictly(tmp_path / "a.pth", wrapped, wrapped.state_dict())
+    with pytest.raises(CheckpointError, match=r"model\.weight is missing"):
+        load_strictly(tmp_path / "a.pth", wrapped, {"module.other": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("canary", ["reduce", "torchscript", "setstate"])
+def test_no_file_of_weights_runs_code(tmp_path: Path, canary: str) -> None:
+    """Every container that a loader opens, with something in it that would leave a folder behind."""
+    flag, path = tmp_path / "ran", tmp_path / "a.pt"
+    if canary == "torchscript":
+        torch.jit.script(nn.Linear(2, 2)).save(str(path))
+    else:
+        torch.save({"model": {"weight": torch.zeros(1)}, "args": Canary(str(flag), canary)}, path)
+    with contextlib.suppress(CheckpointError):
+        read_tensors(path)
+    assert not flag.exists()
+    if canary == "torchscript":
+        with pytest.raises(CheckpointError, match="TorchScript archive, which is code"):
+            read_tensors(path)
+
+
+class Canary:
+    def __init__(self, flag: str, how: str) -> None:
+        self.flag, self.how = flag, how
+
+    def __reduce__(self) -> Any:
+        if self.how == "reduce":
+            return os.mkdir, (self.flag,)
+        return Canary, ("", ""), {"flag": self.flag}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        os.mkdir(state["flag"])
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.9])
+def test_half_a_download_is_refused(tmp_path: Path, cut: float) -> None:
+    torch.save({"model": nn.Linear(64, 64).state_dict()}, tmp_path / "a.pth")
+    content = (tmp_path / "a.pth").read_bytes()
+    (tmp_path / "a.pth").write_bytes(content[: int(len(content) * cut)])
+    with pytest.raises(CheckpointError, match=r"a\.pth"):
+        read_tensors(tmp_path / "a.pth")

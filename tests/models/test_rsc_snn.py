@@ -166,7 +166,7 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: RSCSNN(coding="rsc", sigma=-0.1), "`sigma` must be at least 0, not -0.1"),
+        (lambda: RSCSNN(coding="rsc", sigma=-0.1), "`sigma` must lie between 0 and 2, pixels are 0 to 1, not be -0.1"),
         (lambda: RSCSNN(coding="poisson", sigma=0.1), "poisson has none, so it cannot be 0.1"),
         (lambda: RSCSNN(plan=(0,)), "`plan` must hold numbers of channels of at least 1 and A for pooling"),
         (lambda: RSCSNN(tau=1.5), "`tau` must lie between 0 and 1, not be 1.5"),

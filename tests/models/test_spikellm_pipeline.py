@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 
 pytest.importorskip("transformers")
 
-from retable.models.common.errors import MissingWeights
+from retable.models.common.errors import CheckpointError, MissingWeights
 from retable.models.spikellm import method, pipeline, tiny_llama, transform
 from retable.models.spikellm.language_model import LanguageModel
 from retable.models.spikellm.layers import NotLlamaError
 from retable.models.spikellm.quantizer import Quantizer
 from retable.models.spikellm.recipe import Recipe
+from retable.models.spikellm.weights import grid_of
 
 TEXT = "A tale told by an honest clerk, of ships and of the sea; every evening he would add a page to it. " * 30
 
@@ -232,3 +233,88 @@ def test_arithmetic_effort_is_that_of_the_bits_and_the_steps() -> None:
     )
     assert spikes.arithmetic_effort() == pytest.approx(1.25 * 16 / 256)
     assert small().arithmetic_effort() == 1
+
+
+HALVES = [torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("chosen", METHODS, ids=lambda m: f"{type(m).__name__}-{m.wbits}-{m.abits}")
+def test_half_precision_goes_as_single_precision_does(chosen: Any, dtype: torch.dtype) -> None:
+    """Published models are read in half precision; calibration is in single under autocast, the result in half again."""
+    losses = []
+    for kind in (torch.float32, dtype):
+        model = small()
+        model.lm.to(kind)
+        quantised, log = chosen.fit(Words(), {"base": model}, seed=3, device="cpu")
+        assert {value.dtype for value in quantised.lm.parameters()} == {kind}
+        with torch.no_grad():
+            logits = quantised(tokens(1, 2, 20)).float()
+        assert logits.isfinite().all()
+        losses.append(torch.tensor(log["layer_errors"]))
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.25, atol=1e-3)
+
+
+def test_the_transformation_alone_learns_in_half_precision() -> None:
+    model = small(layers=1)
+    model.lm.half()
+    learned = method.OmniQuant(wbits=4, abits=4, lwc=False, samples=2, window=24, epochs=3)
+    losses = learned.fit(Words(), {"base": model}, seed=0, device="cpu")[1]["layer_losses"][0]
+    assert losses[-1] < losses[0]
+
+
+def test_steps_agree_with_their_sum_in_half_precision() -> None:
+    model = small()
+    model.lm.half()
+    quantised, _ = method.SpikeLLM(samples=2, window=24, epochs=0, let=(), lwc=False, abits=4).fit(
+        Words(), {"base": model}, seed=0, device="cpu"
+    )
+    x = tokens(1, 1, 12)
+    with torch.no_grad(), quantised.in_steps():
+        in_steps = quantised(x)
+    assert in_steps.dtype == torch.float16
+    assert in_steps.isfinite().all()
+
+
+def test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_inputs() -> None:
+    """Of the first layer both inputs are the same, so that the loss is twice the plain one before anything is learned."""
+    first = [
+        method.OmniQuant(
+            wbits=4, abits=6, samples=2, window=24, epochs=1, aug_loss=aug_loss, let_lr=0.0, lwc_lr=0.0
+        ).fit(Words(), {"base": small(layers=2)}, seed=0, device="cpu")[1]["layer_losses"]
+        for aug_loss in (False, True)
+    ]
+    assert first[1][0][0] == pytest.approx(2 * first[0][0][0])
+    assert first[1][1][0] != pytest.approx(2 * first[0][1][0])
+
+
+def test_published_parameters_replace_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    recipe = Recipe(wbits=4, abits=6, let=("qkv", "out", "fc1", "qkt"), lwc=True, epochs=2, protocol="corrected")
+    model = small()
+    logs = pipeline.quantise(model.lm, tokens(0, 2, 24), recipe, seed=0)
+    shifts = {f"{name}_smooth_shift": torch.zeros(32) for name in ("qkv", "out", "fc1")}
+    torch.save({i: {**log.learned, **shifts} for i, log in enumerate(logs)}, tmp_path / "omni_parameters.pth")
+    again = small()
+    published = replace(recipe, epochs=0, parameters="omni_parameters.pth")
+    pipeline.quantise(again.lm, tokens(0, 2, 24), published, seed=0)
+    x = tokens(1, 1, 12)
+    assert torch.equal(again(x), model(x))
+    torch.save({0: logs[0].learned}, tmp_path / "omni_parameters.pth")
+    with pytest.raises(CheckpointError, match="layers 0 to 1"):
+        pipeline.quantise(small().lm, tokens(0, 2, 24), published, seed=0)
+
+
+def test_zero_stays_in_the_range_of_gptq() -> None:
+    """Its quantiser's ranges hold 0 in every row, also where all weights have one sign."""
+    weight = torch.rand(4, 16, generator=torch.Generator().manual_seed(0)) + 1
+    grid = grid_of(Recipe(wbits=3, gptq=True), weight, torch.ones(1, 16, dtype=torch.bool), None, None)
+    assert bool((grid.nearest(torch.zeros_like(weight)) == 0).all())
+
+
+def test_groups_that_do_not_divide_the_width_are_filled_with_zeros() -> None:
+    x = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
+    got = Quantizer(bits=3, group_size=4)(x)
+    want = Quantizer(bits=3, group_size=4)(torch.nn.functional.pad(x, (0, 2)))[:, :10]
+    assert torch.equal(got, want)
+    assert got.shape == x.shape

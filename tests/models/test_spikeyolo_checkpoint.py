@@ -105,7 +105,7 @@ def test_other_files_are_refused(data_folder: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_published(path)
     torch.save({"model": "text"}, path)
-    with pytest.raises(CheckpointError, match="holds no module"):
+    with pytest.raises(CheckpointError, match="'model' is not a named tensor"):
         read_published(path)
 
 

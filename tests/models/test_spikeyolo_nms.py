@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retable.models.spikeyolo.nms import nms
+from retable.models.spikeyolo.suppression import suppressed
 
 operator = pytest.importorskip("torchvision.ops").nms
 
@@ -34,3 +35,9 @@ def test_many_boxes_of_several_classes() -> None:
         torch.rand(2000, generator=generator),
     )
     assert torch.equal(nms(boxes_N4, scores_N, 0.6, 300), operator(boxes_N4, scores_N, 0.6)[:300])
+
+
+def test_agnostic_suppression_does_not_ask_for_classes() -> None:
+    decoded_BNA = torch.tensor([[50.0, 50, 20, 20, 0.9, 0.0], [50.0, 50, 20, 20, 0.0, 0.8]]).mT[None]
+    apart, together = (suppressed(decoded_BNA, 0.1, 0.7, 10, agnostic=agnostic)[0][2] for agnostic in (False, True))
+    assert (apart.tolist(), together.tolist()) == ([0, 1], [0])

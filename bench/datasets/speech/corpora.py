@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from retable import contents
 from retable.bench.datasets.fixed import fixed_order
 from retable.bench.datasets.speech import textgrid
 from retable.bench.datasets.speech.pitch import Tracker
@@ -72,10 +73,10 @@ class SpeechCorpus:
         return Path(os.environ.get("BENCH_DATA", "data")) / FOLDERS[self.corpus]
 
     def digest(self) -> str:
-        """SHA-256 over names and sizes of recordings and content of alignments. Raises MissingDataError."""
+        """SHA-256 over names and contents of recordings and alignments. Raises MissingDataError."""
         total = sha256(f"{self.corpus} {self.held_out} {self.level} {self.pitch}".encode())
         for source in self._sources():
-            total.update(f"{source.name} {source.speaker} {source.sound.stat().st_size}".encode())
+            total.update(f"{source.name} {source.speaker} {contents.file_digest(source.sound)}".encode())
             total.update(source.grid.read_bytes())
         return total.hexdigest()
 
@@ -138,14 +139,15 @@ class SpeechCorpus:
         speakers: tuple[str, ...],
         front_end: FrontEnd,
     ) -> Path:
-        """Where those of a recording are kept, made if they are not; another alignment or option is another file."""
+        """Where those of a recording are kept, made if they are not; another recording, alignment or option is another file."""
         import numpy as np
 
         from retable.bench.datasets.speech.features import Recording, raw
 
         if not grid:
             raise BenchError(f"{source.grid} aligns nothing but silence")
-        facts = f"{source.grid.read_bytes()!r} {self.level} {self.pitch} {symbols} {speakers} {front_end}"
+        sound = contents.file_digest(source.sound)
+        facts = f"{sound} {source.grid.read_bytes()!r} {self.level} {self.pitch} {symbols} {speakers} {front_end}"
         file = self.folder / ".features" / f"{source.name}-{sha256(facts.encode()).hexdigest()[:16]}.npz"
         if not file.is_file():
             first = round(grid[0].start * front_end.rate)

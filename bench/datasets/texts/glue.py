@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from retable import contents
 from retable.bench.datasets.texts.labelled import rows
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 Task = Literal["cola", "mnli", "mnli-mm", "mrpc", "qnli", "qqp", "rte", "sst-2", "sts-b"]
 SHORT = 1000
+BEST_RATING = 5
 ENTAILMENT = ("entailment", "not_entailment")
 BINARY = ("0", "1")
 
@@ -66,13 +68,10 @@ class Glue:
 
     def digest(self) -> str:
         """SHA-256 over both files. Raises MissingDataError."""
-        from hashlib import file_digest, sha256
+        from hashlib import sha256
 
-        total = sha256()
-        for path in self._files():
-            with path.open("rb") as file:
-                total.update(f"{path.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()
+        text = "".join(f"{path.name} {contents.file_digest(path)}\n" for path in self._files())
+        return sha256(text.encode()).hexdigest()
 
     def load(self) -> LabelledTextData:
         """Raises MissingDataError, BenchError naming the line of what cannot be read."""
@@ -102,7 +101,8 @@ class Glue:
 def read(path: Path, layout: Layout) -> Sentences:
     """Sentences with their labels, in the order of the file, without the few short lines that QQP has.
 
-    Raises BenchError for a missing column, a label that is none, and for more short lines than one in `SHORT`.
+    Raises BenchError for a missing column, a label that is none, a line with a field too many (what follows it would be in
+    another column), and for more short lines than one in `SHORT`.
     """
     import numpy as np
 
@@ -112,6 +112,9 @@ def read(path: Path, layout: Layout) -> Sentences:
     header = [] if isinstance(layout.first, int) else lines.pop(0)[1]
     first, label = (_place(name, header, path) for name in (layout.first, layout.label))
     second = first if layout.second is None else _place(layout.second, header, path)
+    fields = len(header) or max(first, second, label) + 1
+    if long := next((number for number, line in lines if any(map(str.strip, line[fields:]))), None):
+        raise BenchError(f"{path}:{long}: more fields than {fields}: a sentence may hold a tab")
     whole = [(number, line) for number, line in lines if len(line) > max(first, second, label)]
     if (len(lines) - len(whole)) * SHORT > len(lines):
         number = next(number for number, line in lines if len(line) <= max(first, second, label))
@@ -134,7 +137,10 @@ def _place(name: str | int, header: list[str], path: Path) -> int:
 
 def _label(text: str, classes: tuple[str, ...], where: str) -> float:
     try:
-        return classes.index(text) if classes else float(text)
+        found = classes.index(text) if classes else float(text)
+        if not (classes or 0 <= found <= BEST_RATING):  # nan is neither
+            raise ValueError
+        return found
     except ValueError as error:
-        expected = f"one of {', '.join(classes)}" if classes else "a number"
+        expected = f"one of {', '.join(classes)}" if classes else f"a number from 0 to {BEST_RATING}"
         raise BenchError(f"{where}: the label is {text!r}, not {expected}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from retable import contents
 from retable.bench.errors import BenchError, MissingDataError
 
 if TYPE_CHECKING:
@@ -31,14 +32,10 @@ class WikiText2:
 
     def digest(self) -> str:
         """SHA-256 over the files of both splits. Raises MissingDataError."""
-        from hashlib import file_digest, sha256
+        from hashlib import sha256
 
-        total = sha256()
-        for split in ROWS:
-            for path in self._files(split):
-                with path.open("rb") as file:
-                    total.update(f"{path.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()
+        files = [path for split in ROWS for path in self._files(split)]
+        return sha256("".join(f"{path.name} {contents.file_digest(path)}\n" for path in files).encode()).hexdigest()
 
     def load(self) -> TextData:
         """Raises MissingDataError, BenchError for files with other numbers of lines."""

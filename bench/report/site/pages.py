@@ -17,17 +17,18 @@ from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
 from retable.bench.report.scorecard import LEGEND, STRENGTHS, VERDICTS, Line, answers, sentence
 from retable.bench.report.site.provenance import provenance
-from retable.bench.report.site.samples import Sample
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+ERRATUM = "erratum"
+"""A claim whose source says so is about what a paper or its code gets wrong, and stands on the front page."""
 TEMPLATES = Path(__file__).with_name("templates")
 
 
 def index_page(chapters: Sequence[Chapter]) -> str:
-    """The scorecard: papers by strength and verdict, what a reviewer asks first, then every claim with its verdict."""
+    """The front page: scorecard by strength, errata, a card a paper, a reviewer's questions, then every claim."""
     rows: list[dict[str, Any]] = []
     lines: list[Line] = []
     for chapter in chapters:
@@ -40,6 +41,8 @@ def index_page(chapters: Sequence[Chapter]) -> str:
                 "suite": chapter.suite,
                 "page": f"{safe_name(chapter.suite.name)}/index.html",
                 "claims": claims,
+                "picture": _picture(chapter),
+                "source": chapter.source,
                 "counts": [counts[word] for word in ("reproduced", "contradicted", "not measured")],
                 "strengths": [[line.count(strength, word) for word in VERDICTS] for strength in STRENGTHS],
                 "errata": line.errata,
@@ -49,6 +52,7 @@ def index_page(chapters: Sequence[Chapter]) -> str:
         )
     totals = [sum(row["counts"][i] for row in rows) for i in range(3)]
     environments = {key: facts for chapter in chapters for key, facts in chapter.environments.items()}
+    errata = [(row, claim) for row in rows for claim in row["claims"] if ERRATUM in claim.source.lower()]
     asked = {
         question: [(line.suite.name, one.claim.name, sentence(one)) for line, one in found]
         for question, found in answers(lines).items()
@@ -56,6 +60,7 @@ def index_page(chapters: Sequence[Chapter]) -> str:
     return _render(
         "index.html",
         rows=rows,
+        errata=errata,
         totals=totals,
         strengths=STRENGTHS,
         asked=asked,
@@ -65,40 +70,64 @@ def index_page(chapters: Sequence[Chapter]) -> str:
     )
 
 
-def suite_page(chapter: Chapter, samples: Sequence[Sample], problems: Sequence[str], files: Sequence[str]) -> str:
+def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
     """One suite: verdicts, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
-    tables = [table_view(table, f"t{i}") for i, table in enumerate(chapter.tables)]
+    tables = [table_view(table) for table in chapter.tables]
     cells = {identity: told for table in tables for identity, told in table.cells.items()}
-    for i, judged in enumerate(chapter.judgements):
+    for judged in chapter.judgements:
         if judged.evidence:
-            cells[f"claim-{i}"] = claim_told(judged, chapter.suite.name)
+            cells[claim_id(judged.claim.name)] = claim_told(judged, chapter.suite.name)
     return _render(
         "suite.html",
         suite=chapter.suite,
         tables=tables,
         claims=claim_views(chapter),
         plots=[(plot, f"plots/{safe_name(plot.name)}", describe(plot)) for plot in chapter.plots],
-        samples=samples,
-        problems=problems,
+        samples=chapter.samples,
+        problems=chapter.problems,
         files=files,
         unmeasured=chapter.unmeasured,
         cases=len(chapter.suite.cases()),
         records=len(chapter.records),
         environments=chapter.environments,
         certificates=chapter.certificates,
+        source=chapter.source,
+        said=chapter.said,
         data=provenance(chapter, cells),
     )
 
 
+def explore_page(chapter: Chapter, data: str) -> str:
+    """The page that compares rows and versions; `data` is what `explore` made of the chapter."""
+    return _render("explore.html", script="explore.js", suite=chapter.suite, data=data)
+
+
 def claim_views(chapter: Chapter) -> list[ClaimView]:
     """The chapter's verdicts, each under the id that its evidence has on the suite's page."""
-    return [claim_view(judged, chapter.suite.name, f"claim-{i}") for i, judged in enumerate(chapter.judgements)]
+    return [claim_view(judged, chapter.suite.name, claim_id(judged.claim.name)) for judged in chapter.judgements]
 
 
-def _render(template: str, **content: Any) -> str:
+def claim_id(name: str) -> str:
+    """Where a claim stands on its suite's page: what a link to it ends in."""
+    return f"claim-{safe_name(name)}"
+
+
+def _picture(chapter: Chapter) -> dict[str, str] | None:
+    """What stands for a paper: the first picture that one of its rows left, else its first plot."""
+    folder = safe_name(chapter.suite.name)
+    for sample in chapter.samples:
+        if sample.kind == "image":
+            return {"file": f"{folder}/samples/{sample.file}", "alt": f"{sample.name} of {sample.label}", "look": ""}
+    for plot in chapter.plots:
+        if not plot.empty:
+            return {"file": f"{folder}/plots/{safe_name(plot.name)}.svg", "alt": plot.title, "look": "whole"}
+    return None
+
+
+def _render(template: str, script: str = "site.js", **content: Any) -> str:
     from markupsafe import Markup
 
-    style, script = _asset("site.css"), _asset("site.js")
+    style, script = _asset("site.css"), _asset(script)
     content |= {
         "style": Markup(style),
         "script": Markup(script),

@@ -42,6 +42,11 @@ def provenance(chapter: Chapter, cells: Mapping[str, Any]) -> str:
         "pool": pool.values,
         "environments": {identity: _readable(facts) for identity, facts in chapter.environments.items()},
     }
+    return embedded(data)
+
+
+def embedded(data: Mapping[str, Any]) -> str:
+    """Data as the text of a script element: cleaned, and with nothing in it that could end the element."""
     text = json.dumps(_cleaned(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +57,8 @@ class TableView:
     """What a click on each cell tells, by its id."""
 
 
-def table_view(table: Table, prefix: str) -> TableView:
-    """`prefix` makes the ids of the cells unique on their page."""
+def table_view(table: Table) -> TableView:
+    """A cell's id is made of the names of table, row and metric, so that a link to it holds from version to version."""
     view = TableView(
         name=table.name,
         caption=caption(table),
@@ -67,14 +68,24 @@ def table_view(table: Table, prefix: str) -> TableView:
         notes=[],
         remarks=[],
     )
-    for r, row in enumerate(table.rows):
+    for row in table.rows:
         cells = []
-        for c, column in enumerate(table.columns):
-            cells += _cells(view, table, row, column, f"{prefix}-{r}-{c}")
+        for column in table.columns:
+            cells += _cells(view, table, row, column, _unique(f"cell-{table.name}-{row.entry}-{column.metric}", view))
         any_measured = any(row.cells[column.metric].value is not None for column in table.columns)
         view.rows.append(RowView(entry=row.entry, label=row.label, group=row.group, measured=any_measured, cells=cells))
     view.remarks = [*floors(table), *legend(table, "bold", "underlined"), *([table.note] if table.note else [])]
     return view
+
+
+def _unique(text: str, view: TableView) -> str:
+    """Letters, digits, dots, dashes; a metric that two columns show has a number the second time."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+    found, number = name, 1
+    while found in view.cells:
+        number += 1
+        found = f"{name}-{number}"
+    return found
 
 
 def _parts(column: Column) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,27 @@ def test_the_example_workflow_fails_where_a_number_moved(machine: Bench) -> None
         "Measure": 0,
         "Gate": 1,
         "Summary": 1,
+        "Test report": 1,
+    }
+
+
+def test_the_example_workflow_passes_before_anything_is_frozen(machine: Bench) -> None:
+    shutil.rmtree(machine.folder / "results" / "tiny")
+    for step in STEPS:
+        if step["name"] != "Install":
+            done = shell(machine, "bash", "-euo", "pipefail", "-c", step["run"])
+            assert done.returncode == 0, (step["name"], done.stdout, done.stderr)
+    assert "bench freeze tiny" in (machine.folder / "summary.md").read_text()
+
+
+def test_the_example_workflow_installs_a_wheel_of_this_version_and_what_registries_have() -> None:
+    from retable import __version__
+
+    workflow = yaml.safe_load(WORKFLOW.read_text())
+    assert workflow["env"]["RETABLE"] == f"vendor/retable-{__version__}-py3-none-any.whl"
+    assert "git+" not in WORKFLOW.read_text()
+    assert {step["uses"].partition("/")[0] for step in workflow["jobs"]["claims"]["steps"] if "uses" in step} == {
+        "actions"
     }
 
 

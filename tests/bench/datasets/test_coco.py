@@ -127,16 +127,18 @@ def test_images_and_training_annotations_are_read_when_asked_for(tree: Path, mon
         return read_annotations(file)
 
     monkeypatch.setattr(coco, "read_annotations", noted)
-    for part in ("train", "val"):
-        (tree / part / "b.png").write_bytes(b"no image")
     data = TREE.load()
     assert read == ["instances_val.json"]
+    (tree / "train" / "b.png").write_bytes(b"no image")
+    with pytest.raises(BenchError, match=r"b\.png cannot be read as an image"):
+        len(data.train)
+    (tree / "val" / "b.png").write_bytes(b"no image")
     assert data.held_out.images(np.array([0, 2])).shape == (2, 3, 64, 64)
     with pytest.raises(BenchError, match=r"b\.png cannot be read as an image"):
         data.held_out.images(np.array([1]))
 
 
-def test_the_digest_follows_names_sizes_and_boxes(tree: Path) -> None:
+def test_the_digest_follows_names_contents_and_boxes(tree: Path) -> None:
     first = TREE.digest()
     assert TREE.digest() == first
     (tree / "val" / "d.png").write_bytes(b"more")
@@ -236,3 +238,23 @@ def test_resizing_stays_within_its_pixels(sides: tuple[int, int, int, int]) -> N
     assert (new.shape, new.dtype) == ((2, *sides[2:]), np.uint8)
     assert int(image.min()) - 1 <= new.min() <= new.max() <= image.max()
     assert np.array_equal(resized(image, *sides[:2]), image)
+
+
+def test_detections_are_cut_to_the_image(tree: Path) -> None:
+    """40 x 20 lies in rows 16 to 48 of 64 x 64: what is found on the margin belongs to no image."""
+    restored = TREE.load().held_out.restore(0, np.array([[-5.0, 0.0, 70.0, 64.0]]), (64, 64))
+    assert restored.tolist() == [[0, 0, 40, 20]]
+
+
+def test_rectangles_hold_the_images_of_a_batch(tree: Path) -> None:
+    """Sides are whole strides around the longest image, half a stride added, in the order of shapes; boxes come back."""
+    data = Coco(size=64, root="small", train="train", held_out="val", rectangular=True).load()
+    assert data.held_out.order().tolist() == [0, 2, 1]
+    assert data.held_out.images(np.array([0])).shape == (1, 3, 64, 96)
+    assert data.held_out.images(np.array([1])).shape == (1, 3, 96, 64)
+    mixed = data.held_out.images(np.array([0, 2]))
+    assert mixed.shape == (2, 3, 96, 96)
+    assert data.image_shape == (3, 96, 96)
+    assert data.train.images(np.array([0])).shape == (1, 3, 64, 64)
+    inner = np.array([[16.0, 16.0, 80.0, 48.0]])
+    assert data.held_out.restore(0, inner, (64, 96)).tolist() == [[0, 0, 40, 20]]

@@ -20,11 +20,11 @@ from PIL import Image
 from retable.bench.datasets import digits, fixed, mnist5k, photo_patches
 from retable.bench.datasets.digits import Digits
 from retable.bench.datasets.fixed import array_digest, fixed_order
-from retable.bench.datasets.image_folder import read_rgb
 from retable.bench.datasets.imagenet import ImageNet
 from retable.bench.datasets.images import ArraySplit, ImageData
 from retable.bench.datasets.mnist5k import Mnist5k
 from retable.bench.datasets.photo_patches import PHOTOGRAPHS, PhotoPatches, candidates
+from retable.bench.datasets.pixels import read_rgb
 from retable.bench.errors import BenchError, MissingDataError
 
 PACKAGED = {
@@ -335,7 +335,7 @@ def test_evaluation_takes_the_centre(tree: Path) -> None:
     assert image[1].mean() == pytest.approx(2 * SIZE - 0.5, abs=0.5)
 
 
-def test_imagenet_digest_is_of_names_and_sizes(tree: Path, tmp_path_factory: Any, monkeypatch: Any) -> None:
+def test_imagenet_digest_is_of_names_and_contents(tree: Path, tmp_path_factory: Any, monkeypatch: Any) -> None:
     seen = [TINY.digest()]
     copy = tmp_path_factory.mktemp("elsewhere") / "data"
     shutil.copytree(tree, copy, copy_function=shutil.copyfile)
@@ -429,12 +429,13 @@ def test_a_reference_of_another_shape_is_refused(tree: Path, changes: Any, sente
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0"])
 def test_a_corrupt_jpeg_is_named(tree: Path, content: bytes) -> None:
     path = tree / "imagenet" / "train" / WNIDS[0] / f"{WNIDS[0]}_2.JPEG"
-    path.write_bytes(content)
     train = TINY.load().train
+    path.write_bytes(content)
     assert train.images(np.array([0, 1])).shape[0] == 2
-    with pytest.raises(BenchError, match=r"n01440764_2.JPEG cannot be read as an image: ") as caught:
-        every_image(train)
-    assert "\n" not in str(caught.value)
+    for look in (lambda: every_image(train), TINY.load):
+        with pytest.raises(BenchError, match=r"n01440764_2.JPEG cannot be read as an image: ") as caught:
+            look()
+        assert "\n" not in str(caught.value)
 
 
 def test_a_jpeg_cut_short_is_named(tmp_path: Path) -> None:
@@ -443,3 +444,13 @@ def test_a_jpeg_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(BenchError, match="truncated"):
         read_rgb(path)
+
+
+def test_a_photograph_is_cut_for_its_task(tree: Path) -> None:
+    """As ADM cut its reference where images are compared with it, as the networks' evaluations do where they are classified."""
+    whole, zero = {"size": 24, "classes": 3}, np.array([0])
+    generated = ImageNet(**whole, reference=None, view="adm").load().held_out.images(zero)
+    classified = ImageNet(**whole, reference=None).load().held_out.images(zero)
+    named = ImageNet(**whole, reference=None, view="0.875-bilinear").load().held_out.images(zero)
+    assert np.array_equal(classified, named)
+    assert not np.array_equal(classified, generated)

@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,7 +91,10 @@ def test_row_240_moves_the_clock() -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"1234", "x.bin has 4 bytes, which is no whole number"), (bytes([1, 1, 0, 0, 9, 1, 1, 0, 0, 8]), "order")],
+    [
+        (b"1234", "x.bin has 4 bytes, which is no whole number"),
+        (b"".join(bytes([1, 1, 0, 0, t]) for t in (9, 8, 7)), "x.bin is not in the order of time: event 1 of 3"),
+    ],
 )
 def test_a_broken_recording_is_named(content: bytes, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
@@ -279,7 +283,7 @@ def test_folders_give_the_frames_that_were_written(nmnist: Path) -> None:
     assert data.train.images(np.array([], int)).shape == (0, 4, 2, 34, 34)
 
 
-def test_the_folders_digest_is_of_names_and_sizes(nmnist: Path) -> None:
+def test_the_folders_digest_is_of_names_and_contents(nmnist: Path) -> None:
     first = NMnist().digest()
     assert NMnist(steps=3).digest() == first
     file = next((nmnist / "Test" / "3").iterdir())
@@ -364,6 +368,27 @@ def test_python_batches(cifar: Path) -> None:
     assert hundred.held_out.labels.tolist() == batch_of(8, 100)[1]
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("names", [str, str.encode], ids=["text", "bytes"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda pixels, labels: (pixels, labels),
+        lambda pixels, labels: (pixels.reshape(-1, 3, 32, 32), np.array(labels)),
+        lambda pixels, labels: (pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), [np.int64(y) for y in labels]),
+        lambda pixels, labels: (np.asfortranarray(pixels), tuple(labels)),
+    ],
+)
+def test_batches_that_python_3_saved_again(cifar: Path, protocol: int, names: Any, kept: Any) -> None:
+    pixels, labels = batch_of(6, 10)
+    data, marks = kept(pixels, labels)
+    with (cifar / "cifar-10-batches-py" / "test_batch").open("wb") as file:
+        pickle.dump(OrderedDict({names("data"): data, names("labels"): marks}), file, protocol=protocol)
+    held_out = Cifar10().load().held_out
+    assert np.array_equal(held_out.images(np.arange(4)), pixels.reshape(4, 3, 32, 32))
+    assert held_out.labels.tolist() == labels
+
+
 def test_the_binary_version_holds_the_same(cifar: Path) -> None:
     python = {10: Cifar10().load(), 100: Cifar100().load()}
     digests = Cifar10().digest(), Cifar100().digest()
@@ -411,7 +436,7 @@ def test_a_pickle_that_calls_something_is_not_run(cifar: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("batch", "sentence"),
     [
-        ({b"labels": [0]}, "KeyError"),
+        ({b"labels": [0]}, "it has no b'data'"),
         ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}, r"no uint8 \(1, 3072\) pixels"),
         ({b"data": np.zeros((1, 3072)), b"labels": [0]}, r"no uint8 \(1, 3072\) pixels"),
         ({b"data": [0], b"labels": [0]}, "pixels"),

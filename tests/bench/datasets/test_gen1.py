@@ -196,15 +196,17 @@ def test_broken_recordings(tmp_path: Path, content: bytes, sentence: str) -> Non
 def test_events_out_of_order_or_off_the_sensor(tree: Path) -> None:
     path = tree / "test" / "17-03-30_a_td.dat"
     late, early = (np.array([(t, 1)], [("t", "<u4"), ("word", "<u4")]).tobytes() for t in (500_000, 400_000))
-    path.write_bytes(HEADER + bytes([0, 8]) + early + late + early + late)
-    with pytest.raises(BenchError, match=r"17-03-30_a_td\.dat is no recording: events must be in the order"):
-        Gen1().load().held_out.images(np.array([1]))
+    path.write_bytes(HEADER + bytes([0, 8]) + early + late + early * 2)
+    with pytest.raises(
+        BenchError, match=r"17-03-30_a_td\.dat is not in the order of time: event 2 of 4 is at 400000 us"
+    ):
+        Gen1().load()
     path.write_bytes(encode_dat(events_of([(400_000, 310, 5, 1)]), 400, 240))
     with pytest.raises(BenchError, match="of a sensor of 400x240 pixels, not 304x240"):
-        Gen1().load().held_out.images(np.array([1]))
+        Gen1().load()
     path.write_bytes(path.read_bytes().replace(b"Width 400", b"Width 304"))
-    with pytest.raises(BenchError, match=r"an event at \(310, 5\), off its sensor"):
-        Gen1().load().held_out.images(np.array([1]))
+    with pytest.raises(BenchError, match=r"has event 0 at \(310, 5\), off its sensor"):
+        Gen1().load()
     with pytest.raises(ValueError, match="holds events up to"):
         encode_dat(events_of([(1, 310, 1, 1)]), 304, 240)
 
@@ -234,7 +236,7 @@ def test_boxes_of_both_layouts() -> None:
         (npy(np.zeros((3, 7))), "no boxes: their t is missing"),
         (npy(np.zeros(3, [("t", "i8"), ("x", "f4")])), r"no boxes: their y is missing \(it has t, x\)"),
         (npy(np.full(1, np.nan, np.dtype(GEN1_BOXES)["x"])), "no boxes"),
-        (encode_boxes(boxes_of((1, np.nan, 1, 1, 1, 0, 1))), "places are not finite"),
+        (encode_boxes(boxes_of((1, np.nan, 1, 1, 1, 0, 1))), "boxes whose x is no finite number"),
         (encode_boxes(boxes_of((1, 1, 1, 1, 1, 5, 1))), r"a box of class 5; Gen1 has 0 \(car\) and 1"),
     ],
 )
@@ -275,3 +277,35 @@ def test_what_is_missing_is_named(tree: Path) -> None:
 def test_impossible_frames(parameters: Any, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         Gen1(**parameters)
+
+
+def test_the_window_is_a_parameter() -> None:
+    source = encode_dat(events_of([(100_000, 5, 5, 1), (399_000, 7, 7, 1)]), 304, 240), encode_boxes(BOXES[:1]), "made"
+    wide = split_of(
+        [source], View(size=304, steps=1, protocol="perot", frames="drawn", judged="labels", window=301_000)
+    )
+    assert len(wide) == 0, "the first stamp lies before half a second"
+    official = {"size": 304, "steps": 1, "protocol": "official", "frames": "counts"}
+    seen = [split_of([source], View(**official, window=w)).images(np.array([0])).sum() for w in (250_000, 301_000)]
+    assert [int(total) for total in seen] == [1, 2]
+
+
+def test_the_tools_judge_what_they_judge() -> None:
+    """The official loop cuts labels and detections to the sensor; the benchmark's tool leaves out small detections and 0.5 s."""
+    boxes = boxes_of((500_000, 10, 10, 60, 40, 0, 1), (600_000, 280, 10, 50, 40, 0, 2))
+    source = b"", encode_boxes(boxes), "made"
+    common = {"size": 304, "steps": 1, "frames": "drawn"}
+    plain, released = (
+        split_of([source], View(**common, protocol="official", judged=judged)) for judged in ("labels", "tool")
+    )
+    assert plain.ground_truth["annotations"][1]["bbox"] == [279, 10, 50, 40], "moved inside by its centre"
+    assert released.ground_truth["annotations"][1]["bbox"] == [279, 10, 25, 40]
+    wide = np.array([[0.0, 0.0, 400.0, 100.0]])
+    assert plain.restore(0, wide, (304, 304))[0, 2] > 304 == released.restore(0, wide, (304, 304))[0, 2]
+    lenient, tool = (
+        split_of([source], View(**common, protocol="perot", judged=judged)) for judged in ("labels", "tool")
+    )
+    assert (lenient.stamps.tolist(), tool.stamps.tolist()) == ([500_000, 600_000], [600_000])
+    small = np.array([[0.0, 0.0, 9.0, 100.0], [0.0, 0.0, 20.0, 20.0], [0.0, 0.0, 30.0, 30.0]])
+    assert tool.counts(small).tolist() == [False, False, True]
+    assert lenient.counts(small).all()

@@ -43,8 +43,7 @@ def value(text: str, name: str) -> str:
 
 @needs_tex
 def test_the_document_of_a_report_compiles_with_its_plots(tmp_path: Path, made: Chapter) -> None:
-    store = hostile_store(tmp_path / "store")
-    write_site([made], store, tmp_path / "out")
+    write_site([made], tmp_path / "out")
     done = compiled(tmp_path / "out", "tables.tex")
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
     log = (tmp_path / "out" / "tables.log").read_text(errors="replace")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from retable.bench.errors import BenchError
 from retable.bench.record import Direction
-from retable.bench.report.draw import FORMATS, _figure, _fill, describe, draw
+from retable.bench.report.draw import FORMATS, _figure, describe, draw
 from retable.bench.report.plot import Axis, Line, Plot, Point, build_plots, front
 from retable.bench.suite import Series, Sketch
 from tests.bench.conftest import Bench
@@ -148,8 +148,7 @@ def test_the_legend_stays_in_the_picture(length: int) -> None:
     lines = tuple(Line(label=f"{i}" * length, points=(Point(x=0, y=i), Point(x=1, y=i))) for i in range(5))
     axis = Axis(label="x")
     plot = Plot(name="p", title="P", note="", suite="s", arxiv="0", profile="mini", x=axis, y=axis, lines=lines)
-    with _figure() as (figure, axes):
-        _fill(axes, plot)
+    with _figure(plot) as figure:
         (legend,) = figure.legends
         assert len(legend.texts) == 5
         assert legend.get_window_extent().width <= figure.bbox.width

@@ -21,10 +21,10 @@ from retable.bench.report.chapter import Chapter
 from retable.bench.report.escape import clean
 from retable.bench.report.files import put, safe_name
 from retable.bench.report.site.pages import index_page, suite_page
-from retable.bench.report.site.samples import find_samples
 from retable.bench.report.site.view import WIDTH, chart
 from retable.bench.report.site.write import write_site
 from retable.bench.store.store import Store
+from retable.bench.versions.samples import find_samples
 from tests.bench.conftest import Bench
 from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite, png, wav
 from tests.bench.report.made_tables import HOSTILE
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 
 def pages(made: Chapter) -> list[Page]:
-    return [Page(suite_page(made, [], [], ["tables.csv"])), Page(index_page([made]))]
+    return [Page(suite_page(made, ["tables.csv"])), Page(index_page([made]))]
 
 
 class TestCommand:
@@ -185,7 +185,7 @@ class TestHostileText:
         out = tmp_path / "a" / "out"
         store = hostile_store(tmp_path / "store")
         before = set(tmp_path.rglob("*"))
-        write_site([chapter(made, store)], store, out)
+        write_site([chapter(made, store)], out)
         created = {path for path in tmp_path.rglob("*") if path not in before} - {out, out.parent}
         assert created
         assert all(path.is_relative_to(out) for path in created)
@@ -215,7 +215,7 @@ class TestFiles:
         made = chapter(hostile_suite(), store)
         contents = []
         for name in ("a", "b"):
-            write_site([made], store, tmp_path / name)
+            write_site([made], tmp_path / name)
             files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
             contents.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
         assert contents[0] == contents[1]
@@ -224,8 +224,8 @@ class TestFiles:
 
 def test_certificates_of_repeated_cases_stand_on_the_page(tmp_path: Path) -> None:
     made = chapter(hostile_suite(), hostile_store(tmp_path))
-    assert "No case was run again" in suite_page(made, [], [], [])
-    page = suite_page(replace(made, certificates=((HOSTILE, "repeat, 2 runs: bit-exact"),)), [], [], [])
+    assert "No case was run again" in suite_page(made, [])
+    page = suite_page(replace(made, certificates=((HOSTILE, "repeat, 2 runs: bit-exact"),)), [])
     assert "2 runs: bit-exact" in page
     assert any(clean(HOSTILE) in text for tag, text in Page(page).texts if tag == "strong")
 
@@ -237,7 +237,7 @@ class TestSamples:
             replace(record, artefacts=files) if (record.entry, record.stage) == ("e0", "evaluate") else record
             for record in made.records.values()
         ]
-        return find_samples(made.suite, records, store)
+        return find_samples(made.suite, records, store.read_artefact)
 
     def test_pictures_and_sounds_of_the_first_repetition(self, tmp_path: Path) -> None:
         store = hostile_store(tmp_path)
@@ -254,7 +254,7 @@ class TestSamples:
         ]
         assert problems == []
         made = chapter(hostile_suite(), store)
-        page = Page(suite_page(made, samples, problems, []))
+        page = Page(suite_page(replace(made, samples=tuple(samples), problems=tuple(problems)), []))
         (picture,) = [image for image in page.all("img") if image["src"].startswith("samples/")]
         assert clean(HOSTILE) in picture["alt"]
         assert page.all("audio")[0]["aria-label"].startswith("a.wav of ")
@@ -267,10 +267,10 @@ class TestSamples:
         lost = replace(store.put_artefact("lost.png", png(3)), path="0" * 64 + ".png")
         samples, problems = self.found(store, {"lie.png": lie, "lost.png": lost})
         assert samples == []
-        assert "not a PNG file" in problems[0]
+        assert "neither a picture nor a sound" in problems[0]
         assert "cannot be read" in problems[1]
         assert str(tmp_path) not in "".join(problems)
-        monkeypatch.setattr("retable.bench.report.site.samples.BUDGET", 10)
+        monkeypatch.setattr("retable.bench.versions.samples.BUDGET", 10)
         _, problems = self.found(store, {"a.png": store.put_artefact("a.png", png())})
         assert "too large" in problems[0]
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retable.bench.record import Measurement, Record
+from retable.bench.report.chapter import Chapter
 from retable.bench.report.site.write import write_site
+from retable.bench.versions.archive import Archive
+from retable.bench.versions.samples import find_samples
+from retable.bench.versions.versions import Name, Version
 from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite, png, wav
 from tests.bench.report.made_tables import HOSTILE
 from tests.tools import CHROMIUM
@@ -35,8 +41,6 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two suites, one of them hostile in every text, with a picture and a sound."""
-    from dataclasses import replace
-
     folder = tmp_path_factory.mktemp("site")
     store = hostile_store(folder / "store")
     chapters = []
@@ -44,9 +48,33 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = chapter(hostile_suite(text, name), store, text)
         files = {"a.png": store.put_artefact("a.png", png()), "b.wav": store.put_artefact("b.wav", wav())}
         key = f"evaluate-{name}-0-0"
-        chapters.append(replace(made, records={**made.records, key: replace(made.records[key], artefacts=files)}))
-    write_site(chapters, store, folder / "out")
+        records = {**made.records, key: replace(made.records[key], artefacts=files)}
+        samples, _ = find_samples(made.suite, records.values(), store.read_artefact)
+        chapters.append(replace(compared(made, records), samples=tuple(samples)))
+    write_site(chapters, folder / "out")
     return folder / "out"
+
+
+HITS = ("11110000", "11001100")
+"""What the two rows have right of eight samples: each has two that the other lacks."""
+
+
+def compared(made: Chapter, records: dict[str, Record]) -> Chapter:
+    """With right and wrong by sample, and an older version in which every number was one less."""
+
+    def judged(record: Record, less: float = 0.0) -> Record:
+        if record.stage != "evaluate" or not record.ok:
+            return record
+        score = record.metrics["score"]
+        samples = tuple(float(digit) for digit in HITS[int(record.entry[1])])
+        hit = Measurement(value=0.5, direction="higher", samples=samples, n=8)
+        return replace(record, metrics={"score": replace(score, value=(score.value or 0) - less), "hit": hit})
+
+    old = [judged(record, less=1.0) for record in records.values() if record.ok]
+    manifest = {"files": {}, "published": "2026-01-02T00:00:00Z"}
+    version = Version(name=Name(made.suite.name, 1), profile="mini", manifest=manifest, records=tuple(old))
+    held = {key: judged(record) for key, record in records.items()}
+    return replace(made, records=held, past=(Archive(version, Path()),))
 
 
 class Visit:
@@ -67,7 +95,7 @@ class Visit:
         return [rows.nth(i).locator("th, td").nth(column).inner_text() for i in range(rows.count())]
 
 
-@pytest.mark.parametrize("page", ["index.html", "calm/index.html", "wild/index.html"])
+@pytest.mark.parametrize("page", ["index.html", "calm/index.html", "wild/index.html", "wild/compare.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 360])
 def test_pages_open_from_a_file_without_a_request_or_a_complaint(
@@ -88,40 +116,40 @@ def test_pages_open_from_a_file_without_a_request_or_a_complaint(
 
 def test_a_heading_sorts_up_down_and_back_with_absent_numbers_last(browser: Any, site: Path) -> None:
     visit = Visit(browser, site / "calm" / "index.html")
-    heading = visit.page.locator("#table-1 th", has=visit.page.get_by_role("button", name="Here", exact=True))
+    heading = visit.page.locator("#table-t th", has=visit.page.get_by_role("button", name="Here", exact=True))
     button = heading.get_by_role("button")
-    before = visit.column("table-1", 4)
+    before = visit.column("table-t", 4)
     for order, expected in (("ascending", ["1.", "2.", "—"]), ("descending", ["2.", "1.", "—"])):
         button.focus()
         visit.page.keyboard.press("Enter")
         assert heading.get_attribute("aria-sort") == order
         assert [
-            text[: len(start)] for text, start in zip(visit.column("table-1", 4), expected, strict=True)
+            text[: len(start)] for text, start in zip(visit.column("table-t", 4), expected, strict=True)
         ] == expected
-        assert visit.page.locator("#table-1 [aria-sort=ascending], #table-1 [aria-sort=descending]").count() == 1
+        assert visit.page.locator("#table-t [aria-sort=ascending], #table-t [aria-sort=descending]").count() == 1
     visit.page.keyboard.press("Enter")
     assert heading.get_attribute("aria-sort") == "none"
-    assert visit.column("table-1", 4) == before
+    assert visit.column("table-t", 4) == before
 
 
 def test_rows_are_filtered_by_words_type_and_what_was_measured(browser: Any, site: Path) -> None:
     visit = Visit(browser, site / "calm" / "index.html")
-    controls = visit.page.locator(".controls[data-for=table-1]")
+    controls = visit.page.locator(".controls[data-for=table-t]")
     assert controls.locator("output").inner_text() == "3 rows"
     controls.get_by_label("Filter").fill("b plain")
-    assert visit.column("table-1", 0) == ["B Plain text"]
+    assert visit.column("table-t", 0) == ["B Plain text"]
     assert controls.locator("output").inner_text() == "1 of 3 rows"
     controls.get_by_label("Filter").fill("")
     controls.get_by_label("Type").select_option("ours")
-    assert visit.column("table-1", 0) == ["Plain text", "C"]
+    assert visit.column("table-t", 0) == ["Plain text", "C"]
     controls.get_by_label("measured here only").check()
-    assert visit.column("table-1", 0) == ["Plain text"]
+    assert visit.column("table-t", 0) == ["Plain text"]
 
 
 def test_a_cell_opens_its_records_by_keyboard_and_gives_the_focus_back(browser: Any, site: Path) -> None:
     for name, text in (("calm", "Plain text"), ("wild", "<img onerror=x>")):
         visit = Visit(browser, site / name / "index.html")
-        cell = visit.page.locator("#table-1 button.cell").first
+        cell = visit.page.locator("#table-t button.cell").first
         cell.focus()
         visit.page.keyboard.press("Enter")
         dialog = visit.page.get_by_role("dialog")
@@ -187,4 +215,74 @@ def test_print_leaves_out_the_controls_and_is_black_on_white(browser: Any, site:
     visit.page.emulate_media(media="print")
     assert visit.page.locator(".controls:visible").count() == 0
     assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert visit.page.locator("#table-1 tbody tr:visible").count() == 3
+    assert visit.page.locator("#table-t tbody tr:visible").count() == 3
+
+
+def test_a_cell_has_an_address_of_its_own_that_opens_it_again(browser: Any, site: Path) -> None:
+    visit = Visit(browser, site / "calm" / "index.html")
+    visit.page.locator("#table-t button.cell").first.click()
+    address = visit.page.get_by_role("dialog").get_by_role("link").inner_text()
+    assert address.endswith("calm/index.html#cell-t-e0-score")
+    again = browser.new_context().new_page()
+    again.goto(address)
+    assert "Plain text" in again.get_by_role("dialog").get_by_role("heading").first.inner_text()
+    claim = Visit(browser, site / "calm" / "index.html")
+    claim.page.locator("#claim-holds a.anchor").click()
+    assert claim.page.url.endswith("#claim-holds")
+
+
+class TestCompare:
+    def visit(self, browser: Any, site: Path, choice: str = "", page: str = "calm") -> Visit:
+        made = Visit(browser, site / page / "compare.html")
+        if choice:
+            made.page.goto(f"{(site / page / 'compare.html').as_uri()}#{choice}")
+            made.page.reload()
+        return made
+
+    def test_two_rows_side_by_side_with_their_paired_difference(self, browser: Any, site: Path) -> None:
+        visit = self.visit(browser, site, "a=e0@the store&b=e1@the store")
+        row = visit.page.locator("#numbers-table tbody tr", has_text="score")
+        assert [cell.inner_text() for cell in row.locator("td").all()] == [
+            "1.10 ± 0.17",
+            "2.13 ± 0.26",
+            "1.033 ± 0.097",
+            "B is higher, worse (90 % interval, 3 seeds)",
+        ]
+        visit.page.get_by_role("button", name="Swap").click()
+        assert row.locator("td").nth(2).inner_text() == "-1.033 ± 0.097"
+        assert "a=e1%40the%20store" in visit.page.url, "the address keeps what is chosen"
+        assert visit.complaints == []
+
+    def test_two_versions_of_a_row_and_its_history(self, browser: Any, site: Path) -> None:
+        visit = self.visit(browser, site, "a=e0@v1&b=e0@the store")
+        row = visit.page.locator("#numbers-table tbody tr", has_text="score")
+        assert row.locator("td").first.inner_text() == "0.10 ± 0.17"
+        assert row.locator("td").nth(2).inner_text() == "1"
+        visit.page.locator("#history-metric").select_option("score")
+        assert visit.page.locator("#history-plot circle").count() == 12, "two rows chosen, two versions, three seeds"
+        texts = visit.page.locator("#history-plot text").all_inner_texts()
+        assert "v1 (2026-01-02)" in visit.page.locator("#history-plot svg").evaluate("(svg) => svg.textContent")
+        assert texts is not None
+
+    def test_samples_are_filtered_by_disagreement(self, browser: Any, site: Path) -> None:
+        visit = self.visit(browser, site, "a=e0@the store&b=e1@the store")
+        shown = visit.page.locator("#tiles li")
+        for filter_, expected in (("differ", 4), ("a", 2), ("b", 2), ("neither", 2), ("both", 2), ("all", 8)):
+            visit.page.locator("#sample-filter").select_option(filter_)
+            assert shown.count() == expected, filter_
+            assert visit.page.locator("#sample-count").inner_text() == f"{expected} of 8"
+        told = visit.page.locator("#sample-told").inner_text()
+        assert "2 are right only in A and 2 only in B: McNemar's exact p = 1." in told
+
+    def test_training_curves_and_what_rows_left(self, browser: Any, site: Path) -> None:
+        visit = self.visit(browser, site, "a=e0@the store&b=e1@the store", page="wild")
+        assert visit.page.locator("#training-plot path").count() == 6, "a line a seed and row"
+        assert visit.page.locator("#left-a img").count() == 1
+        assert visit.page.locator("#left-a audio").count() == 1
+        assert "No picture" in visit.page.locator("#left-b").inner_text()
+        assert visit.complaints == []
+
+    def test_a_choice_that_is_not_there_falls_back(self, browser: Any, site: Path) -> None:
+        visit = self.visit(browser, site, "a=nobody@v9&b=<img>@x")
+        assert visit.page.locator("#row-a").input_value() == "e0"
+        assert visit.complaints == []

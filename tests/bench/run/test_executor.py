@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import select
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from retable.bench.record import Record, Status, digest
 from retable.bench.run.executor import execute
 from retable.bench.run.job import Event, Job
+from retable.bench.run.worker import describe
 from retable.bench.store.locks import Locks
 from retable.bench.store.store import Store
 from retable.bench.suite import Limits
@@ -399,3 +401,31 @@ def test_kill_storm(tmp_path: Path, workers: int) -> None:
     assert store.damage() == []
     undisturbed = outcomes(graph(size), Store(tmp_path / "undisturbed"), 0)
     assert results({record.entry: record for record in records}) == results(undisturbed)
+
+
+class Dumb(Exception):  # noqa: N818 - an exception of a plug-in's own
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def nothing() -> None:
+    raise AssertionError
+
+
+def group() -> None:
+    raise ExceptionGroup("two things", [ValueError("one"), OSError("other")])
+
+
+@pytest.mark.parametrize(
+    ("raise_it", "told"),
+    [
+        (nothing, r"no text was given at .*test_executor\.py:\d+: raise Assert"),
+        (lambda: (_ for _ in ()).throw(Dumb()), r"its text cannot be had \(RuntimeError\)"),
+        (group, r"two things \(2 sub-exceptions\); ValueError: one; OSError: other"),
+        (lambda: int("x"), "invalid literal"),
+    ],
+)
+def test_an_exception_is_never_without_a_word(raise_it: Callable[[], object], told: str) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - each another one
+        raise_it()
+    assert re.match(told, describe(raised.value)[1]["message"])

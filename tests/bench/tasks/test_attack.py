@@ -16,6 +16,7 @@ from retable.bench.errors import BenchError
 from retable.bench.metrics.masking import CHECKS, Masking, MaskingFailures, check, weaker
 from retable.bench.metrics.robustness import CleanAccuracy, RobustAccuracy, RobustArea, RobustShare
 from retable.bench.tasks.attack import Attack
+from retable.bench.tasks.certify import evenly_spread
 from retable.bench.tasks.perturb import Perturber, Pixels, within_l2
 
 pytest.importorskip("torchattacks")
@@ -89,7 +90,7 @@ def exact(data: ImageData, eps: float) -> np.ndarray:
 
 @pytest.mark.parametrize("plain", [True, False], ids=["unnormalised", "normalised"])
 def test_gradient_attacks_find_the_exact_margin_of_a_linear_model(plain: bool) -> None:
-    evidence = attacked(Bars(plain), also=("autoattack",))
+    evidence = attacked(Bars(plain), also=("autoattack",), autoattack="library")
     wanted = exact(evidence.data, 0.11)
     assert 0.2 < wanted.mean() < 0.8
     for name in ("fgsm", "pgd", "pgd-20", "worst"):
@@ -183,10 +184,10 @@ def test_paired_comparison() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"eps": -0.1}, "`eps` must be at least 0, not -0.1"),
-        ({"eps_l2": float("nan")}, "`eps_l2` must be at least 0"),
+        ({"eps": -0.1}, "`eps` must lie between 0 and 1, pixels are 0 to 1, not be -0.1"),
+        ({"eps_l2": float("nan")}, "`eps_l2` must lie between 0 and 10"),
         ({"steps": 0}, "`steps` must be at least 1, not 0"),
-        ({"curve": (1.5,)}, "`curve` must hold budgets between 0 and 1"),
+        ({"curve": (1.5,)}, "`curve` must lie between 0 and 1"),
         ({"more_steps": (5,)}, "`more_steps` must be above `steps` = 7"),
         ({"widths": (0.0,)}, "widths of the surrogate must be above 0"),
     ],
@@ -215,3 +216,44 @@ def test_without_torchattacks_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "torchattacks", None)
     with pytest.raises(BenchError, match="pip install --no-deps torchattacks"):
         attacked(Bars())
+
+
+def test_autoattack_judges_what_each_of_its_attacks_left() -> None:
+    """100 iterations find the exact margin of a linear model, and what survives is not the image as it was."""
+    evidence = attacked(Bars(), also=("autoattack",))
+    assert {"apgd-ce", "apgd-dlr"} <= set(evidence.predictions)
+    assert np.array_equal(evidence.correct("autoattack"), exact(evidence.data, 0.11))
+    x = torch.from_numpy(bars().held_out.images(np.arange(60))).float() / 255
+    labels = torch.from_numpy(bars().held_out.labels)
+    left = Perturber(Pixels(Bars()), seed=0).apgd(x, labels, eps=0.01, loss="ce", steps=10)
+    assert bool(((left - x).abs().amax((1, 2, 3)) > 0.005).all())
+
+
+def test_two_classes_have_no_difference_of_logits() -> None:
+    data = bars()
+    two = ArraySplit(pixels=data.held_out.pixels, labels=data.held_out.labels % 2)
+    binary = ImageData(name="two", train=two, held_out=two, num_classes=2, image_shape=(1, 3, 3))
+
+    class Two(Bars):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, :2]
+
+    evidence = Attack(**{**QUICK, "also": ("autoattack",), "images": 6}).evidence(Two(), binary, seed=0, device="cpu")
+    assert "apgd-dlr" not in evidence.predictions
+    with pytest.raises(BenchError, match="3 classes"):
+        Attack(**{**QUICK, "also": ("autoattack",), "autoattack": "library", "images": 6}).evidence(
+            Two(), binary, seed=0, device="cpu"
+        )
+
+
+def test_one_image_has_no_standard_error() -> None:
+    evidence = attacked(Bars(), images=1)
+    assert "standard_error" not in RobustAccuracy(attack="pgd").measure(evidence).details
+
+
+@pytest.mark.parametrize(("available", "wanted"), [(1000, 64), (10_000, 500), (950, 500), (1499, 500), (3, 8)])
+def test_images_are_taken_from_all_of_the_set(available: int, wanted: int) -> None:
+    chosen = evenly_spread(available, wanted)
+    assert len(set(chosen.tolist())) == min(available, wanted)
+    assert chosen[0] == 0
+    assert available - 1 - chosen[-1] <= max(available // 8, available // wanted)

@@ -197,9 +197,9 @@ def test_the_published_rule_takes_the_copies_for_one() -> None:
     ("parameters", "sentence"),
     [
         ({"n0": 0}, "`n0` must be at least 1, not 0"),
-        ({"alpha": 1.0}, "`alpha` must lie strictly between 0 and 1, not be 1.0"),
-        ({"sigma": -0.1}, "`sigma` must be above 0, not -0.1"),
-        ({"sigma": 0.0}, "`sigma` must be above 0, not 0.0"),
+        ({"alpha": 1.0}, "`alpha` must lie strictly between 0 and 1/2, not be 1;"),
+        ({"sigma": -0.1}, "`sigma` must lie between 0 and 2, pixels are 0 to 1, not be -0.1"),
+        ({"sigma": 0.0}, "`sigma` must be above 0"),
     ],
 )
 def test_impossible_certificates(parameters: Any, sentence: str) -> None:

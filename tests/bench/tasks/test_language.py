@@ -259,3 +259,87 @@ def test_generated_questions_have_one_right_answer_from_the_text_and_are_always_
 def test_a_text_too_short_for_the_questions_is_named() -> None:
     with pytest.raises(BenchError, match="the held-out text yields 0 questions"):
         typos.questions("too short", 3)
+
+
+# Names that lm-eval knows and that are no task with right answers
+
+
+def lm_task(folder: Path, name: str, rows: list[dict[str, Any]], **others: Any) -> None:
+    file = folder / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metrics = [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]
+    task = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"validation": str(file)}},
+        "validation_split": "validation",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_target": "gold",
+        "doc_to_choice": "{{choices}}",
+        "metric_list": metrics,
+        "metadata": {"version": 1.0},
+    }
+    known = {key: value for key, value in {**task, **others}.items() if value is not None}
+    (folder / f"{name}.yaml").write_text(json.dumps(known))
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """lm-eval with two tasks that can be asked, a group and a tag of them, and tasks of other kinds."""
+    pytest.importorskip("lm_eval")
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = [{"q": f"The cat sat on the ma{i}", "choices": [" t", " p"], "gold": i % 2} for i in range(4)]
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    lm_task(folder, "first", rows, tag="my-tag")
+    lm_task(folder, "second", rows)
+    scores = [{"metric": "mcc", "aggregation": "matthews_corrcoef", "higher_is_better": True}]
+    lm_task(folder, "scored", rows, metric_list=scores)
+    exact = [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}]
+    lm_task(
+        folder,
+        "free",
+        [{"q": "2+2=", "a": "4"}] * 2,
+        output_type="generate_until",
+        doc_to_target="{{a}}",
+        doc_to_choice=None,
+        generation_kwargs={"until": ["\n"], "max_gen_toks": 4},
+        metric_list=exact,
+    )
+    rates = [{"metric": "acc", "aggregation": "mean", "weight_by_size": True}]
+    for name, members in (("both", ["first", "second"]), ("outer", ["both", "scored"])):
+        group = {"group": name, "task": members, "aggregate_metric_list": rates, "metadata": {"version": 1.0}}
+        (folder / f"{name}.yaml").write_text(json.dumps(group))
+    return TaskManager(include_path=str(folder), include_defaults=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("both", "'both' is a group of 2 of lm-eval's tasks; name those: first, second"),
+        ("outer", "'outer' is a group of 3 of lm-eval's tasks; name those: first, scored, second"),
+        ("my-tag", "'my-tag' is a tag of 1 of lm-eval's tasks; name those: first"),
+        ("secnd", "has no task 'secnd'; did you mean 'second'"),
+        ("scored", "task 'scored' reports mcc, not acc"),
+        ("free", "task 'free' reports exact_match, not acc"),
+    ],
+)
+def test_what_has_no_right_answers_is_named_before_anything_is_asked(manager: Any, name: str, sentence: str) -> None:
+    import lm_eval
+
+    def ask() -> None:
+        harness._require_tasks(lm_eval, manager, ["first", name])
+        harness._require_answers(manager, ["first", name])
+
+    with pytest.raises(BenchError, match=sentence):
+        ask()
+
+
+def test_tasks_with_right_answers_pass(manager: Any) -> None:
+    import lm_eval
+
+    harness._require_tasks(lm_eval, manager, ["first", "second"])
+    harness._require_answers(manager, ["first", "second"])

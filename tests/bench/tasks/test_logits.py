@@ -69,3 +69,34 @@ def test_attacks_and_certificates_take_logits_of_images(task: Any) -> None:
         BenchError, match=r"a call of Net returned logits of shape \(1, \d+, 2\); wanted are \(\d+, 2\)"
     ):
         task.evidence(Net(lambda y: y[None]), DATA, seed=0, device="cpu")
+
+
+class Fickle(Net):
+    """Runs one step more in every batch."""
+
+    def steps(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        return torch.nn.Linear.forward(self, x)[None].expand(self.calls, -1, -1)
+
+
+def test_steps_are_as_many_in_every_batch() -> None:
+    with pytest.raises(
+        BenchError, match=r"steps of Fickle returned logits of shape \(2, 4, 2\); wanted are \(1, 4, 2\)"
+    ):
+        Classify(account_samples=0, batch_size=4).evidence(Fickle(None), DATA, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("task", [Classify(account_samples=0), Attack(images=4), Certify(sigma=0.1, images=2)])
+@pytest.mark.parametrize(
+    ("prepare", "told"),
+    [
+        (None, "Net has no prepare"),
+        (lambda pixels: pixels.flatten(1).float()[None], r"prepare of Net returned input of shape \(1, \d+, 16\)"),
+        (lambda pixels: pixels.tolist(), "prepare of Net returned input a list"),
+    ],
+)
+def test_input_that_does_not_begin_with_the_batch(task: Any, prepare: Any, told: str) -> None:
+    net = Net(lambda y: y[None] if isinstance(task, Classify) else y)
+    net.prepare = prepare  # type: ignore[method-assign]
+    with pytest.raises(BenchError, match=told):
+        task.evidence(net, DATA, seed=0, device="cpu")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from retable.bench.errors import BenchError, StoreError
 from retable.bench.record import SCHEMA
 from retable.bench.versions import freeze as freezing
+from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.versions import (
     FORMAT,
     MANIFEST,
@@ -69,7 +70,11 @@ def test_a_version_holds_table_records_environment_and_manifest(measured: Bench)
     folder = measured.folder / "results" / "tiny" / "v1"
     manifest = json.loads((folder / MANIFEST).read_text())
     assert (manifest["format"], manifest["record_schema"], manifest["complete"]) == (FORMAT, SCHEMA, True)
-    assert set(manifest["files"]) | {MANIFEST} == {path.name for path in folder.iterdir()} == {*FILES, TOLERANCES}
+    assert (
+        set(manifest["files"]) | {MANIFEST}
+        == {path.name for path in folder.iterdir()}
+        == {*FILES, TOLERANCES, RATES, "samples.json"}
+    )
     assert "Low" in (folder / "table.txt").read_text()
     assert (folder / "tiny.yaml").read_text() == measured.suite.read_text()
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]

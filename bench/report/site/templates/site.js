@@ -73,12 +73,6 @@
     controls.hidden = false;
     apply();
   }
-  // A link to a claim shows it, whatever the filters say.
-  const reveal = () => {
-    const row = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (row) row.hidden = false;
-  };
-  addEventListener("hashchange", reveal);
 
   // Provenance.
   const list = (facts) => {
@@ -135,18 +129,35 @@
     return shown;
   };
   const dialog = document.getElementById("detail");
-  const open = (cell) => {
+  const open = (identity) => {
+    const cell = data.cells[identity];
+    history.replaceState(null, "", `#${identity}`);
     const body = document.getElementById("detail-body");
     document.getElementById("detail-title").textContent = cell.title;
     body.replaceChildren(list(cell.facts));
     if (cell.records.length) body.append(element("h3", `${cell.records.length === 1 ? "The record" : `The ${cell.records.length} records`} behind it`), ...cell.records.map((key) => record(key, cell.metric)));
+    const link = Object.assign(element("a", location.href), { href: location.href });
+    body.append(element("h3", "Link to it"), element("p", null, link));
     if (cell.command) body.append(element("h3", "On the command line"), element("pre", cell.command));
     dialog.showModal();
     dialog.scrollTop = 0;
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-opens]");
-    if (button) open(data.cells[button.dataset.opens]);
+    if (button) open(button.dataset.opens);
     else if (event.target === dialog) dialog.close();
   });
+
+  // A link to a claim, a table or a cell shows it, whatever the filters say; one to a cell opens what is behind it.
+  const reveal = () => {
+    const identity = decodeURIComponent(location.hash.slice(1));
+    const found = identity && document.getElementById(identity);
+    if (!found) return;
+    const row = found.closest("tr");
+    if (row) row.hidden = false;
+    found.scrollIntoView({ block: "center" });
+    if (identity.startsWith("cell-") && data.cells[identity]) open(identity);
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
 })();

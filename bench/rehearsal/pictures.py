@@ -1,0 +1,94 @@
+"""Miniatures of image data sets: smooth random pictures in the files that the real ones come in."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SEED = 20240705
+IMAGES_A_CLASS = {"train": 3, "val": 2}
+ODD = {0: "L", 1: "CMYK"}
+"""ImageNet has grey pictures and some in printing colours among its JPEGs; so have these."""
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3): coarse noise, enlarged."""
+    import numpy as np
+    from PIL import Image
+
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+    pixels: np.ndarray = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    return pixels
+
+
+def imagenet(dataset: Any, root: Path) -> None:
+    """`{train,val}/<wnid>/*.JPEG` of `classes` classes, in portrait and landscape, and ADM's reference batch."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(SEED)
+    folder = root / dataset.root
+    if not folder.exists():
+        for part, count in IMAGES_A_CLASS.items():
+            for k in range(dataset.classes):
+                place = folder / part / f"n{1440764 + k:08d}"
+                place.mkdir(parents=True)
+                for number in range(count):
+                    size = (110, 75) if number % 2 else (80, 120)
+                    image = Image.fromarray(picture(rng, *size))
+                    if part == "val" and number == 0 and k in ODD:
+                        image = image.convert(ODD[k])
+                    image.save(place / f"ILSVRC2012_{part}_{k:04d}{number:04d}.JPEG")
+    if dataset.reference is not None:
+        _reference(root / dataset.reference, dataset.size, rng)
+
+
+def _reference(path: Path, size: int, rng: np.random.Generator) -> None:
+    """ADM's .npz: images, and statistics of 2048 and 2023 features."""
+    import numpy as np
+
+    images = np.stack([picture(rng, size, size) for _ in range(12)])
+    statistics = {"mu": rng.random(2048), "sigma": np.eye(2048), "mu_s": rng.random(2023), "sigma_s": np.eye(2023)}
+    np.savez_compressed(path, arr_0=images, **statistics)  # type: ignore[arg-type]
+
+
+def cifar(dataset: Any, root: Path) -> None:
+    """The Python batches of the first layout that the data set knows; labels cycle through the classes."""
+    import numpy as np
+
+    rng, layout = np.random.default_rng(SEED), dataset.LAYOUTS[0]
+    folder = root / dataset.root / layout.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    count = max(12, dataset.NUM_CLASSES)
+    for file in (*layout.train, *layout.test):
+        pixels = np.stack([picture(rng, 32, 32).transpose(2, 0, 1).ravel() for _ in range(count)])
+        labels = [number % dataset.NUM_CLASSES for number in range(count)]
+        (folder / file).write_bytes(pickle.dumps({b"data": pixels, layout.label_key: labels}, protocol=2))
+
+
+def mnist(dataset: Any, root: Path) -> None:
+    """Four gzipped IDX files."""
+    import numpy as np
+
+    rng, folder = np.random.default_rng(SEED), root / dataset.root
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, count in (("train", 40), ("t10k", 20)):
+        pixels = np.stack([picture(rng, 28, 28)[..., 0] for _ in range(count)])
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for name, array in ((f"{part}-images-idx3-ubyte", pixels), (f"{part}-labels-idx1-ubyte", labels)):
+            header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes()
+            (folder / f"{name}.gz").write_bytes(gzip.compress(header + array.tobytes()))
+
+
+STAND_INS: Mapping[str, Callable[..., None]] = {
+    "imagenet": imagenet,
+    "cifar-10": cifar,
+    "cifar-100": cifar,
+    "mnist": mnist,
+}

@@ -1,0 +1,191 @@
+"""What the page that compares needs: every row's numbers by seed in every version, its samples and training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from retable.bench.judge.stats import t_quantile
+from retable.bench.record import Measurement, Record
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.site.curves import curves
+from retable.bench.report.site.exhibits import ACROSS, Exhibit, exhibits
+from retable.bench.report.site.provenance import embedded
+from retable.bench.report.words import with_unit, words
+from retable.bench.versions.archive import Archive
+
+SAMPLES = 600_000
+"""Characters of values by sample on one page."""
+MOST_SEEDS = 60
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A state of the suite's numbers: what the tables show, or a published version."""
+
+    name: str
+    when: str
+    evaluations: Sequence[Record]
+    by_key: Mapping[str, Record]
+
+
+def explore(chapter: Chapter) -> tuple[str, dict[str, bytes]]:
+    """The page's data as JSON for a script element, and the files that it shows, by name."""
+    shown = exhibits(chapter.suite, _digests(chapter))
+    sides = _sides(chapter)
+    room = SAMPLES
+    told = []
+    for side in sides:
+        rows = {entry.name: _row(entry.name, side) for entry in chapter.suite.entries if entry.method is not None}
+        room = _samples(side, rows, room)
+        told.append({"name": side.name, "when": side.when, "rows": {name: row for name, row in rows.items() if row}})
+    metrics = _in_order(chapter, sides)
+    data = {
+        "suite": chapter.suite.name,
+        "profile": chapter.suite.profile.name,
+        "rows": {entry.name: entry.label for entry in chapter.suite.entries if entry.method is not None},
+        "metrics": {name: _metric(chapter, name, sides) for name in metrics},
+        "sides": told,
+        "exhibits": [_told(exhibit) for exhibit in shown],
+        "files": _files(chapter),
+        "t": {n: round(t_quantile(1 - chapter.suite.statistics.alpha, n - 1), 4) for n in range(2, MOST_SEEDS + 1)},
+        "share": round(100 * (1 - 2 * chapter.suite.statistics.alpha)),
+    }
+    return embedded(data), {_file(exhibit): exhibit.picture for exhibit in shown if exhibit.picture}
+
+
+def _sides(chapter: Chapter) -> list[_Side]:
+    """What the tables show comes first, then the other versions, the newest first."""
+    evaluations = [record for record in chapter.records.values() if record.stage == "evaluate"]
+    sides = [_Side(chapter.source.rpartition("/")[2], "", evaluations, chapter.records)]
+    for archive in reversed(chapter.past):
+        if archive.name == chapter.source:
+            sides[0] = _Side(sides[0].name, _published(archive), evaluations, chapter.records)
+        else:
+            by_key = {record.key: record for record in archive.version.records}
+            old = list(archive.version.results.values())
+            sides.append(_Side(f"v{archive.version.name.number}", _published(archive), old, by_key))
+    return sides
+
+
+def _published(archive: Archive) -> str:
+    return str(archive.version.manifest.get("published", ""))[:10]
+
+
+def _row(entry: str, side: _Side) -> dict[str, Any]:
+    """Values by seed of every metric, and every curve of its fits."""
+    own = sorted((r for r in side.evaluations if r.entry == entry and r.ended), key=lambda r: r.repetition)
+    if not own:
+        return {}
+    values: dict[str, dict[str, list[float]]] = {}
+    for record in own:
+        for name, measured in record.metrics.items():
+            if measured.value is not None:
+                held = values.setdefault(name, {"r": [], "v": []})
+                held["r"].append(record.repetition)
+                held["v"].append(_exact(measured))
+    trained: dict[str, list[Any]] = {}
+    for record in own:
+        for key in record.needs:
+            if key in side.by_key:
+                for name, curve in curves(side.by_key[key].log).items():
+                    trained.setdefault(name, []).append([record.repetition, *curve])
+    return {"m": values, "c": trained, "s": {}}
+
+
+def _exact(measured: Measurement) -> float:
+    assert measured.value is not None
+    return measured.value if measured.exact else float(f"{measured.value:.7g}")
+
+
+def _samples(side: _Side, rows: Mapping[str, dict[str, Any]], room: int) -> int:
+    """Add values by sample, the rows' first metric before their second, while there is room; what is left of it."""
+    queue: list[tuple[int, Record, str, Measurement]] = []
+    seen: set[tuple[str, int, Any]] = set()
+    for record in side.evaluations:
+        turn = 0
+        for name, measured in record.metrics.items():
+            if rows.get(record.entry) and measured.samples and len(measured.samples) > 1:
+                place = record.entry, record.repetition, measured.samples
+                if place not in seen:
+                    seen.add(place)
+                    queue.append((turn, record, name, measured))
+                    turn += 1
+    for _, record, name, measured in sorted(queue, key=lambda one: (one[0], one[1].repetition)):
+        packed = _packed(measured.samples or ())
+        size = len(packed) if isinstance(packed, str) else 6 * len(packed)
+        if size <= room and (isinstance(packed, str) or record.repetition == min(_repetitions(side, record.entry))):
+            room -= size
+            rows[record.entry]["s"].setdefault(name, {})[str(record.repetition)] = packed
+    return room
+
+
+def _repetitions(side: _Side, entry: str) -> Iterable[int]:
+    return (record.repetition for record in side.evaluations if record.entry == entry)
+
+
+def _packed(samples: Sequence[float]) -> str | list[float]:
+    """Right or wrong as a digit a sample, anything else as numbers."""
+    for levels in ({0.0, 1.0}, {0.0, 100.0}):
+        if set(samples) <= levels:
+            return "".join("1" if value else "0" for value in samples)
+    return [float(f"{value:.3g}") for value in samples]
+
+
+def _in_order(chapter: Chapter, sides: Sequence[_Side]) -> list[str]:
+    """Metrics as the tables have them, then the others; exact ones, which nothing is learnt from, last."""
+    exact = {
+        name: measured.exact
+        for side in sides
+        for record in side.evaluations
+        for name, measured in record.metrics.items()
+    }
+    columns = [column.metric for layout in chapter.suite.layouts for column in layout.columns]
+    return sorted(dict.fromkeys([*(name for name in columns if name in exact), *exact]), key=lambda name: exact[name])
+
+
+def _metric(chapter: Chapter, name: str, sides: Sequence[_Side]) -> dict[str, Any]:
+    found = (record.metrics[name] for side in sides for record in side.evaluations if name in record.metrics)
+    measured = next(iter(found))
+    label = with_unit(words(chapter.suite, name), measured.unit)
+    return {"label": label, "better": measured.direction, "exact": measured.exact}
+
+
+def _digests(chapter: Chapter) -> dict[str, str]:
+    """The digest of the data that each row with values by sample was measured on."""
+    found = {}
+    for record in chapter.records.values():
+        if record.stage == "evaluate" and any(measured.samples for measured in record.metrics.values()):
+            fits = [chapter.records[key].ingredients for key in record.needs if key in chapter.records]
+            data: Mapping[str, Any] = next(
+                (one["dataset"] for one in [record.ingredients, *fits] if one.get("dataset")), {}
+            )
+            if "digest" in data:
+                found[record.entry] = str(data["digest"])
+    return found
+
+
+def _file(exhibit: Exhibit) -> str:
+    return f"held-out-{sha256(exhibit.picture).hexdigest()[:16]}.webp"
+
+
+def _told(exhibit: Exhibit) -> dict[str, Any]:
+    told: dict[str, Any] = {"rows": exhibit.rows, "labels": list(exhibit.labels)}
+    if exhibit.picture:
+        return told | {"picture": f"samples/{_file(exhibit)}", "tile": list(exhibit.tile), "across": ACROSS}
+    return told | {"texts": list(exhibit.texts)}
+
+
+def _files(chapter: Chapter) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for sample in chapter.samples:
+        file = {
+            "kind": sample.kind,
+            "file": f"samples/{sample.file}",
+            "name": sample.name,
+            "repetition": sample.repetition,
+        }
+        found.setdefault(sample.entry, []).append(file)
+    return found

@@ -1,0 +1,106 @@
+"""Runs that are left alone: detached, watched, stopped, taken up again; a dead one never looks alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retable.bench.errors import BenchError
+from retable.bench.record import Status
+from retable.bench.run.job import Event
+from retable.bench.run.runs import MOST, Diary, Note, find, runs
+from tests.bench.conftest import Bench
+from tests.bench.fake_runs import job
+from tests.bench.run.test_executor import eventually
+
+NOTE = Note(
+    suite="tiny", arguments=("run", "tiny"), folder=".", store="s", host="h", process=1, started="2026-01-01T00:00:00Z"
+)
+
+
+def test_a_run_can_be_left_stopped_and_taken_up_again(bench: Bench) -> None:
+    bench.edit("with: {level: 2.0}", "with: {level: 2.0, behaviour: hangs}")
+    done = bench("run", "suites/tiny.yaml", "--jobs", "1", "--detach")
+    assert done.returncode == 0, done.stderr
+    name = done.stdout.split()[0]
+    store = bench.folder / "results" / "work"
+    assert eventually(lambda: any("high" in one for one, _ in find(store).progress.running.values()))
+    assert "running; 6 of 12 stages ended" in bench("status").stdout
+    assert bench("resume").returncode == 2
+    assert bench("stop").returncode == 0
+    assert bench("stop").returncode == 2
+    assert "ended with status 130" in bench("status", name).stdout
+    bench.environment["TINY_FIXED"] = "1"
+    done = bench("resume", name)
+    assert done.returncode == 0, done.stderr
+    assert "3 cases executed, 3 cached" in done.stderr
+    assert "High" in done.stdout
+
+
+def test_a_detached_run_that_cannot_begin_says_why(bench: Bench) -> None:
+    (bench.folder / "results").write_text("not a folder")
+    done = bench("run", "suites/tiny.yaml", "--detach")
+    assert done.returncode == 2
+
+
+def test_logs_are_what_the_stages_of_a_case_printed(bench: Bench) -> None:
+    talks = bench.folder / "talks.py"
+    talks.write_text(
+        "from dataclasses import dataclass\n"
+        "from retable import register\n"
+        "from tests.bench.tiny import Tiny\n\n"
+        "@register('method', 'talks')\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Talks(Tiny):\n"
+        "    def fit(self, data, needs, *, seed, device):\n"
+        "        print('seed', seed % 2 >= 0)\n"
+        "        return super().fit(data, needs, seed=seed, device=device)\n"
+    )
+    bench.edit("low: {use: tiny, with: {level: 1.0}}", "low: {use: talks, with: {level: 1.0}}")
+    bench("run", "suites/tiny.yaml", "--jobs", "1", "--plugin", "talks.py")
+    done = bench("logs", "tiny/low/mini/0", "--plugin", "talks.py")
+    assert done.stdout == "seed True\n"
+    assert "tiny/low/0 fit ok" in done.stderr
+    assert bench("logs", "tiny/nothing").returncode == 2
+
+
+def test_progress_is_what_the_events_say(tmp_path: Path) -> None:
+    one, two = job("one"), job("two")
+    with Diary(tmp_path, NOTE, total=2) as diary:
+        diary(Event(kind="started", job=one))
+        diary(Event(kind="started", job=two))
+        lost = replace(one.template, status=Status.OK, lost=("node a was lost: dark",))
+        diary(Event(kind="ended", job=one, record=lost))
+        diary._write(None)
+        progress = find(tmp_path).progress
+        assert (progress.total, progress.ended, progress.again) == (2, {"ok": 1}, 1)
+        assert [name for name, _ in progress.running.values()] == ["two"]
+        diary.close(3)
+    seen = find(tmp_path)
+    assert (seen.state, seen.progress.status, seen.progress.running) == ("ended", 3, {})
+
+
+def test_a_killed_run_is_dead_at_once(tmp_path: Path) -> None:
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        Diary(tmp_path, NOTE, total=2)
+        os.write(told, b"!")
+        signal.pause()
+    os.read(ready, 1)
+    assert find(tmp_path).state == "running"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert find(tmp_path).state == "died"
+
+
+def test_runs_of_one_second_have_folders_of_their_own_and_old_ones_go(tmp_path: Path) -> None:
+    for _ in range(MOST + 5):
+        Diary(tmp_path, NOTE, total=0).close(0)
+    assert len(runs(tmp_path)) == MOST
+    with pytest.raises(BenchError, match="knows no run 'other'"):
+        find(tmp_path, "other")

@@ -1,0 +1,164 @@
+"""What the site's views are made from: curves, words of metrics, heat maps, values by sample."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retable.bench.record import Measurement
+from retable.bench.report.draw import describe, draw
+from retable.bench.report.plot import build_plots
+from retable.bench.report.site.curves import curves
+from retable.bench.report.site.explore import SAMPLES, explore
+from retable.bench.report.words import with_unit, words
+from retable.bench.suite import Column, Component, Layout, Sketch
+from retable.bench.versions.rates import rates, read_rates
+from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite
+from tests.bench.report.made_tables import HOSTILE, entry, record, suite
+
+
+class TestCurves:
+    def test_of_points_of_plain_lists_and_of_parts(self) -> None:
+        log = {
+            "curve": [{"step": 0, "loss": 3.0, "vq_loss": 1.0}, {"step": 10, "loss": 2.0, "vq_loss": 0.5}],
+            "task": {"curve": [{"epoch": 1, "loss": 5.0}, {"epoch": 2, "loss": 4.0}]},
+            "train_accuracy": [10.0, 20.0, 30.0],
+            "loss": 2.0,
+            "names": ["a", "b"],
+        }
+        assert curves(log) == {
+            "loss": ("step", [0.0, 10.0], [3.0, 2.0]),
+            "vq loss": ("step", [0.0, 10.0], [1.0, 0.5]),
+            "task: loss": ("epoch", [1.0, 2.0], [5.0, 4.0]),
+            "train accuracy": ("epoch", [1, 2, 3], [10.0, 20.0, 30.0]),
+        }
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+            max_leaves=12,
+        ).filter(lambda value: isinstance(value, dict))
+    )
+    def test_any_log_gives_as_many_xs_as_ys(self, log: Any) -> None:
+        for _, xs, ys in curves(log).values():
+            assert len(xs) == len(ys) >= 2
+
+
+class TestWords:
+    made = replace(
+        suite([]),
+        layouts=(
+            Layout(
+                name="t",
+                title="T",
+                rows=("*",),
+                columns=(
+                    Column(label="Top-1 (%)", metric="accuracy"),
+                    Column(label="lemaire", metric="crossover_rate[lemaire]"),
+                    Column(label="after 1 step", metric="accuracy_at_step[1]"),
+                ),
+            ),
+        ),
+    )
+
+    @pytest.mark.parametrize(
+        ("metric", "unit", "expected"),
+        [
+            ("accuracy", "%", "Top-1 (%)"),
+            ("crossover_rate[lemaire]", "", "Crossover rate, lemaire"),
+            ("accuracy_at_step[1]", "%", "Accuracy at step, 1 (%)"),
+            ("energy_mj[full]", "mJ/sample", "Energy, full (mJ per sample)"),
+            ("firing_rate", "spikes/neuron/step", "Firing rate (spikes per neuron and step)"),
+            ("params", "parameters", "Parameters"),
+            ("graph_energy_mj[all]", "mJ/sample", "Graph energy, all (mJ per sample)"),
+            ("decision_step", "steps", "Decision step"),
+        ],
+    )
+    def test_a_metric_in_words_with_its_unit_once(self, metric: str, unit: str, expected: str) -> None:
+        assert with_unit(words(self.made, metric), unit) == expected
+
+
+class TestHeat:
+    sketch = Sketch(name="h", title="H", kind="heat", y="score", prefix="layer ", rows=("*",))
+    details: ClassVar[dict[str, float]] = {"layer 1 network.first": 0.25, "layer 2 network.second": 0.5}
+
+    def plot(self, by_step: dict[str, Any] | None = None, label: str = "Row") -> Any:
+        made = replace(suite([entry(0, label), entry(1, "Empty")]), sketches=(self.sketch,))
+        score = Measurement(value=0.3, unit="spikes/neuron/step", details=self.details)
+        (plot,) = build_plots(made, {("e0", seed): record(0, seed, score=score) for seed in range(3)}, by_step)
+        return plot
+
+    def test_layers_by_time_step_where_an_account_knows_them_else_their_means(self) -> None:
+        (heat,) = self.plot().heats
+        assert (heat.places, heat.values) == (("first", "second"), ((0.25,), (0.5,)))
+        (heat,) = self.plot({"e0": {"network.first": [0.0, 0.5], "network.second": [1.0]}}).heats
+        assert (heat.values, heat.steps) == (((0.0, 0.5), (1.0,)), 2)
+        assert self.plot().missing == ("Empty: not run",)
+
+    @pytest.mark.parametrize("by_step", [None, {"e0": {HOSTILE: [0.0, 0.5, 0.2], "b": [1.0, 0.0, 0.1]}}])
+    def test_it_is_drawn_and_told(self, by_step: Any) -> None:
+        plot = self.plot(by_step, label=HOSTILE)
+        assert [name for name, _ in draw(plot)] == ["h.svg", "h.pdf"]
+        assert draw(plot) == draw(plot)
+        assert ("first: 0.250" in describe(plot)) is (by_step is None)
+
+    def test_rates_of_the_first_repetition_that_counted(self) -> None:
+        account = {
+            "neurons": [
+                {"layer": "a", "rate": 0.12345, "rate_by_step": []},
+                {"layer": "b", "rate": 0.5, "rate_by_step": [0.25, 0.75]},
+            ]
+        }
+        from retable.bench.record import Artefact
+
+        file = Artefact(path="x", sha256="0", bytes=1)
+        records = [replace(record(0, seed), artefacts={"account.json": file}) for seed in (1, 0)]
+        found = rates(records, lambda artefact: json.dumps(account).encode())
+        assert found == {"e0": {"a": [0.1235], "b": [0.25, 0.75]}}
+        assert read_rates(json.dumps(found).encode()) == found
+        assert rates(records, lambda artefact: b"{}") == {}
+
+
+class TestExplore:
+    def data(self, tmp_path: Path, samples: tuple[float, ...]) -> Any:
+        made = chapter(hostile_suite("x"), hostile_store(tmp_path))
+        held = {
+            key: replace(one, metrics={"score": replace(one.metrics["score"], samples=samples)}) if one.metrics else one
+            for key, one in made.records.items()
+        }
+        text, files = explore(replace(made, records=held))
+        assert files == {}
+        return json.loads(text)
+
+    def test_right_and_wrong_take_a_digit_and_numbers_only_the_first_seed(self, tmp_path: Path) -> None:
+        (side,) = self.data(tmp_path / "a", (100.0, 0.0, 100.0))["sides"]
+        assert side["rows"]["e0"]["s"] == {"score": {"0": "101", "1": "101", "2": "101"}}
+        (side,) = self.data(tmp_path / "b", (1.23456, 2.0))["sides"]
+        assert side["rows"]["e0"]["s"] == {"score": {"0": [1.23, 2.0]}}
+
+    def test_values_by_sample_stay_within_their_budget(self, tmp_path: Path) -> None:
+        (side,) = self.data(tmp_path, (1.0, 0.0) * (SAMPLES // 5))["sides"]
+        kept = sum(len(one) for row in side["rows"].values() for seeds in row["s"].values() for one in seeds.values())
+        assert 0 < kept <= SAMPLES
+
+    def test_samples_are_shown_only_of_the_data_that_were_judged(self) -> None:
+        from retable.bench.declare.params import build
+        from retable.bench.report.site.exhibits import exhibits
+
+        digits = Component(use="digits", params={"size": 8})
+        now = build("dataset", digits).digest()
+        rows = [
+            entry(0, "A", dataset=digits, task=Component(use="classify")),
+            entry(1, "B", dataset=digits, task=Component(use="generate")),
+        ]
+        (shown,) = exhibits(suite(rows), {"e0": now, "e1": now})
+        assert shown.rows == ["e0"], "what a generator is judged on are its own images"
+        assert shown.tile == (8, 8)
+        assert exhibits(suite(rows), {"e0": "0" * 64}) == []
