@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint setup lock site scorecard reproduce reproducible bench-kernels clean
+.PHONY: run test torture lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -15,12 +15,20 @@ run: $(VENV)/.run
 test: setup
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
+# The thirty promises of reliability, every test that holds them and mutants of the code: minutes, and a table at the end.
+torture: setup
+	$(BIN)/python -m tests.torture
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bench check --falsify
+
+# The guide and the API's page into build/docs; a link that leads nowhere fails.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.dev
 
@@ -67,6 +75,15 @@ reproduce: setup
 REPRODUCIBLE ?= table_survey:mini-ms-resnet-t1 table_spikelm:mini-t1
 reproducible: setup
 	PATH="$(abspath $(BIN)):$$PATH" .ci/reproducible $(REPRODUCIBLE)
+
+# Every suite's paper profile at small sizes on made-up files; nothing of it is kept. `make rehearse REHEARSED=table_survey` is short.
+REHEARSED ?=
+rehearse: setup
+	$(BIN)/bench rehearse $(REHEARSED)
+
+# For a Linux host with a CUDA card, without a network: it takes the environment that is there, and writes reports/gpu/<card>.json.
+gpu-check:
+	PYTHONPATH=. $$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) asv_bench/gpu_check.py
 
 # Under three minutes: an asv result of the present commit (asv_bench/results), then the gate over every kernel.
 ASV := $(BIN)/asv

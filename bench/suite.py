@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from hashlib import sha256
 from typing import Any, Literal
@@ -32,12 +32,20 @@ class Component:
     broken: str = ""
 
 
+Sense = Literal["<", ">", "<=", ">=", "~"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value."""
+    """A number as a paper prints it: `148M` is value 148e6 and text `148M`; `not found` has no value.
+
+    `spread` is what follows ±, `bound` the side on which the paper's number lies of `value`, `~` for about.
+    """
 
     value: float | None
     text: str
+    spread: float | None = None
+    bound: Sense | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +141,11 @@ class Claim:
     where: str = field(default="", compare=False)
 
     @property
+    def sentence(self) -> str:
+        """The claim with its source, if it has one."""
+        return f"{self.text} ({self.source})" if self.source else self.text
+
+    @property
     def strength(self) -> Strength:
         """As stated, or what the predicate is by its form."""
         if self.stated is not None:
@@ -159,12 +172,16 @@ class Alive:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table: a metric, shown as the paper reports it, as measured here, or side by side."""
+    """One column of a table: a metric, shown as the paper reports it, as measured here, or side by side.
+
+    Neighbours of one `group` share a head in print.
+    """
 
     label: str
     metric: str
     show: Literal["reported", "measured", "both"] = "both"
     format: str = ".4g"
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,13 +283,25 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Erratum:
+    """Where a paper, its released code and arithmetic part: what is so, who says it, and what it does to the numbers."""
+
+    sentence: str
+    source: str
+    effect: str = "effect not measured"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
-    """What is to be measured for one table of a paper, resolved for one profile; nothing about how it runs."""
+    """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
+
+    `overrides` are the parameters that a command set, as it wrote them.
+    """
 
     name: str
     title: str
-    paper: str
-    arxiv: str
+    paper: str = ""
+    arxiv: str = ""
     version: int
     profile: Profile
     profiles: tuple[str, ...]
@@ -284,10 +313,26 @@ class Suite:
     statistics: Statistics = Statistics()
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
+    errata: tuple[Erratum, ...] = ()
     path: str = ""
+    overrides: tuple[str, ...] = ()
 
     def entry(self, name: str) -> Entry:
         return next(entry for entry in self.entries if entry.name == name)
+
+    @property
+    def cited(self) -> str:
+        """The paper with its number, as far as there is one."""
+        number = f"arXiv {self.arxiv}" if self.arxiv else ""
+        return f"{self.paper} ({number})" if self.paper and number else self.paper or number
+
+    def limited(self, only: str) -> Suite:
+        """The suite without the rows that the glob does not match, and without claims that concern one of them."""
+        return replace(
+            self,
+            entries=tuple(entry for entry in self.entries if fnmatch(entry.name, only)),
+            claims=tuple(claim for claim in self.claims if all(fnmatch(name, only) for name in claim.entries)),
+        )
 
     def cases(self, only: str = "*", repetitions: tuple[int, ...] | None = None) -> list[Case]:
         """Every entry that has a method, for each of its repetitions; `only` is a glob over entry names."""

@@ -17,15 +17,18 @@ GROUPS = {
     LOCK: ("dev", "vision-weights"),
     LOCK.with_name("lock-rivals.txt"): ("rivals",),
     LOCK.with_name("lock-oracles.txt"): ("oracles",),
+    LOCK.with_name("lock-crates.txt"): ("crates",),
 }
-"""The extras of each lock. Rivals and oracles want versions that exclude each other, so each has an environment of its own;
-what they share with the first lock has its versions."""
+"""The extras of each lock. Rivals, oracles and crates want versions that exclude each other, so each has an environment of its
+own; what they share with the first lock has its versions, but for ALONE."""
+ALONE = LOCK.with_name("lock-crates.txt")
+"""The validator of crates holds packages back that the first lock has."""
 
 
 def renew(path: Path, extras: tuple[str, ...], upgrade: list[str]) -> None:
     command = ["uv", "pip", "compile", str(PROJECT), "--universal", "--python-version", PYTHONS[0], "--quiet"]
     command += ["--no-header", "--no-annotate", *(f"--extra={extra}" for extra in extras), f"--output-file={path}"]
-    command += [f"--constraint={LOCK}"] if path != LOCK else upgrade
+    command += upgrade if path in (LOCK, ALONE) else [f"--constraint={LOCK}"]
     subprocess.run(command, check=True)
     header = [f"{TITLE} exact versions for the extras {', '.join(extras)}. Written by `make lock`, not by hand."]
     header += [f"# from: {PYTHONS[0]}", f"# to: {PYTHONS[1]}", f"# dependencies: {dependencies_digest(PROJECT)}"]

@@ -14,14 +14,18 @@ from retable import names
 if TYPE_CHECKING:
     from retable.bench.record import Measurement as Measurement
     from retable.bench.registry import register as register
+    from retable.bench.report.frame import Loaded as Loaded
+    from retable.bench.report.frame import load as load
 
 __version__ = "0.1.0"
 _PUBLIC = {
+    "Loaded": "retable.bench.report.frame",
     "Measurement": "retable.bench.record",
+    "load": "retable.bench.report.frame",
     "register": "retable.bench.registry",
     "spikes": "retable.models.spiking.marks",
 }
-__all__ = ["Measurement", "__version__", "register", "spikes"]
+__all__ = ["Loaded", "Measurement", "__version__", "load", "register", "spikes"]
 
 names.install()
 

@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "torture: takes minutes, for `make torture`")
     config.addinivalue_line(
         "markers", "oracle(package): a comparison with a package that has an environment of its own"
     )

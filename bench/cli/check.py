@@ -30,7 +30,7 @@ def main(arguments: Namespace) -> int:
         print(f"bench: {sentence}", file=sys.stderr)
     if not errors and not arguments.json:
         more = "; every claim can be reproduced, and can be contradicted" if arguments.falsify else ""
-        print(f"{len(paths)} suite{'s' if len(paths) > 1 else ''} as they should be{more}")
+        print(f"{len(paths)} suites as they should be{more}" if len(paths) > 1 else f"1 suite as it should be{more}")
     return DeclarationError.exit_status if errors else OK
 
 

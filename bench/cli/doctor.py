@@ -15,6 +15,7 @@ from retable.bench.probes import environment
 from retable.bench.probes.hardware import not_portable
 from retable.bench.probes.lock import beside
 from retable.bench.registry import KINDS, kernels, names, resolve
+from retable.bench.report.numbers import fact
 from retable.bench.store.store import Store
 from retable.bench.suite import Component
 
@@ -32,9 +33,22 @@ def main(arguments: Namespace) -> int:
         return _compare_numerics(arguments)
     if arguments.record:
         raise BenchError("--record goes with --numerics")
+    if arguments.suite is not None:
+        return _say_obstacles(arguments)
     report = examine(arguments.store)
     print(json.dumps(report, indent=2) if arguments.json else render(report))
     return UNMEASURED if report["store"]["damaged_records"] else OK
+
+
+def _say_obstacles(arguments: Namespace) -> int:
+    """What a profile of a suite lacks here; status 3 where it lacks anything."""
+    from retable.bench.cli import obstacles
+    from retable.bench.cli.suites import find_suite, load_suite
+
+    suite = load_suite(find_suite(arguments.suite), arguments.profile)
+    found = obstacles.obstacles(suite)
+    print(json.dumps(found, indent=2) if arguments.json else obstacles.render(suite, found))
+    return UNMEASURED if found else OK
 
 
 def _compare_numerics(arguments: Namespace) -> int:
@@ -109,7 +123,7 @@ def _facts(facts: dict[str, Any], indent: str) -> list[str]:
         elif isinstance(value, list):
             lines += [f"{indent}{name}: {len(value)}", *[f"{indent}  {item}" for item in value]]
         else:
-            lines.append(f"{indent}{name}: {value}")
+            lines.append(f"{indent}{name}: {fact(name, value)}")
     return lines
 
 

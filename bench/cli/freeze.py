@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retable.bench.cli.suites import load
-from retable.bench.errors import OK
+from retable.bench.errors import OK, BenchError
 
 if TYPE_CHECKING:
     pass
@@ -22,7 +22,11 @@ def main(arguments: Namespace) -> int:
     from retable.bench.versions.versions import path_of
 
     suite, root = load(arguments), Path(arguments.results)
-    name, new = publish(suite, Store(arguments.store, create=False), root, render, partial=arguments.partial)
+    if suite.overrides:
+        raise BenchError("a version holds what its suite file says: write the values of --set there, then freeze")
+    name, new = publish(
+        suite, Store(arguments.store, create=False), root, render, partial=arguments.partial, attested=arguments.attest
+    )
     path = path_of(root, name)
     if arguments.json:
         print(json.dumps({"version": str(name), "path": str(path), "new": new}, indent=2))

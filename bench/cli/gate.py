@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from retable.bench.cli.source import reader
 from retable.bench.cli.suites import load, load_suite
-from retable.bench.errors import BenchError
+from retable.bench.errors import BenchError, nearest
 
 if TYPE_CHECKING:
     from retable.bench.judge.checks import Background, Check
@@ -38,7 +38,10 @@ def main(arguments: Namespace) -> int:
 
     suite = load(arguments)
     if not any(entry.method is not None and fnmatch(entry.name, arguments.only) for entry in suite.entries):
-        raise BenchError(f"no measured entry of {suite.name} matches {arguments.only!r}")
+        measured = [entry.name for entry in suite.entries if entry.method is not None]
+        raise BenchError(
+            f"no measured entry of {suite.name} matches {arguments.only!r}{nearest(arguments.only, measured)}"
+        )
     version = _baseline(suite, arguments)
     store = reader(arguments, suite.name)
     source = held_of(suite, store)

@@ -27,7 +27,8 @@ def main(arguments: Namespace) -> int:
         print(json.dumps(rows, indent=2))
         return OK
     for row in rows:
-        print(f"{row['suite']}  {row['title']} (arXiv {row['arxiv']})")
+        paper = f" (arXiv {row['arxiv']})" if row["arxiv"] else ""
+        print(f"{row['suite']}  {row['title']}{paper}")
         print(
             f"    {row['reported_rows']} rows reported, {row['measured_rows']} measured at mini ({row['cases']} cases), "
             f"{row['claims']} claims; profiles {', '.join(row['profiles'])}"

@@ -1,4 +1,4 @@
-"""The command line: `bench run | rehearse | status | logs | stop | resume | merge | list | check | show | table | ...`.
+"""The command line: `bench new | run | rehearse | status | logs | stop | resume | merge | list | check | show | compare | ...`.
 
 Data go to stdout, progress and errors to stderr. Exit statuses: 0 all as expected, 1 a measured verdict differs, 2 usage or
 declaration error, 3 something that had to be measured was not, 4 an error of ours, 130 interrupted. Nothing heavy is imported
@@ -47,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
+    grammar = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from retable.bench.cli.complete import complete
+
+        complete(grammar)
+    arguments = grammar.parse_args(argv)
     arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments.plugin = [*declared(Path.cwd()), *arguments.plugin]
@@ -130,6 +135,14 @@ def parser() -> argparse.ArgumentParser:
     of_suite = argparse.ArgumentParser(add_help=False)
     of_suite.add_argument("suite", metavar="SUITE", help="suite file, or the name of one in suites/")
     of_suite.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+    of_suite.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="PARAMETER=VALUE",
+        help="another value than the suite's: method.NAME.lr=1e-3, dataset.NAME.size=16, task.NAME.batch_size=50",
+    )
 
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     run = verbs.add_parser(
@@ -176,7 +189,9 @@ def parser() -> argparse.ArgumentParser:
     resume = verbs.add_parser("resume", parents=[common, stored, a_run], help="take up a run that died or was stopped")
     resume.add_argument("--detach", action="store_true", help="go on without a terminal")
     logs = verbs.add_parser("logs", parents=[common, stored], help="what the stages of a case printed")
-    logs.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    logs.add_argument(
+        "case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], the start of a key, or a suite: its errata"
+    )
     merge = verbs.add_parser("merge", parents=[common, stored], help="take over the records of other machines")
     merge.add_argument("others", nargs="+", metavar="STORE", help="folders of their stores")
     rehearse = verbs.add_parser(
@@ -184,9 +199,15 @@ def parser() -> argparse.ArgumentParser:
     )
     rehearse.add_argument("suites", nargs="*", metavar="SUITE", help="suites (default: all in suites/)")
     rehearse.add_argument("--only", default="*", metavar="GLOB", help="only entries whose name matches")
-    rehearse.add_argument("--jobs", type=jobs, metavar="N", help="worker processes (default: one a core)")
+    rehearse.add_argument(
+        "--jobs", type=jobs, metavar="N", help="worker processes (default: one a core; 0: in this process)"
+    )
     rehearse.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:0")
     rehearse.add_argument("--quiet", action="store_true", help="no progress")
+
+    fresh = verbs.add_parser("new", parents=[common], help="write a suite, or a component with a suite, that runs")
+    fresh.add_argument("kind", choices=("suite", "method", "dataset", "metric", "task"), help="what to write")
+    fresh.add_argument("name", metavar="NAME", help="its name: a-z, 0-9, '-', '_' and '.'")
 
     listing = verbs.add_parser("list", parents=[common, frozen], help="the suites, their scorecard, their claims")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
@@ -202,7 +223,17 @@ def parser() -> argparse.ArgumentParser:
     )
 
     show = verbs.add_parser("show", parents=[common, stored, frozen, origin], help="where a number came from")
-    show.add_argument("case", metavar="CASE", help="SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key")
+    show.add_argument(
+        "case", metavar="CASE", help="SUITE (its rows), SUITE/ENTRY[/PROFILE[/REPETITION]], or the start of a key"
+    )
+
+    compare = verbs.add_parser(
+        "compare", parents=[common, stored], help="two rows, number by number, in pairs of equal seeds"
+    )
+    compare.add_argument("first", metavar="SUITE/ROW", help="a row of a suite")
+    compare.add_argument("second", metavar="ROW", help="another one, of the same suite or SUITE/ROW")
+    compare.add_argument("--profile", default="mini", metavar="NAME", help="mini (default) or paper")
+    compare.add_argument("--metric", action="append", default=[], metavar="GLOB", help="only such metrics")
 
     table = verbs.add_parser(
         "table",
@@ -216,8 +247,20 @@ def parser() -> argparse.ArgumentParser:
         metavar="FORMAT",
         help=f"one of {', '.join(FORMATS)}; those after parquet are tabulate's",
     )
-    table.add_argument("--document", action="store_true", help="with latex: a document that compiles by itself")
-    table.add_argument("--output", metavar="FILE", help="write there instead of stdout")
+    table.add_argument(
+        "--output", metavar="FILE|DIR/", help="write there instead of stdout; a folder has a file a table"
+    )
+    some = table.add_argument_group("what is shown")
+    some.add_argument("--table", action="append", default=[], metavar="NAME", help="only this table (again for more)")
+    some.add_argument("--row", action="append", default=[], metavar="GLOB", help="only such rows; `!GLOB` leaves out")
+    some.add_argument("--column", action="append", default=[], metavar="NAME", help="only it, by its head or metric")
+    latex = table.add_argument_group("with --format latex")
+    latex.add_argument("--document", action="store_true", help="a document that compiles by itself")
+    latex.add_argument("--caption", default="", metavar="TEXT", help="instead of the table's title and source")
+    latex.add_argument("--label", default="", metavar="NAME", help="for \\ref (default: tab:SUITE-TABLE)")
+    latex.add_argument("--baseline", default="", metavar="ROW", help="differences to this row, over equal seeds")
+    latex.add_argument("--transpose", action="store_true", help="rows as columns")
+    latex.add_argument("--width", type=points, default=397.5, metavar="PT", help="of the text (default: 397.5)")
 
     report = verbs.add_parser(
         "report", parents=[common, stored, frozen, origin], help="a site of suites, and LaTeX, CSV and JSON files"
@@ -248,6 +291,7 @@ def parser() -> argparse.ArgumentParser:
     freeze = verbs.add_parser(
         "freeze", parents=[common, stored, of_suite, frozen], help="publish results as an immutable version"
     )
+    freeze.add_argument("--attest", action="store_true", help="with an in-toto statement of what it rests on")
     freeze.add_argument("--partial", action="store_true", help="also when some cases have no result")
 
     verify = verbs.add_parser("verify", parents=[common, frozen], help="published versions against their manifests")
@@ -255,12 +299,30 @@ def parser() -> argparse.ArgumentParser:
         "version", nargs="?", metavar="SUITE[/vN]", help="one version, or those of a suite (default: all)"
     )
 
+    export = verbs.add_parser(
+        "export", parents=[common, frozen], help="a published version in a format that others read"
+    )
+    export.add_argument("version", metavar="SUITE[/vN]", help="the version, or a suite's newest")
+    export.add_argument(
+        "--format", choices=("eee", "ro-crate", "in-toto"), required=True, help="Every Eval Ever, RO-Crate, in-toto"
+    )
+    export.add_argument("--out", metavar="DIR", help="folder for the files (in-toto goes to stdout without it)")
+
     diff = verbs.add_parser("diff", parents=[common, stored, frozen], help="which numbers moved, and why")
     diff.add_argument("old", metavar="A", help="a version (SUITE/v1, or SUITE for the newest), or `store`")
     diff.add_argument("new", metavar="B", help="what to compare it with; v2 is that of the same suite")
+    completion = verbs.add_parser(
+        "completion", parents=[common], help="what a shell needs to complete suites, rows, metrics"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help='for bash: eval "$(bench completion bash)"')
+
     doctor = verbs.add_parser(
         "doctor", parents=[common, stored], help="this machine, the data at hand, the store's health"
     )
+    doctor.add_argument(
+        "suite", metavar="SUITE", nargs="?", help="what a profile of this suite lacks here, all at once"
+    )
+    doctor.add_argument("--profile", default="paper", metavar="NAME", help="with SUITE: paper (default) or another")
     doctor.add_argument(
         "--numerics", action="store_true", help="whether this machine computes the bits that others do: minutes"
     )
@@ -299,6 +361,17 @@ def variations(text: str) -> tuple[str, ...]:
     if unknown := [word for word in words if word not in ("threads", "batch", "numerics", "node")]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} cannot be varied; threads, batch, numerics and node can")
     return words
+
+
+def points(text: str) -> float:
+    """A width of text from 100 to 2000 points; `pt` may follow."""
+    try:
+        width = float(text.removesuffix("pt"))
+    except ValueError:
+        width = 0.0
+    if not 100 <= width <= 2000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a width of text from 100 to 2000 points")
+    return width
 
 
 def jobs(text: str) -> int:

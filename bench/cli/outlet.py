@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 
 class Outlet:
@@ -14,8 +14,8 @@ class Outlet:
 
     def __init__(self, stream: TextIO | None) -> None:
         self.failure: OSError | None = None
-        # closed by whoever called us
-        self._stream: Any = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
+        # a caller may have closed it
+        self._stream = cast(Any, open(os.devnull, "w", encoding="utf-8") if stream is None else stream)  # noqa: SIM115
         with contextlib.suppress(
             AttributeError, ValueError
         ):  # a character that it cannot encode becomes a question mark
@@ -52,7 +52,7 @@ class Outlet:
 def outlets() -> Iterator[tuple[Outlet, Outlet]]:
     """stdout and stderr as outlets inside."""
     out, err = Outlet(sys.stdout), Outlet(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # type: ignore[type-var]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             yield out, err
         finally:

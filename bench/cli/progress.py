@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from retable.bench.record import Record
+    from retable.bench.run.expect import Expectations
     from retable.bench.run.job import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a live display knows of the stages: their records without an outcome by key, how long they take, where they beat."""
+
+    templates: Mapping[str, Record] = field(default_factory=dict)
+    expectations: Expectations | None = None
+    pulses: Path | None = None
+    workers: int = 1
 
 
 class Progress:
     """A sink of executor events, used as a context manager. rich is imported for a terminal only; it heeds NO_COLOR."""
 
-    def __init__(self, *, total: int, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, *, total: int, quiet: bool = False, stream: TextIO | None = None, watch: Watch | None = None
+    ) -> None:
         self._total, self._quiet = total, quiet
+        self._watch = watch or Watch()
         self._stream = sys.stderr if stream is None else stream
         self._done = 0
         self._live: _Live | None = None
 
     def __enter__(self) -> Progress:
         if not self._quiet and self._total and _is_terminal(self._stream):
-            self._live = _Live(self._total, self._stream)
+            if self._watch.pulses is not None:
+                self._watch.pulses.mkdir(parents=True, exist_ok=True)
+            self._live = _Live(self._total, self._stream, self._watch)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -34,53 +54,124 @@ class Progress:
         name = _printable(event.job.name)
         if event.record is None:
             if self._live is not None:
-                self._live.started(event.job.key, name)
+                self._live.started(event.job.key, name, event.job.template)
             return
         self._done += 1
         line = f"{name}: {_outcome(event.record)}"
         if self._live is not None:
-            self._live.ended(event.job.key, None if event.record.ok else line)
+            self._live.ended(event.job.key, event.record, None if event.record.ok else line)
         elif not self._quiet:
             width = len(str(self._total))
             print(f"[{self._done:{width}}/{self._total}] {line}", file=self._stream, flush=True)
 
 
 class _Live:
-    """One bar for the whole with the time left, one line for each job that runs, failures above them."""
+    """One bar for the whole, one for each stage that runs with its steps and loss, failures above them.
 
-    def __init__(self, total: int, stream: TextIO) -> None:
+    A stage's bar fills by what the same row took at other seeds; one that was never seen has none, and only its time.
+    """
+
+    def __init__(self, total: int, stream: TextIO, watch: Watch) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
-            console=Console(file=stream),
-            transient=True,
-            speed_estimate_period=24 * 3600.0,
-            refresh_per_second=4,
-        )
-        self._whole = self._bars.add_task("stages", total=total)
+        self._watch = watch
+        self._total, self._open = total, dict(watch.templates)
+        columns = _columns(self._tells, self._left)
+        self._bars = Bars(*columns, console=Console(file=stream), transient=True, refresh_per_second=4)
+        self._whole = self._bars.add_task("stages", total=total, key="")
         self._running: dict[str, Any] = {}
         self._bars.start()
 
-    def started(self, key: str, name: str) -> None:
-        self._running[key] = self._bars.add_task(f"  {name}", total=None)
+    def started(self, key: str, name: str, template: Record) -> None:
+        expected = self._watch.expectations.seconds(template) if self._watch.expectations else None
+        self._running[key] = self._bars.add_task(f"  {name}", total=None, key=key, expected=expected)
 
-    def ended(self, key: str, failure: str | None) -> None:
+    def ended(self, key: str, record: Record, failure: str | None) -> None:
         if key in self._running:
             self._bars.remove_task(self._running.pop(key))
+        self._open.pop(key, None)
+        if self._watch.expectations is not None:
+            self._watch.expectations.add(record)
         self._bars.advance(self._whole)
         if failure is not None:
             self._bars.console.print(failure, markup=False, highlight=False)
 
     def close(self) -> None:
         self._bars.stop()
+        if self._watch.pulses is not None:
+            with suppress(OSError):  # another run still has stages there
+                self._watch.pulses.rmdir()
+
+    def _tells(self, task: Any) -> str:
+        """How many of all have ended; of a stage its steps and its loss."""
+        if not task.fields["key"]:
+            return f"{int(task.completed)}/{self._total}"
+        if self._watch.pulses is None:
+            return ""
+        from retable.bench.run.pulse import read
+
+        beat = read(self._watch.pulses, task.fields["key"])
+        steps = f"step {beat['steps']:,}" if beat.get("steps") else ""
+        loss = f"loss {beat['loss']:.4g}" if beat.get("loss") is not None else ""
+        return ", ".join(filter(None, (steps, loss)))
+
+    def _elapsed(self) -> float:
+        """Of what running stages are expected to take, the seconds that are behind them."""
+        running = [task for task in self._bars.tasks if task.fields.get("expected")]
+        return sum(min(task.elapsed or 0.0, task.fields["expected"]) for task in running)
+
+    def _left(self, task: Any) -> str:
+        elapsed = task.elapsed or 0.0
+        if not task.fields["key"]:
+            known = self._watch.expectations
+            left = known.left(self._open.values(), self._watch.workers, self._elapsed()) if known else None
+            return (
+                f"{clock(elapsed)}, time left unknown"
+                if left is None
+                else f"{clock(elapsed)}, about {clock(left)} left"
+            )
+        expected = task.fields.get("expected")
+        if expected is None:
+            return clock(elapsed)
+        over = elapsed > expected
+        return (
+            f"{clock(elapsed)}, longer than before" if over else f"{clock(elapsed)}, {clock(expected - elapsed)} left"
+        )
+
+
+def _columns(tells: Any, left: Any) -> list[Any]:
+    from rich.progress import BarColumn, ProgressColumn, TextColumn
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    class Told(ProgressColumn):
+        max_refresh = 0.5
+
+        def __init__(self, tell: Any) -> None:
+            super().__init__()
+            self.tell = tell
+
+        def render(self, task: Any) -> Text:
+            return Text(self.tell(task))
+
+    class Filled(BarColumn):
+        """By stages that ended, or by the time that one took before."""
+
+        def render(self, task: Any) -> ProgressBar:
+            expected = task.fields.get("expected")
+            if expected:
+                return ProgressBar(total=expected, completed=min(task.elapsed or 0.0, expected), width=24)
+            return super().render(task)
+
+    return [TextColumn("{task.description}", markup=False), Filled(bar_width=24), Told(tells), Told(left)]
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:30`, `3:04:10`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _outcome(record: Record) -> str:

@@ -30,7 +30,7 @@ def main(arguments: Namespace) -> int:
         outcome = rehearse(
             suite,
             only=arguments.only,
-            workers=(os.cpu_count() or 1) if arguments.jobs is None else max(1, arguments.jobs),
+            workers=(os.cpu_count() or 1) if arguments.jobs is None else arguments.jobs,
             plugins=arguments.plugin,
             on_start=lambda total: Progress(total=total, quiet=arguments.quiet).__enter__(),
         )
@@ -48,7 +48,8 @@ def main(arguments: Namespace) -> int:
 
 def _text(outcome: Rehearsed, seconds: float) -> str:
     stages, faults = len(outcome.records), outcome.faults
-    lines = [f"{outcome.suite}: {stages} stages rehearsed in {seconds:.0f} s, {len(faults)} failed"]
+    took = f"{seconds:.0f} s ({outcome.cpu:.0f} s of CPU)"
+    lines = [f"{outcome.suite}: {stages} stages rehearsed in {took}, {len(faults)} failed"]
     lines += [f"  {name}: {reason}" for name, reason in faults.items()]
     lines += [f"  {name} is not rehearsed: {reason}" for name, reason in outcome.skipped.items()]
     return "\n".join(lines)
@@ -59,6 +60,7 @@ def _facts(outcome: Rehearsed, seconds: float) -> dict[str, Any]:
     return {
         "suite": outcome.suite,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(outcome.cpu, 1),
         "stages": {name: round(record.timings.get("wall", 0.0), 2) for name, record in outcome.records.items()},
         "faults": outcome.faults,
         "skipped": dict(outcome.skipped),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from retable import contents
 from retable.bench.cli.suites import load
-from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, StoreError
+from retable.bench.errors import INTERRUPTED, OK, UNMEASURED, BenchError, StoreError, nearest
 from retable.bench.report.escape import clean
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def main(arguments: Namespace) -> int:
     elsewhere = _elsewhere(arguments)
     cases = suite.cases(arguments.only, arguments.seeds)
     if not cases:
+        measured = [entry.name for entry in suite.entries if entry.method is not None]
         raise BenchError(
-            f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches {arguments.only!r}"
+            f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches "
+            f"{arguments.only!r}{nearest(arguments.only, measured)}"
         )
     if arguments.detach and not arguments.dry_run:
         return _detach(suite, arguments)
@@ -64,9 +66,9 @@ def main(arguments: Namespace) -> int:
             raise unwritable
         store.save_environment(facts)
     with Diary(store.folder, _note(suite, arguments), len(plan.open_stages)) if work else nullcontext() as diary:
-        records, interrupted = _execute(plan, store, arguments, diary=diary)
+        records, interrupted = _execute(suite, plan, store, arguments, diary=diary)
         told = [] if interrupted else _repeat(cases, plan, store, identity, arguments)
-        _print_results(suite, store, as_json=arguments.json)
+        _print_results(suite.limited(arguments.only), store, as_json=arguments.json)
         for name, line in told:
             print(f"{name}: {line}", file=sys.stderr if arguments.json else sys.stdout)
         status = _summary(plan, records, interrupted)
@@ -175,7 +177,7 @@ def _repeat(
 
     def run_again(varied: Sequence[Case], scratch: Store, avoid: Nodes) -> tuple[Mapping[str, Record], bool]:
         again = make_plan(list(varied), scratch, environment=environment, offline=arguments.offline)
-        records, interrupted = _execute(again, scratch, arguments, lasting=False, avoid=avoid)
+        records, interrupted = _execute(cases[0].suite, again, scratch, arguments, lasting=False, avoid=avoid)
         return {name: records[key] for name, key in again.cases.items() if key in records}, interrupted
 
     variations = repeats(cases, arguments.repeat)
@@ -188,6 +190,7 @@ def _repeat(
 
 
 def _execute(
+    suite: Suite,
     plan: Plan,
     store: Store,
     arguments: Namespace,
@@ -196,16 +199,24 @@ def _execute(
     lasting: bool = True,
     avoid: Nodes | None = None,
 ) -> tuple[Mapping[str, Record], bool]:
-    from retable.bench.cli.progress import Progress
+    from retable.bench.cli.progress import Progress, Watch
     from retable.bench.run.executor import execute
+    from retable.bench.run.expect import Expectations
     from retable.bench.run.plan import make_jobs
+    from retable.bench.run.pulse import FOLDER
 
     workers = os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
     jobs = make_jobs(plan, avoid=avoid or {})
     run, plugins = "retable.bench.run.stage:run_stage", arguments.plugin
     cluster = _elsewhere(arguments) if jobs else None
     elsewhere = None if cluster is None else cluster.executor(store.folder, run, plugins=plugins, lasting=lasting)
-    with Progress(total=len(jobs), quiet=arguments.quiet) as progress:
+    watch = Watch(
+        templates={job.key: job.template for job in jobs},
+        expectations=Expectations(suite, store),
+        pulses=store.folder / FOLDER,
+        workers=workers,
+    )
+    with Progress(total=len(jobs), quiet=arguments.quiet, watch=watch) as progress:
 
         def tell(event: Event) -> None:
             progress(event)
@@ -254,8 +265,8 @@ def _print_results(suite: Suite, store: Store, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"tables": tables_to_json(tables), "verdicts": judgements_to_json(judgements)}, indent=2))
     else:
-        print(terminal.render(tables))
-        print(terminal.render_judgements(judgements))
+        verdicts = terminal.render_judgements(judgements) if judgements else ""
+        print("\n".join(filter(None, (terminal.render(tables), verdicts))))
 
 
 def _summary(plan: Plan, records: Mapping[str, Record], interrupted: bool) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retable.bench import registry
-from retable.bench.errors import BenchError, DeclarationError
+from retable.bench.errors import BenchError, DeclarationError, nearest
 from retable.bench.kept import kept
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 def load(arguments: Namespace) -> Suite:
     """The suite and profile that a command names."""
-    return load_suite(find_suite(arguments.suite), arguments.profile)
+    return load_suite(find_suite(arguments.suite), arguments.profile, tuple(arguments.overrides))
 
 
 def find_suite(name: str) -> Path:
@@ -29,17 +29,23 @@ def find_suite(name: str) -> Path:
     if path.suffix != ".yaml" and (Path("suites") / f"{name}.yaml").is_file():
         path = Path("suites") / f"{name}.yaml"
     if not path.is_file():
-        raise BenchError(f"no suite file {name}; `bench list` names those in suites/")
+        hint = nearest(path.stem, names()) or "; `bench list` names those in suites/"
+        raise BenchError(f"no suite file {name}{hint}")
     return path
 
 
-def load_suite(path: Path, profile: str) -> Suite:
+def names() -> list[str]:
+    """The suites in suites/."""
+    return sorted(path.stem for path in Path("suites").glob("*.yaml"))
+
+
+def load_suite(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Suite:
     """A suite at a profile, remembered by the content of its file."""
 
     def read() -> Suite:
         from retable.bench.declare import reader
 
-        suite = reader.load_suite(path, profile)
+        suite = reader.load_suite(path, profile, overrides)
         if suite.profile.of:
             raise BenchError(
                 f"the profile {profile!r} rehearses {suite.profile.of!r} on made-up files: `bench rehearse {suite.name}` runs "
@@ -47,7 +53,7 @@ def load_suite(path: Path, profile: str) -> Suite:
             )
         return suite
 
-    return _remembered("suites", path, profile, read, write=_pickled, read=_unpickled)
+    return _remembered("suites", path, "\n".join((profile, *overrides)), read, write=_pickled, read=_unpickled)
 
 
 def summary(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Namespace) -> int:
-    """Every version, or those that are named, against its manifest; 1 when one is not as it was published."""
+    """Every version, or those that are named, against its manifest and its statement; 1 when one is not as it was published."""
     from retable.bench.versions import versions
 
     root = Path(arguments.results)
@@ -43,7 +43,7 @@ def _named(root: Path, text: str) -> list[Name]:
 
 
 def _damage(root: Path, name: Name) -> list[str]:
-    from retable.bench.versions import versions
+    from retable.bench.versions import attest, versions
 
     if lines := versions.damage(root, name):
         return lines
@@ -51,4 +51,6 @@ def _damage(root: Path, name: Name) -> list[str]:
         versions.load(root, name)
     except StoreError as error:
         return [str(error).removeprefix(f"{root}/{name}: ")]
-    return []
+    folder = versions.path_of(root, name)
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != versions.MANIFEST}
+    return attest.damage(name.suite, files)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
 from retable.bench.suite import ClaimKind, Numerics, PlotKind, Strength, Tier, VerdictWord
@@ -26,8 +27,8 @@ REPORTED = Either(
     options=(
         Number(),
         Text(
-            noun="a number as printed (6.95, 148M, 1.3B, 62.5k) or `not found`",
-            pattern=r"not found|[-+]?[0-9]{1,15}(\.[0-9]{1,15})? ?[kKMGBT]?",
+            noun="a number as printed (6.95, 148M, 92.1 ± 0.3, <0.1, 1,234 or 92.1 %) or `not found`",
+            pattern=PATTERN,
         ),
     )
 )
@@ -215,7 +216,7 @@ CLAIM = Record(
     fields={
         "name": Field(NAME, "Name of the claim.", required=True, fixed=True),
         "text": Field(Text(), "The claim in one sentence.", required=True),
-        "source": Field(Text(), "Where the paper makes it: table, figure or section.", required=True),
+        "source": Field(Text(), "Where the paper makes it: table, figure or section."),
         "value": Field(
             _bounded("value", {"entry": Field(NAME, "The row it is about.", required=True)}),
             "The metric of one row meets a bound.",
@@ -313,6 +314,7 @@ TABLE = Record(
                             "The paper's number, ours, or both (unless said).",
                         ),
                         "format": Field(FORMAT, "How a number is printed; .4g unless said, si for 148M."),
+                        "group": Field(Text(), "What stands above neighbouring columns of one group in print."),
                     },
                 )
             ),
@@ -386,13 +388,24 @@ REPRODUCIBILITY = Record(
     },
 )
 
+ERRATUM = Record(
+    title="erratum",
+    fields={
+        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
+        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
+        "effect": Field(
+            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
+        ),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
         "suite": Field(NAME, "Name of the suite: that of its file.", required=True, fixed=True),
         "title": Field(Text(), "What the table is about.", required=True),
-        "paper": Field(Text(), "Title of the paper.", required=True),
-        "arxiv": Field(ARXIV, "The paper's number at arXiv.", required=True),
+        "paper": Field(Text(), "Title of the paper whose table it is, if it is one's."),
+        "arxiv": Field(ARXIV, "The paper's number at arXiv."),
         "version": Field(Number(whole=True, minimum=1), "Raised when the suite changes its meaning.", required=True),
         "profiles": Field(
             Named(of=PROFILE, key=NAME),
@@ -408,12 +421,19 @@ SUITE = Record(
         ),
         "entries": Field(Items(of=ENTRY), "The rows.", required=True, fixed=True),
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
+        "errata": Field(
+            Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),
             "What shows that a row works, for claims that compare it by this metric; a dead one gives no verdict.",
             gaps=True,
         ),
-        "tables": Field(Items(of=TABLE, minimum=0), "The tables that are printed.", fixed=True),
+        "tables": Field(
+            Items(of=TABLE, minimum=0),
+            "The tables that are printed; unless said one of all rows and of all that they report or measure.",
+            fixed=True,
+        ),
         "plots": Field(Items(of=PLOT, minimum=0), "The plots of the report.", fixed=True),
         "statistics": Field(STATISTICS, "Error rates of the verdicts."),
         "reproducibility": Field(

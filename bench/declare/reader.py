@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,11 @@ from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
+from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
+from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
+from retable.bench.declare.printed import printed
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
@@ -29,6 +32,7 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
+    Erratum,
     Expectation,
     Layout,
     Limits,
@@ -49,16 +53,15 @@ SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 LEAST_EFFECT = 0.05
 """In standard deviations: what two and a half thousand seeds show."""
-SI = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
 
 
-def load_suite(path: str | Path, profile: str = "mini") -> Suite:
+def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str] = ()) -> Suite:
     """The suite that a file declares, read for one profile; a component that does not import breaks only its own cases.
 
-    Raises DeclarationError (`file:line: sentence`), BenchError for a file that cannot be read, UnknownNameError for a
-    profile that the file does not have.
+    `overrides` set parameters (`method.mine.lr=1e-3`). Raises DeclarationError (`file:line: sentence`), BenchError for a
+    file that cannot be read or an override that sets nothing, UnknownNameError for a profile that the file does not have.
     """
-    return _read(Declaration(strict_yaml.load(path)), profile)
+    return _read(Declaration(strict_yaml.load(path)), profile, overrides=overrides)
 
 
 def check_suite(path: str | Path) -> tuple[Suite, ...]:
@@ -67,8 +70,10 @@ def check_suite(path: str | Path) -> tuple[Suite, ...]:
     return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
 
 
-def _read(declaration: Declaration, profile: str, *, strict: bool = False) -> Suite:
-    return _Reader(declaration=declaration, root=declaration.at(profile), profile=profile, strict=strict).suite()
+def _read(declaration: Declaration, profile: str, *, strict: bool = False, overrides: Sequence[str] = ()) -> Suite:
+    root = overridden(declaration.at(profile), overrides)
+    suite = _Reader(declaration=declaration, root=root, profile=profile, strict=strict).suite()
+    return replace(suite, overrides=tuple(overrides))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,24 +98,28 @@ class _Reader:
         entries = tuple(self._entry(node) for node in top["entries"].value)
         self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
-        claims = tuple(self._claim(node, rows) for node in _list(top, "claims"))
-        check_strengths(claims, _list(top, "claims"))
+        judged = {} if self._profile.of else top  # a rehearsal shows nothing, so nothing is judged
+        claims = tuple(self._claim(node, rows) for node in _list(judged, "claims"))
+        check_strengths(claims, _list(judged, "claims"))
         return Suite(
             name=stem,
             title=_text(top, "title"),
             paper=_text(top, "paper"),
-            arxiv=top["arxiv"].value,
+            arxiv=_text(top, "arxiv"),
             version=top["version"].value,
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
-            claims=() if self._profile.of else claims,
-            alive=tuple(self._alive(node) for node in _list(top, "alive")),
-            layouts=tuple(self._layout(node) for node in _list(top, "tables")),
+            claims=claims,
+            alive=tuple(self._alive(node) for node in _list(judged, "alive")),
+            layouts=tuple(self._layout(node) for node in _list(top, "tables"))
+            if "tables" in top
+            else default_layouts(stem, _text(top, "title"), entries),
             sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
+            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
             path=self.root.path,
         )
 
@@ -288,7 +297,8 @@ class _Reader:
         for item in own["columns"].value:
             metric = self._shown(item.value["metric"])
             rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
-            columns.append(Column(label=_text(item.value, "label"), metric=metric, **rest))
+            group = _text(item.value, "group")
+            columns.append(Column(label=_text(item.value, "label"), metric=metric, group=group, **rest))
         return Layout(
             name=own["name"].value,
             title=_text(own, "title"),
@@ -385,14 +395,10 @@ def _quantity(node: Node, units: dict[str, int]) -> float:
 
 
 def _reported(node: Node) -> Reported:
-    """A number as the paper prints it; decimal arithmetic keeps 1.3B from becoming 1300000000.0000002."""
-    text = node.text.strip()
-    if text == "not found":
-        return Reported(value=None, text=text)
-    if not isinstance(node.value, str):
-        return Reported(value=float(node.value), text=text)
-    digits = text.rstrip("kKMGBT ")
-    return Reported(value=float(Decimal(digits).scaleb(SI.get(text[-1], 0))), text=text)
+    """A number as the paper prints it."""
+    if isinstance(node.value, str):
+        return printed(node.text.strip())
+    return Reported(value=float(node.value), text=node.text.strip())
 
 
 def _statistics(own: dict[str, Node]) -> Statistics:
@@ -427,3 +433,8 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
+
+
+def _erratum(own: dict[str, Node]) -> Erratum:
+    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
+    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)

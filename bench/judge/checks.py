@@ -54,7 +54,7 @@ def of_judgement(judged: Judgement) -> Check:
         kind="claim",
         name=claim.name,
         outcome=outcome,
-        text=f"{claim.text} ({claim.source})",
+        text=claim.sentence,
         detail=f"{said(judged)}: {evidence(judged)}",
         where=claim.where,
         tier=claim.tier,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Environments = Callable[[str], Mapping[str, Any] | None]
 """The facts of a machine and its software by id, as the store keeps them."""
 SOFTWARE = ("torch", "numpy")
+UNPLANNED = "not measured by this row"
 Results = Mapping[tuple[str, int], Record]
 """Evaluation records by (entry, repetition): the stored result, else the last failed attempt; a case never run is absent."""
 
@@ -109,6 +110,6 @@ def absence(record: Record, metric: str) -> str:
     if record.ended and (measured := record.metrics.get(metric)) is not None:
         return measured.reason or ""
     if record.ok:
-        return "not measured by this row"
+        return UNPLANNED
     message = record.failure.message.strip().splitlines() if record.failure else []
     return f"{record.status}: {message[0]}" if message else str(record.status)

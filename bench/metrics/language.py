@@ -56,12 +56,17 @@ class ZeroShotAccuracy:
     VERSION: ClassVar[str] = "1"
     EXACT: ClassVar[bool] = False
 
+    PROTOCOL: ClassVar[str] = "lm-eval"
+
+    def asked(self, evidence: Any) -> Any:
+        return evidence.zero_shot
+
     def measure(self, evidence: Any) -> Measurement:
         import numpy as np
 
-        asked = evidence.zero_shot
+        asked = self.asked(evidence)
         if asked is None:
-            return absent(self, "the task `language` asked no questions (zero_shot is empty)")
+            return absent(self, f"the task `language` asked no questions by {self.PROTOCOL} (zero_shot, protocols)")
         if self.task != AVERAGE and self.task not in asked.tasks:
             return absent(self, f"{self.task} was not asked; asked were {', '.join(asked.tasks)}")
         chosen = asked.tasks if self.task == AVERAGE else {self.task: asked.tasks[self.task]}
@@ -76,6 +81,18 @@ class ZeroShotAccuracy:
         value = float(np.mean([values.mean() for values in hits.values()]))
         every = np.concatenate(list(hits.values()))
         return measured(self, value, n=len(every), samples=tuple(every.tolist()), details=details)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotOfficial(ZeroShotAccuracy):
+    """The same, asked as the papers' tables were: nothing begins a text, context and continuation are encoded apart."""
+
+    NAME: ClassVar[str] = "zero_shot_official"
+
+    PROTOCOL: ClassVar[str] = "official"
+
+    def asked(self, evidence: Any) -> Any:
+        return evidence.zero_shot_official
 
 
 def _hits(answers: Any) -> tuple[float, ...]:

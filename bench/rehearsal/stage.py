@@ -25,12 +25,18 @@ WORKER = "retable.bench.rehearsal.worker"
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """What became of a suite: the record of every stage by its name, and why rows were left out."""
+    """What became of a suite: the record of every stage by its name, and why rows or metrics were left out."""
 
     suite: str
     records: Mapping[str, Record]
     skipped: Mapping[str, str]
+    """By row or metric."""
     interrupted: bool = False
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time that the stages took."""
+        return sum(record.timings.get("cpu", 0.0) for record in self.records.values())
 
     @property
     def faults(self) -> dict[str, str]:
@@ -71,6 +77,7 @@ def rehearse(
 
     `on_start` is told how many stages there are and gives what is told of each.
     """
+    from retable.bench.plugins import load_plugin
     from retable.bench.rehearsal.stand_ins import furnish
     from retable.bench.run.executor import execute
     from retable.bench.run.plan import make_jobs, make_plan
@@ -81,6 +88,8 @@ def rehearse(
         return Rehearsed(suite=suite.name, records={}, skipped=skipped)
     with tempfile.TemporaryDirectory(prefix="retable-rehearsal-") as folder, data_in(Path(folder) / "data") as data:
         furnish(wanted, data)
+        if not workers:
+            load_plugin(WORKER)
         store = Store(Path(folder) / "store", create=True)
         jobs = make_jobs(make_plan(wanted, store, offline=True))
         names = {job.key: job.name for job in jobs}
@@ -92,9 +101,10 @@ def rehearse(
 
 
 def _rows(suite: Suite, only: str) -> tuple[list[Case], dict[str, str]]:
-    """The cases to rehearse, and the reasons of the rows that cannot be."""
+    """The cases to rehearse, and the reasons of what cannot be: rows that `only` names, and metrics."""
     reasons = suite.profile.skip
-    wanted, skipped = [], {}
+    wanted: list[Case] = []
+    skipped = dict(suite.profile.without)
     for case in suite.cases(only):
         name = case.entry.name
         if glob := next((glob for glob in reasons if fnmatchcase(name, glob)), None):

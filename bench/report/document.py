@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.files import safe_name
-from retable.bench.report.latex import FOLDED, PREAMBLE, render, render_judgements
+from retable.bench.report.latex import FOLDED, PREAMBLE, WIDE, render, render_judgements
+from retable.bench.report.sheet import Print
 from retable.bench.suite import VerdictWord
 
 WORDS: tuple[VerdictWord, ...] = ("reproduced", "contradicted", "not measured")
@@ -21,9 +22,10 @@ def document(chapters: Sequence[Chapter]) -> str:
         suite = chapter.suite
         parts += [r"\clearpage", rf"\section*{{{escape(suite.title or suite.name)}}}"]
         parts.append(
-            escape(f"{suite.paper} (arXiv {suite.arxiv}), suite {suite.name}, profile {suite.profile.name}.") + r"\par"
+            escape(", ".join(filter(None, (suite.cited, f"suite {suite.name}, profile {suite.profile.name}."))))
+            + r"\par"
         )
-        parts += [render(chapter.tables), *_plots(chapter)]
+        parts += [render(chapter.tables, Print(width=WIDE)), *_plots(chapter)]
         parts += [r"\clearpage", render_judgements(chapter.judgements)] if chapter.judgements else []
     return "\n".join([*parts, r"\end{document}", ""])
 
@@ -37,7 +39,7 @@ def scorecard(chapters: Sequence[Chapter]) -> str:
         counts["surprises"] = sum(not judged.as_expected for judged in chapter.judgements)
         totals += counts
         paper = escape(chapter.suite.paper or chapter.suite.title or chapter.suite.name)
-        source = escape(f"{chapter.suite.arxiv}, {chapter.suite.profile.name}")
+        source = escape(", ".join(filter(None, (chapter.suite.arxiv, chapter.suite.profile.name))))
         rows.append(f"{paper} & {source} & {_counts(counts)}")
     return "\n".join(
         [

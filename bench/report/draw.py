@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retable.bench.errors import BenchError
 from retable.bench.report import maps
 from retable.bench.report.files import safe_name
+from retable.bench.report.grid import source
 from retable.bench.report.plot import Axis, Plot, Point
 from retable.bench.report.titles import literal, title
 
@@ -230,7 +231,7 @@ def _axis_label(axis: Axis) -> str:
 
 def describe(plot: Plot) -> str:
     """The plot's numbers as lines of text."""
-    lines = [f"{plot.title} (suite {plot.suite}, arXiv {plot.arxiv}, profile {plot.profile})"]
+    lines = [f"{plot.title} ({source(plot.suite, plot.arxiv, plot.profile)})"]
     lines += [f"  {point.label}: {_pair(point)}" for point in plot.points]
     for line in plot.lines:
         lines.append(f"  {line.label}: " + "; ".join(_pair(point) for point in line.points))

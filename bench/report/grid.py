@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from retable.bench.report.numbers import ABSENT, NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Mark, Table
+from retable.bench.suite import Column
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,29 @@ def grid(table: Table, *, footnoted: bool = False) -> Grid:
                 texts.append(Text(ABSENT, note=note(NOT_FOUND)) if unknown else Text(reported(cell)))
             if column.show in ("measured", "both"):
                 reason = not_measured(cell.reason) if footnoted and cell.value is None else cell.reason
-                texts.append(Text(measured(cell, column), cell.mark, note(reason) if cell.reason else 0))
+                texts.append(Text(measured(cell, column), cell.mark, note(reason) if cell.told else 0))
         rows.append((row.group, texts))
     return Grid(header, rows, notes + floors(table))
 
 
 def floors(table: Table) -> list[str]:
     """What real data against real ones give, a line a column that knows it."""
-    lines = []
-    for column in table.columns:
-        floors = [cell.floor for row in table.rows if (cell := row.cells[column.metric]).floor is not None]
-        if floors and column.show != "reported":
-            lines.append(
-                f"{column.label}: real images against real ones give {number(sum(floors) / len(floors), column.format)}"
-            )
-    return lines
+    return [line for column in table.columns for line in floors_of(table, column)]
+
+
+def floors_of(table: Table, column: Column) -> list[str]:
+    """The line of one column, if it knows it."""
+    found = [floor for row in table.rows if (floor := row.cells[column.metric].floor) is not None]
+    if not found or column.show == "reported":
+        return []
+    return [f"{column.label}: real images against real ones give {number(sum(found) / len(found), column.format)}"]
 
 
 def caption(table: Table) -> str:
     """Title, profile and source: a mini number must never look like the paper's."""
-    return f"{table.title} (suite {table.suite}, arXiv {table.arxiv}, profile {table.profile})"
+    return f"{table.title} ({source(table.suite, table.arxiv, table.profile)})"
+
+
+def source(suite: str, arxiv: str, profile: str) -> str:
+    """`suite table2_aim, arXiv 2408.12245, profile mini`."""
+    return ", ".join(filter(None, (f"suite {suite}", f"arXiv {arxiv}" if arxiv else "", f"profile {profile}")))

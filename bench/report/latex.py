@@ -1,44 +1,47 @@
-"""Tables and verdicts as LaTeX (booktabs): best bold, second underlined, every text escaped; equal input, equal bytes."""
+"""Tables and verdicts as LaTeX (booktabs) to paste into a paper: best bold, second underlined, every text escaped.
+
+Numbers stand point below point in pairs of columns `r@{}l`; equal input, equal bytes.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import latex as escape
-from retable.bench.report.grid import Text, caption, grid
-from retable.bench.report.table import Table, legend
+from retable.bench.report.fit import Page, beside, fit, parts
+from retable.bench.report.macros import macro_name
+from retable.bench.report.sheet import PLAIN, Head, Line, Piece, Print, Sheet, sheet
+from retable.bench.report.table import Table
 
-PREAMBLE = r"""
-\documentclass{article}
-\usepackage[T1]{fontenc}
-\usepackage[utf8]{inputenc}
-\usepackage[margin=2cm]{geometry}
-\usepackage{array,booktabs,graphicx,longtable,textcomp}
-\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
-\IfFileExists{multirow.sty}{\usepackage{multirow}}{}
-\providecommand{\multirow}[3]{#3}
-\begin{document}
+PACKAGES = "array,booktabs,graphicx,longtable,rotating,textcomp"
+PREAMBLE = rf"""
+\documentclass{{article}}
+\usepackage[T1]{{fontenc}}
+\usepackage[utf8]{{inputenc}}
+\usepackage[margin=2cm]{{geometry}}
+\usepackage{{{PACKAGES}}}
+\IfFileExists{{lmodern.sty}}{{\usepackage{{lmodern}}}}{{}}
+\begin{{document}}
 """.strip()
-
-
-_NEGATIVE = re.compile(r"-\d")
-_LONGEST = 60
+WIDE = 480.0
+"""Points of a line of that document."""
 FOLDED = r">{\raggedright\arraybackslash}p"
 
 
-def document(tables: Sequence[Table], judgements: Sequence[Judgement] = ()) -> str:
+def document(tables: Sequence[Table], judgements: Sequence[Judgement] = (), look: Print = PLAIN) -> str:
     """A document that compiles by itself (pdflatex) and holds just the tables, then the verdicts if there are any."""
     verdicts = [r"\clearpage", render_judgements(judgements)] if judgements else []
-    return "\n".join([PREAMBLE, render(tables), *verdicts, r"\end{document}"])
+    return "\n".join([PREAMBLE, render(tables, replace(look, width=WIDE)), *verdicts, r"\end{document}"])
 
 
-def render(tables: Sequence[Table]) -> str:
-    """One `table` environment each; needs the packages array, booktabs, graphicx, multirow and textcomp, and T1 fonts."""
-    return "\n\n".join(_table(table) for table in tables)
+def render(tables: Sequence[Table], look: Print = PLAIN) -> str:
+    """One `table` environment each; needs the packages array, booktabs, graphicx, rotating and textcomp, and T1 fonts."""
+    several = len(tables) > 1
+    return "\n\n".join(_table(table, look, several) for table in tables)
 
 
 def render_judgements(judgements: Sequence[Judgement]) -> str:
@@ -63,71 +66,145 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _table(table: Table) -> str:
-    content = grid(table, footnoted=True)
-    grouped = any(group for group, _ in content.rows)
-    texts = [[group for group, _ in content.rows]] if grouped else []
-    kinds = [_kind(column) for column in [*texts, [row[0].text for _, row in content.rows]]]
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        rf"\caption{{{escape(caption(table))}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{''.join(kinds)}{'r' * (len(content.header) - 1)}}}",
-        r"\toprule",
-        *_header(table, ["Type", "Model"] if grouped else ["Model"]),
-        r"\midrule",
-        *_body(content.rows, grouped, "*" if kinds[0] == "l" else "="),
-        r"\bottomrule",
-        r"\end{tabular}}",
+def _table(table: Table, look: Print, several: bool) -> str:
+    """A float, or several where the rows need more than a page."""
+    made = sheet(table, look)
+    page = fit(made, look.width)
+    label = f"{look.label}-{table.name}" if look.label and several else look.label
+    label = label or f"tab:{macro_name(table.suite, table.name)}".replace("/", "-")
+    found = list(parts(made, page))
+    floats = [
+        _float(part, own, None if index else label, notes=index == len(found) - 1)
+        for index, (part, own) in enumerate(found)
     ]
-    notes = [rf"\textsuperscript{{{index}}}\,{escape(note)}" for index, note in enumerate(content.notes, 1)]
-    notes += map(escape, legend(table, "bold", "underlined"))
-    notes += [escape(table.note)] if table.note else []
-    lines += [r"\par\smallskip\footnotesize\raggedright " + r"\par ".join(notes)] if notes else []
-    return "\n".join([*lines, r"\end{table}"])
+    return "\n\n".join(floats)
 
 
-def _header(table: Table, leading: Sequence[str]) -> list[str]:
-    """Labels of the columns; the paper's value and ours share one, with a second line that tells them apart."""
-    top, rules, bottom = list(leading), [], [""] * len(leading)
-    for column in table.columns:
-        label = escape(column.label)
-        if column.show == "both":
-            start = len(bottom) + 1
-            top.append(rf"\multicolumn{{2}}{{c}}{{{label}}}")
-            rules.append(rf"\cmidrule(lr){{{start}-{start + 1}}}")
-            bottom += ["paper", "here"]
-        else:
-            top.append(label)
-            bottom.append("paper" if column.show == "reported" else "")
-    return [_row(top), *(["".join(rules)] if rules else []), *([_row(bottom)] if any(bottom) else [])]
+def _float(part: Sheet, page: Page, label: str | None, *, notes: bool) -> str:
+    """`label` is None where another float goes on."""
+    place = ("sidewaystable", "[p]") if page.sideways else ("table", "[htbp]")
+    head = rf"\caption{{{escape(part.caption)}}}\label{{{label}}}"
+    if label is None:
+        head = rf"\addtocounter{{table}}{{-1}}\caption[]{{{escape(part.caption)} (continued)}}"
+    lines = [rf"\begin{{{place[0]}}}{place[1]}", r"\centering", head]
+    lines += [rf"\{page.size}"] if page.size != "normalsize" else []
+    lines += [rf"\par\smallskip\setlength{{\tabcolsep}}{{{page.space:g}pt}}"]
+    for index, block in enumerate(page.blocks):
+        lines += [r"\par\medskip"] if index else []
+        lines += _tabular(part, block, page)
+    if notes and (below := _below(part)):
+        lines += [r"\par\smallskip\footnotesize\raggedright " + r"\par ".join(below)]
+    return "\n".join([*lines, rf"\end{{{place[0]}}}"])
 
 
-def _kind(texts: Sequence[str]) -> str:
-    """Left-aligned, folded where a text is so long that the table would have to shrink for it."""
-    return "l" if max(map(len, texts), default=0) <= _LONGEST else FOLDED + "{24em}"
+def _below(part: Sheet) -> list[str]:
+    return [rf"\textsuperscript{{{mark}}}\,{escape(text)}" for mark, text in part.notes] + list(
+        map(escape, part.remarks)
+    )
 
 
-def _body(rows: Sequence[tuple[str, list[Text]]], grouped: bool, group_width: str) -> list[str]:
-    """Neighbours of one group share its name, with a rule between groups."""
+def _tabular(part: Sheet, block: Sequence[int], page: Page) -> list[str]:
+    narrow = beside(part.lines)
+    label = f"{FOLDED}{{{page.fold:.0f}pt}}" if page.fold else "l"
+    stubs = (["Type"] if narrow else []) + [part.stub]
+    heads = [part.heads[index] for index in block]
+    return [
+        rf"\begin{{tabular}}{{{'l' if narrow else ''}{label}{'r@{}l' * len(block)}}}",
+        r"\toprule",
+        *(_turned(heads, stubs) if page.turned else _heads(heads, stubs)),
+        r"\midrule",
+        *_body(part.lines, block, narrow),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def _heads(heads: Sequence[Head], stubs: Sequence[str]) -> list[str]:
+    """Groups over labels over words; a level that says nothing is left out."""
+    levels = [
+        [(head.group, "", 0) for head in heads],
+        [(head.label, head.note, head.power) for head in heads],
+        [(head.below, "", 0) for head in heads],
+    ]
     lines: list[str] = []
-    for group, members in groupby(rows, key=lambda row: row[0]):
-        block = [_row(list(map(_cell, texts))) for _, texts in members]
-        if grouped:
-            name = rf"\multirow{{{len(block)}}}{{{group_width}}}{{{escape(group)}}}" if group else ""
-            block = [f"{name if index == 0 else ''} & {row}" for index, row in enumerate(block)]
-        lines += [r"\midrule", *block] if lines else block
+    for depth, level in enumerate(levels):
+        if not any(text for text, _, _ in level):
+            continue
+        first = [escape(stub) if depth == 1 else "" for stub in stubs]
+        spans = [(key, len(list(found))) for key, found in groupby(level)] if depth < 2 else [(key, 1) for key in level]
+        lines.append(_row([*first, *(_span(*key, count) for key, count in spans)]))
+        if depth < 2 and (rules := _rules(spans, len(stubs) + 1)):
+            lines.append(rules)
     return lines
 
 
-def _cell(text: Text) -> str:
-    shown = escape(text.text)
-    shown = rf"\ensuremath{{-}}{shown[1:]}" if _NEGATIVE.match(shown) else shown
-    if shown and text.mark:
-        shown = rf"\textbf{{{shown}}}" if text.mark == "best" else rf"\underline{{{shown}}}"
-    return rf"{shown}\textsuperscript{{{text.note}}}" if text.note else shown
+def _rules(spans: Sequence[tuple[tuple[str, str, int], int]], start: int) -> str:
+    """A short rule under every text over several printed columns."""
+    rules = ""
+    for (text, _, _), count in spans:
+        if text and count > 1:
+            rules += rf"\cmidrule(lr){{{start}-{start + 2 * count - 1}}}"
+        start += 2 * count
+    return rules
 
 
-def _row(cells: list[str]) -> str:
+def _span(text: str, note: str, power: int, count: int) -> str:
+    return rf"\multicolumn{{{2 * count}}}{{c}}{{{_headed(text, note, power)}}}"
+
+
+def _turned(heads: Sequence[Head], stubs: Sequence[str]) -> list[str]:
+    """One line of heads, read from below."""
+    texts = []
+    for head in heads:
+        text = _headed(head.label, head.note, head.power)
+        below = f", {escape(head.below)}" if head.below else ""
+        texts.append(rf"\multicolumn{{2}}{{c}}{{\rotatebox{{90}}{{{text}{below}}}}}")
+    return [_row([*map(escape, stubs), *texts])]
+
+
+def _headed(text: str, note: str, power: int) -> str:
+    shown = escape(text)
+    shown += rf" \ensuremath{{\times 10^{{{power}}}}}" if power else ""
+    return rf"{shown}\textsuperscript{{{note}}}" if note else shown
+
+
+def _body(lines: Sequence[Line], block: Sequence[int], narrow: bool) -> Iterator[str]:
+    """Names of groups beside their first row, or above their rows where they are long; a rule between groups."""
+    width = 1 + 2 * len(block)
+    for index, (group, members) in enumerate(groupby(lines, key=lambda line: line.group)):
+        if index:
+            yield r"\midrule" if narrow or not group else r"\addlinespace"
+        if group and not narrow:
+            yield rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(group)}}}}} \\"
+        for number, line in enumerate(members):
+            label = _headed(line.label, line.note, line.power)
+            stub = [*([escape(group) if number == 0 else ""] if narrow else []), label]
+            yield _row([*stub, *(_cell(line.pieces[place]) for place in block)])
+
+
+def _cell(piece: Piece) -> str:
+    note = rf"\textsuperscript{{{piece.note}}}" if piece.note else ""
+    if piece.text:
+        return rf"\multicolumn{{2}}{{c}}{{{escape(piece.left)}{note}}}"
+    half = rf"\,\ensuremath{{\pm}}\,{escape(piece.half)}" if piece.half else ""
+    power = rf"\ensuremath{{\,\times 10^{{{piece.power}}}}}" if piece.power else ""
+    open_, shut = ("(", ")") if half and power else ("", "")
+    bound, whole = (r"\ensuremath{\ge}\,", piece.left[2:]) if piece.left.startswith("≥ ") else ("", piece.left)
+    left, right = _marked(_signed(whole), piece), _marked(escape(piece.right), piece)
+    return f"{open_}{bound}{left} & {right}{half}{shut}{power}{note}"
+
+
+def _signed(text: str) -> str:
+    """A minus as long as a plus."""
+    escaped = escape(text)
+    return rf"\ensuremath{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("-", "+") else escaped
+
+
+def _marked(shown: str, piece: Piece) -> str:
+    if not shown or not piece.mark:
+        return shown
+    return rf"\textbf{{{shown}}}" if piece.mark == "best" else rf"\underline{{{shown}}}"
+
+
+def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"

@@ -21,10 +21,25 @@ def number(value: float, form: str) -> str:
     return text.removeprefix("-") if not text.strip("-0.") else text  # what rounds to zero has no sign
 
 
+def size(count: int) -> str:
+    """Bytes for people, and all of them: `23.5 GiB (25276514304 bytes)`."""
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count >= 2**power:
+            return f"{count / 2**power:.3g} {unit} ({count} bytes)"
+    return f"{count} bytes"
+
+
+def fact(name: str, value: object) -> str:
+    """A recorded fact as text; what is called memory or bytes is a size."""
+    counts = isinstance(value, int) and not isinstance(value, bool)
+    of_bytes = name.endswith(("memory", "bytes")) or name.startswith(("memory", "bytes"))
+    return size(value) if counts and of_bytes else f"{value}"  # type: ignore[arg-type]
+
+
 def measured(cell: Cell, column: Column) -> str:
     """Mean and half-width, ≥ before a lower bound; an em dash for what is absent, nothing where nothing was to be measured."""
     if cell.value is None:
-        return ABSENT if cell.reason else ""
+        return ABSENT if cell.told else ""
     text = ("≥ " if cell.at_least else "") + number(cell.value, column.format)
     return text if cell.half_width is None else f"{text} ± {number(cell.half_width, column.format)}"
 

@@ -18,7 +18,7 @@ def render(suite: Suite, tables: Sequence[Table], judgements: Sequence[Judgement
     """The images lie in `plots/` beside the page, as `draw.draw` names them."""
     parts = [
         f"# {escaped(suite.title)}",
-        f"Suite `{suite.name}`, profile `{suite.profile.name}`: {escaped(suite.paper)} (arXiv {suite.arxiv}).",
+        f"Suite `{suite.name}`, profile `{suite.profile.name}`{f': {escaped(suite.cited)}' if suite.cited else ''}.",
         markdown.render(tables),
         *(_plot(plot) for plot in plots),
         "## Verdicts",

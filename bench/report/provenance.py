@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from retable.bench.errors import BenchError
+from retable.bench.errors import BenchError, nearest
 from retable.bench.judge.results import with_needs
 from retable.bench.record import Measurement, Record
+from retable.bench.report.escape import clean
+from retable.bench.report.numbers import fact, size
 
 if TYPE_CHECKING:
     from retable.bench.store.reader import Reader
@@ -31,7 +33,8 @@ def find_records(store: Reader, case: str) -> list[Record]:
             if record.entry == entry and [record.profile, str(record.repetition)][: len(rest)] == rest
         ]
     if not records:
-        raise BenchError(f"{store.name} holds no record of {case!r}")
+        rows = sorted({record.entry for record in store.records(case.split("/")[0])}) if "/" in case else []
+        raise BenchError(f"{store.name} holds no record of {case!r}{nearest(case.split('/')[1], rows) if rows else ''}")
     newest: dict[tuple[Any, ...], Record] = {}
     for record in with_needs(records, store).values():
         method = record.ingredients.get("method", {}).get("use", "")
@@ -106,14 +109,14 @@ def _record(record: Record) -> str:
         lines.append(f"  ran on node {record.node}")
     lines += [f"  an earlier try: {reason}" for reason in record.lost]
     if record.failure:
-        lines.append(f"  {record.failure.type}: {record.failure.message}")
-        lines += [f"    {line}" for line in record.failure.traceback.rstrip().splitlines()]
+        lines.append(f"  {clean(record.failure.type)}: {clean(record.failure.message)}")
+        lines += [f"    {clean(line)}" for line in record.failure.traceback.rstrip().splitlines()]
     lines += [f"  {name}: {seconds:.3f} s" for name, seconds in record.timings.items()]
     lines += [f"  {name}: {count / 2**20:.0f} MiB" for name, count in record.memory.items()]
     lines += [f"  kernel {operator}: {', '.join(backends)}" for operator, backends in record.kernels.items()]
     lines += [f"  needs {key}" for key in record.needs]
     lines += [
-        f"  {name}: {file.path} ({file.bytes} bytes, sha256 {file.sha256[:12]})"
+        f"  {name}: {file.path} ({size(file.bytes)}, sha256 {file.sha256[:12]})"
         for name, file in record.artefacts.items()
     ]
     lines += ["  log", *_lines(record.log, indent=4)] if record.log else []
@@ -129,7 +132,7 @@ def _lines(facts: Mapping[str, Any], indent: int) -> list[str]:
         elif isinstance(value, list) and len(value) > LONG:
             lines.append(f"{' ' * indent}{name}: {len(value)} items, the last {value[-1]}")
         else:
-            lines.append(f"{' ' * indent}{name}: {value}")
+            lines.append(f"{' ' * indent}{name}: {fact(name, value)}")
     return lines
 
 

@@ -40,7 +40,7 @@ class Line:
     @property
     def errata(self) -> tuple[str, ...]:
         """What the suite says is wrong in the paper or its code, a sentence each."""
-        return tuple(str(getattr(one, "text", one)) for one in getattr(self.suite, "errata", ()))
+        return tuple(f"{one.sentence} ({one.source}; {one.effect})" for one in self.suite.errata)
 
 
 def answers(lines: Sequence[Line]) -> dict[str, list[tuple[Line, Judgement]]]:

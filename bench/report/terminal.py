@@ -44,7 +44,7 @@ def render_judgements(
     indent = max(len(said(judged)) for judged in judgements) + len(_GAP)
     for judged in judgements:
         claim = judged.claim
-        first, *more = _fold(clean(f"{claim.name}: {claim.text} ({claim.source})"), columns, indent)
+        first, *more = _fold(clean(f"{claim.name}: {claim.sentence}"), columns, indent)
         verdict = _style(said(judged), _VERDICT_STYLE[judged.verdict], colour)
         lines.append(verdict + first[len(said(judged)) :])
         lines += more + _fold(clean(evidence(judged)), columns, indent)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from retable.bench.report.escape import clean
+from retable.bench.report.grid import source
 from retable.bench.report.plot import Plot
 
 
 def title(plot: Plot) -> str:
     """What stands above a plot: a mini number must never look like the paper's."""
-    return literal(f"{plot.title}\nsuite {plot.suite}, arXiv {plot.arxiv}, profile {plot.profile}")
+    return literal(f"{plot.title}\n{source(plot.suite, plot.arxiv, plot.profile)}")
 
 
 def literal(text: str) -> str:

@@ -116,10 +116,9 @@ def _below(fitted: Fitted) -> list[Fitted]:
 
 
 def make_jobs(plan: Plan, *, avoid: Mapping[str, frozenset[str]] = MappingProxyType({})) -> list[Job]:
-    """What has to run, as an executor takes it; `avoid` has the nodes that a case must not run on, by its name."""
+    """What has to run, as an executor takes it; `avoid` has the nodes that a stage must not run on, by its key."""
     stages = plan.open_stages
     keys = {stage.template.key for stage in stages}
-    shunned = _shunned(plan, avoid)
     return [
         Job(
             key=stage.template.key,
@@ -132,22 +131,10 @@ def make_jobs(plan: Plan, *, avoid: Mapping[str, frozenset[str]] = MappingProxyT
             numerics=stage.numerics,
             gpus=int(stage.device.startswith("cuda")),
             sources=_sources(stage),
-            avoid=shunned.get(stage.template.key, frozenset()),
+            avoid=avoid.get(stage.template.key, frozenset()),
         )
         for stage in stages
     ]
-
-
-def _shunned(plan: Plan, avoid: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """The nodes by stage: a fit stays away from what any of the cases that need it stays away from."""
-    found: dict[str, frozenset[str]] = {}
-    for name, nodes in avoid.items():
-        waiting = [plan.cases[name]]
-        while waiting:
-            key = waiting.pop()
-            found[key] = found.get(key, frozenset()) | nodes
-            waiting += plan.stages[key].template.needs
-    return found
 
 
 def _sources(stage: StageSpec) -> dict[tuple[str, str], str]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, Signals
-from typing import Any
+from typing import Any, BinaryIO
 
 from retable.bench.record import Status
 from retable.bench.run.desk import Desk, Inputs, Room
@@ -148,10 +148,9 @@ class Worker:
         return self._stopped(Status.INTERRUPTED if told_to_stop else Status.FAILED, "WorkerDied", reason)
 
     def _stopped(self, status: Status, kind: str, message: str) -> Reply:
-        self.output.seek(0)
-        last_words = self.output.read()
-        with suppress(OSError):
-            last_words += self.log.read_bytes()
+        last_words = _tail(self.output)
+        with suppress(OSError), self.log.open("rb") as log:
+            last_words += _tail(log)
         failure = {
             "type": kind,
             "message": message,
@@ -250,6 +249,12 @@ class Pool:
         if not worker.connection.closed:
             worker.kill()
         worker.output.close()
+
+
+def _tail(file: BinaryIO) -> bytes:
+    """The end of a file: a job may have printed more than fits into memory."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - TRACEBACK_LIMIT))
+    return file.read(TRACEBACK_LIMIT)
 
 
 def _patience(worker: Worker) -> float:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import gethostname
 from typing import NamedTuple, get_args
@@ -23,7 +23,7 @@ from retable.bench.suite import Case, Numerics
 
 Nodes = Mapping[str, frozenset[str]]
 Run = Callable[[Sequence[Case], Store, Nodes], tuple[Mapping[str, Record], bool]]
-"""Runs cases into a store, away from the nodes that are named for a case: the record of each by its name, and whether the run
+"""Runs cases into a store, each stage away from the nodes that are named for its key: the record of each by its name, and whether the run
 was interrupted."""
 
 
@@ -36,13 +36,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """One thing to do with a case: run it again as it is, with one setting changed, or away from the nodes to `avoid`."""
+    """One thing to do with a case: run it again as it is, with one setting changed, or its stages away from where they ran."""
 
     kind: Kind
     setting: str
     case: Case
     runs: int = 1
-    avoid: frozenset[str] = frozenset()
+    avoid: Nodes = field(default_factory=dict)
 
 
 def repeats(cases: Sequence[Case], runs: int) -> list[Variation]:
@@ -99,14 +99,15 @@ def varied_numerics(cases: Sequence[Case]) -> list[Variation]:
 
 
 def varied_nodes(cases: Sequence[Case], keys: Mapping[str, str], store: Store) -> list[Variation]:
-    """Every case on another node than that of its record, and of the fits that it needs; `keys` are those of the cases."""
+    """Every case with each stage on another node than before; `keys` are those of the cases."""
     found = []
     for case in filter(_comparable, cases):
-        records = [store.get(keys[case.name])]
-        for record in records:
-            records += [store.get(need) for need in record.needs] if record is not None else []
-        nodes = frozenset(record.node or gethostname() for record in records if record is not None)
-        found.append(Variation(kind="node", setting="another node", case=case, avoid=nodes))
+        waiting, avoid = [keys[case.name]], dict[str, frozenset[str]]()
+        while waiting:
+            if (record := store.get(waiting.pop())) is not None:
+                avoid[record.key] = frozenset({record.node or gethostname()})
+                waiting += record.needs
+        found.append(Variation(kind="node", setting="another node", case=case, avoid=avoid))
     return found
 
 
@@ -152,7 +153,7 @@ def _round(
     with _scratch(store) as scratch:
         if kept_fits:
             _copy_fits(make_plan(cases, scratch), store, scratch)
-        avoid = {one.case.name: one.avoid for one in variations if one.avoid}
+        avoid = {key: nodes for one in variations for key, nodes in one.avoid.items()}
         records, interrupted = run(cases, scratch, avoid)
         found = {name: Outcome(record, _weights(record, scratch)) for name, record in records.items()}
     return {case.name: found.get(case.name, Outcome(None, [])) for case in cases}, interrupted

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from retable.bench.run import weights
 from retable.bench.run.desk import Desk
 from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
+from retable.bench.run.pulse import FOLDER, beating
 from retable.bench.run.seeds import seeded
 from retable.bench.run.watch import reading, unkeyed
 from retable.bench.run.worker import describe
@@ -26,6 +29,10 @@ from retable.bench.suite import Component
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+CHECKPOINTS = "BENCH_CHECKPOINTS"
+"""What the models read: the folder for checkpoints of a training."""
 
 
 def run_stage(spec: StageSpec, desk: Desk) -> Record:
@@ -36,7 +43,15 @@ def run_stage(spec: StageSpec, desk: Desk) -> Record:
     started, cpu_started = time.perf_counter(), time.process_time()
     backends = registry.kernels()
     chosen = backends.using(spec.kernels)
-    with PeakMemory() as memory, seeded(spec.template.seed), chosen, backends.observe() as ran, reading() as read:
+    beats = beating(Path(desk.inbox).parent / FOLDER, spec.template.key)
+    with (
+        PeakMemory() as memory,
+        seeded(spec.template.seed),
+        chosen,
+        backends.observe() as ran,
+        reading() as read,
+        beats,
+    ):
         outcome = _fit(spec, desk) if spec.template.stage == "fit" else _evaluate(spec, desk)
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
@@ -87,9 +102,25 @@ def _fit(spec: StageSpec, desk: Desk) -> dict[str, Any]:
     method: Any = build("method", spec.model.component)
     needs = {name: _restore(need, data, desk, spec.device) for name, need in spec.model.needs.items()}
     who = f"method {spec.model.component.use!r}"
-    model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
+    with _checkpoints(Path(desk.inbox).parent / "checkpoints" / spec.model.key):
+        model, log = contracts.fitted(who, method.fit(data, needs, seed=spec.template.seed, device=spec.device))
     content = weights.dump(model, who)
     return {"log": log, "artefacts": {"weights": desk.put(f"{spec.model.key}.safetensors", content)}}
+
+
+@contextmanager
+def _checkpoints(folder: Path) -> Iterator[None]:
+    """Where trainings leave checkpoints; a fit that ends well needs them no more, one that is killed goes on from them."""
+    before = os.environ.get(CHECKPOINTS)
+    os.environ[CHECKPOINTS] = str(folder)
+    try:
+        yield
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if before is None:
+            del os.environ[CHECKPOINTS]
+        else:
+            os.environ[CHECKPOINTS] = before
 
 
 def _evaluate(spec: StageSpec, desk: Desk) -> dict[str, Any]:

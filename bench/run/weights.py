@@ -198,5 +198,6 @@ def _sparse(value: dict[str, Any], tensors: Mapping[str, Any]) -> Any:
 
     parts = [tensors[name] for name in value["parts"].values()]
     if value["sparse"] == "sparse_coo":
-        return torch.sparse_coo_tensor(*parts, value["size"], is_coalesced=True)
+        indices, values = parts
+        return torch.sparse_coo_tensor(indices, values, value["size"], is_coalesced=True)
     return getattr(torch, f"{value['sparse']}_tensor")(*parts, value["size"])

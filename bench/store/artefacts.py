@@ -110,6 +110,8 @@ class Artefacts:
         """The bytes of an artefact; a file that fails its digest is set aside, so that the next run makes it again."""
         path = self.path(artefact)
         try:
+            if path.exists() and not path.is_file():  # a pipe would wait for ever
+                raise OSError(0, "it is no file")
             content = path.read_bytes()
         except OSError as error:
             raise StoreError(
@@ -126,6 +128,8 @@ class Artefacts:
         lines = []
         for artefact in artefacts:
             try:
+                if not self.path(artefact).is_file():
+                    raise FileNotFoundError
                 with self.path(artefact).open("rb") as file:
                     intact = hashlib.file_digest(file, "sha256").hexdigest() == artefact.sha256
             except (OSError, StoreError):
@@ -147,8 +151,10 @@ class Artefacts:
     def sweep(self) -> None:
         """Remove what processes that were killed long ago left unfinished."""
         with suppress(OSError):
+            if self.unfinished.is_symlink():  # somebody else's folder
+                return
             for entry in os.scandir(self.unfinished):
-                if entry.stat().st_mtime < time.time() - ABANDONED:
+                if entry.stat(follow_symlinks=False).st_mtime < time.time() - ABANDONED:
                     os.unlink(entry)
 
 

@@ -68,7 +68,8 @@ class Classify:
         if not len(data.held_out):
             raise BenchError(f"{data.name} has no held-out samples to classify")
         model.eval()
-        predictions, sure = [], []
+        predictions: list[np.ndarray] = []
+        sure = []
         with torch.inference_mode(), Energy(device) as energy:
             for indices in self._batches(data):
                 x, steps = _prepared(model, data, indices, device), len(predictions[0]) if predictions else None

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class Language:
     """Windows of `window` tokens, all or the first `windows`; `zero_shot` are tasks of lm-eval, or `generated-typos`.
 
-    A generated task has `questions` questions. `limit` asks only the first so many of lm-eval's own. With
-    `zero_shot_batch` above 1 shorter questions are padded, which a model that takes ranges over the sequence can see.
+    They are asked by each of `protocols`: `lm-eval` as the harness asks today (what begins a text is the tokenizer's, pairs are
+    encoded as one), `official` as the papers' tables were asked (nothing begins it, context and continuation apart). A
+    generated task has `questions` questions. `limit` asks only the first so many of lm-eval's own. With `zero_shot_batch`
+    above 1 shorter questions are padded, which a model that takes ranges over the sequence can see.
     Operations are counted over `account_windows` windows whose neurons run step by step; a sample is a window.
     """
 
@@ -39,6 +41,7 @@ class Language:
     questions: int = 200
     limit: int | None = None
     zero_shot_batch: int = 1
+    protocols: tuple[Literal["lm-eval", "official"], ...] = ("lm-eval",)
     account_windows: int = 0
     rules: tuple[Literal["full", "literature"], ...] = ("full", "literature")
 
@@ -72,9 +75,9 @@ class Language:
         with torch.inference_mode():
             nll_W = losses(model.lm, windows_WN, self.batch_size, device)
         seconds = time.perf_counter() - started
-        zero_shot = None
-        if self.zero_shot:
-            zero_shot = run(
+        zero_shot = {}
+        for protocol in self.protocols if self.zero_shot else ():
+            zero_shot[protocol] = run(
                 model,
                 data,
                 self.zero_shot,
@@ -83,6 +86,7 @@ class Language:
                 batch_size=self.zero_shot_batch,
                 max_length=max(self.window, 256),
                 device=device,
+                protocol=protocol,
             )
         return LanguageEvidence(
             model=model,
@@ -92,7 +96,8 @@ class Language:
             tokens=tokens,
             begins_with_bos=starts,
             seconds=seconds,
-            zero_shot=zero_shot,
+            zero_shot=zero_shot.get("lm-eval"),
+            zero_shot_official=zero_shot.get("official"),
             account=self._account(model, windows_WN, device),
         )
 
@@ -155,6 +160,7 @@ class LanguageEvidence:
     begins_with_bos: bool
     seconds: float
     zero_shot: ZeroShot | None = None
+    zero_shot_official: ZeroShot | None = None
     account: Any = None
     why_no_account: str = field(default="the task counts no operations (account_windows is 0)")
 
@@ -169,6 +175,8 @@ class LanguageEvidence:
             "nats_a_token": self.nll_W.tolist(),
             "zero_shot": self.zero_shot.as_dict() if self.zero_shot else None,
         }
+        if self.zero_shot_official:
+            content["zero_shot_official"] = self.zero_shot_official.as_dict()
         files = {"language.json": content}
         if self.account is not None:
             files["account.json"] = self.account.as_dict()

@@ -8,11 +8,12 @@ was when the number was measured; what differs is said.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retable.bench import registry
 from retable.bench.declare.params import build_metric
 from retable.bench.errors import BenchError, StoreError
 from retable.bench.judge.results import Found, look_up
@@ -149,7 +150,7 @@ def _declared_otherwise(case: Case, record: Record, archive: Archive, memo: Memo
     """What of method, data and task is not as it was, as `method.width: 32 -> 64`; sources are another matter."""
     fit = archive.get(record.needs[0]) if record.needs else None
     then = {**(fit.ingredients if fit else {}), **record.ingredients}
-    pairs: list[tuple[str, Component | None]] = [("method", case.entry.method), ("task", case.entry.task)]
+    pairs: list[tuple[registry.Kind, Component | None]] = [("method", case.entry.method), ("task", case.entry.task)]
     if then.get("dataset") is not None:
         pairs.append(("dataset", case.entry.dataset))
     changed = [] if case.seed == record.seed else [f"seed: {record.seed} -> {case.seed}"]
@@ -158,21 +159,24 @@ def _declared_otherwise(case: Case, record: Record, archive: Archive, memo: Memo
             continue
         place = "as declared", id(component)
         if place not in memo:
-            memo[place] = component_ingredients(kind, component)  # type: ignore[arg-type]
-        changed += _parameters(kind, then[kind], memo[place], component)
+            memo[place] = component_ingredients(kind, component)
+        changed += _parameters(kind, then[kind], memo[place])
     return changed
 
 
-def _parameters(kind: str, then: Mapping[str, Any], now: Mapping[str, Any], component: Component) -> list[str]:
-    """Parameters that both know and that differ, and those stated now which the record does not know."""
+def _parameters(kind: registry.Kind, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Parameters that differ; one that came later and has its default does what was done before there was one."""
     if then["use"] != now["use"]:
         return [f"{kind}: {then['use']} -> {now['use']}"]
     before, after = then.get("params", {}), now.get("params", {})
-    known = [name for name in after if name in before or name in component.params]
+    defaults = {
+        one.name: one.default for one in fields(registry.resolve(kind, now["use"])) if one.default is not MISSING
+    }
     return [
         f"{kind}.{name}: {_shown(before, name)} -> {_shown(after, name)}"
-        for name in known
-        if name not in before or canonical(before[name]) != canonical(after[name])
+        for name in after
+        if (name in before or name not in defaults or after[name] != defaults[name])
+        and canonical(before.get(name)) != canonical(after[name])
     ]
 
 

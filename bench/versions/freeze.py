@@ -19,6 +19,7 @@ from retable.bench.judge.results import Environments, Results, collect, unmeasur
 from retable.bench.record import SCHEMA, canonical
 from retable.bench.store.artefacts import sync
 from retable.bench.suite import Suite
+from retable.bench.versions import attest
 from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.rates import rates
 from retable.bench.versions.samples import BUDGET, Sample, find_samples, frozen_name
@@ -52,10 +53,12 @@ class IncompleteError(BenchError):
     exit_status = 3
 
 
-def freeze(suite: Suite, store: Store, root: Path, render: Render, *, partial: bool = False) -> tuple[Name, bool]:
+def freeze(
+    suite: Suite, store: Store, root: Path, render: Render, *, partial: bool = False, attested: bool = False
+) -> tuple[Name, bool]:
     """Publish what the store holds of a suite; the version's name, and whether it is new.
 
-    `render` gives the tables and verdicts as files by name (`bench.report.frozen`).
+    `render` gives the tables and verdicts as files by name (`bench.report.frozen`); `attested` adds an in-toto statement.
     A version with the same content is not published twice. Raises IncompleteError unless every case has a result or
     `partial` is said, StoreError where it cannot be written.
     """
@@ -69,6 +72,8 @@ def freeze(suite: Suite, store: Store, root: Path, render: Render, *, partial: b
     if not any(record.ok for record in results.values()):
         raise IncompleteError(f"the store holds no result of {suite.name} at profile {suite.profile.name}")
     files = contents(suite, store, render)
+    if attested:
+        files[attest.FILE] = pretty(attest.statement(suite.name, files)).encode()
     facts: dict[str, Any] = {
         "format": FORMAT,
         "record_schema": SCHEMA,

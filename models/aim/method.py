@@ -84,7 +84,8 @@ class AiM:
 
     `codes`, `num_tokens` and `num_classes` follow from the tokenizer and the data where they are not given; a published size
     has the paper's. `adaln` and `num_groups` replace the size's own where given (`num_groups: 1` is adaLN-single).
-    `weights` names a folder of published weights below $BENCH_DATA; nothing is trained then.
+    `weights` names a folder of published weights below $BENCH_DATA; nothing is trained then. `protocol` official decays no
+    weight, as the released training does; a batch goes through in parts of `micro_batch`, under autocast to `precision`.
     """
 
     NAME: ClassVar[str] = "aim"
@@ -107,6 +108,9 @@ class AiM:
     warmup: int = 0
     weight_decay: float = 0.05
     label_dropout: float = 0.1
+    protocol: Literal["official", "corrected"] = "corrected"
+    micro_batch: int | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     weights: str | None = None
 
     NEEDS: ClassVar[tuple[str, ...]] = ("tokenizer",)
@@ -169,6 +173,9 @@ class AiM:
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             label_dropout=self.label_dropout,
+            protocol=self.protocol,
+            micro_batch=self.micro_batch,
+            precision=self.precision,
         )
 
 

@@ -157,7 +157,7 @@ class Backbone(nn.Module):
         layers: list[Any] = list(self.layers)
         if self.config.adaln != "group":
             return [layer.modulation(e_BD) for layer in layers]
-        groups = self.adaln_group(e_BD).view(len(e_BD), self.config.num_groups, 3, -1).unbind(1)
+        groups = self.adaln_group(e_BD).view(len(e_BD), self.config.num_groups, 3, e_BD.shape[1]).unbind(1)
         return [layer.modulation(groups[i % len(groups)]) for i, layer in enumerate(layers)]
 
     def forward(self, labels_B: Tensor, tokens_BS: Tensor, position_offset: int = 0) -> Tensor:

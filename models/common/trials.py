@@ -6,7 +6,7 @@ numbers in [-1, 1), `with_gradients(function, *inputs)` gives a result and the g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,12 +28,14 @@ Neuron = dict[str, Any]
 BACKENDS: tuple[Backend, ...] = ("numba", "reference")
 
 
-def trials(tensor: Tensors, with_gradients: Gradients) -> dict[str, Calculation]:
-    """Calculations by name; each can be called by itself, in any order."""
-    return _scans(tensor, with_gradients) | _neurons(tensor, with_gradients)
+def trials(
+    tensor: Tensors, with_gradients: Gradients, backends: Sequence[Backend] = BACKENDS
+) -> dict[str, Calculation]:
+    """Calculations by name; each can be called by itself, in any order. Those that have backends are named `..., BACKEND`."""
+    return _scans(tensor, with_gradients, backends) | _neurons(tensor, with_gradients, backends)
 
 
-def _scans(tensor: Tensors, with_gradients: Gradients) -> dict[str, Calculation]:
+def _scans(tensor: Tensors, with_gradients: Gradients, backends: Sequence[Backend]) -> dict[str, Calculation]:
     u, delta, A = tensor(2, 40, 70), tensor(2, 40, 70, salt=1), -tensor(40, 8, salt=2).abs() - 0.125
     B, C = tensor(2, 8, 70, salt=3), tensor(2, 8, 70, salt=4)
     x, dt, A_H = tensor(2, 70, 4, 16), tensor(2, 70, 4, salt=1).abs(), -tensor(4, salt=2).abs() - 0.125
@@ -45,7 +47,7 @@ def _scans(tensor: Tensors, with_gradients: Gradients) -> dict[str, Calculation]
         "ssd scan": lambda: with_gradients(partial(ssd_scan, chunk_size=32), x, dt, A_H, B_, C_),
         "rms norm of the mixers": lambda: with_gradients(rms_norm, u, tensor(70, salt=5)),
     }
-    for backend in BACKENDS:
+    for backend in backends:
         scan = partial(selective_scan, delta_softplus=True, backend=backend)
         conv = partial(causal_conv1d, backend=backend)
         conv_step = partial(_conv_step, backend=backend)
@@ -70,10 +72,10 @@ def _moved(step: Callable[..., Tensor], state: Tensor, *arguments: Tensor) -> li
     return [step(after, *arguments), after]
 
 
-def _neurons(tensor: Tensors, with_gradients: Gradients) -> dict[str, Calculation]:
+def _neurons(tensor: Tensors, with_gradients: Gradients, backends: Sequence[Backend]) -> dict[str, Calculation]:
     x, alpha, k = tensor(4, 16, 300) * 3, tensor(4, salt=1).abs() + 0.5, tensor(1, salt=2).abs()
     found: dict[str, Calculation] = {}
-    for backend in BACKENDS:
+    for backend in backends:
         kinds: dict[str, Neuron] = {
             f"leaky neuron, slope {name}": {"surrogate": Surrogate(name, 2.0)} for name in NAMES
         }

@@ -224,6 +224,16 @@ class OmniQuant(PostTraining):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedOmniQuant(OmniQuant):
+    """OmniQuant with the transformation and the clipping that its authors publish, in place of learning them."""
+
+    NAME: ClassVar[str] = "omniquant-published"
+
+    epochs: int = 0
+    parameters: str | None = "omniquant/omni_parameters.pth"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpikeLLM(OmniQuant):
     """OmniQuant with T steps for the salient channels of the activations (arXiv 2407.04752)."""
 

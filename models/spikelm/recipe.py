@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+Keep = Literal["last", "best"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +14,7 @@ class Recipe:
     """Masked words for `pretrain_steps`, then the task for `epochs` at a constant rate; AdamW without decay in both.
 
     The rate of the first stage rises over a hundredth of its steps and falls linearly to 0. The published fine-tuning keeps
-    the best epoch on the very data it reports; here the last epoch counts.
+    the best epoch on the very data it reports, which is `keep: best`; with `last` the last epoch counts.
     """
 
     pretrain_steps: int = 0
@@ -20,6 +23,7 @@ class Recipe:
     epochs: int = 3
     batch_size: int = 32
     lr: float = 2e-5
+    keep: Keep = "last"
 
     def __post_init__(self) -> None:
         for name in ("pretrain_batch", "epochs", "batch_size"):

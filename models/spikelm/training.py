@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -37,7 +37,8 @@ def fit_sentences(model: SentenceClassifier, data: Any, recipe: Recipe, *, seed:
     generator = torch.Generator().manual_seed(seed)
     if recipe.pretrain_steps:
         log["masked_words"] = pretrain(model, data.unlabelled, recipe, generator, device)
-    log["task"] = fine_tune(model, data.train, recipe, generator, device)
+    judge = (lambda: score(model, data, recipe.batch_size, device)) if recipe.keep == "best" else None
+    log["task"] = fine_tune(model, data.train, recipe, generator, device, judge)
     model.eval()
     return log
 
@@ -74,13 +75,21 @@ def pretrain(
 
 
 def fine_tune(
-    model: SentenceClassifier, split: Any, recipe: Recipe, generator: torch.Generator, device: str
+    model: SentenceClassifier,
+    split: Any,
+    recipe: Recipe,
+    generator: torch.Generator,
+    device: str,
+    judge: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
+    """With a `judge` the weights of its best epoch are kept, the first of equals."""
     ids, mask, types = model.tokenizer(split.first, split.second)
     labels = torch.from_numpy(split.labels)
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0)
     losses: list[float] = []
+    scores: list[float] = []
+    best: dict[str, Tensor] = {}
     log: dict[str, Any] = {}
     for _ in range(recipe.epochs):
         for chosen in torch.randperm(len(ids), generator=generator).split(recipe.batch_size):
@@ -89,7 +98,31 @@ def fine_tune(
                 log = measure_amplitudes(model, batch)
             loss = task_loss(model(*batch), labels[chosen].to(device))
             losses.append(step(optimizer, loss, len(losses)))
+        if judge is not None:
+            scores.append(judge())
+            if scores[-1] == max(scores) and scores.index(scores[-1]) == len(scores) - 1:
+                best = {name: value.clone() for name, value in model.state_dict().items()}
+    if judge is not None:
+        model.load_state_dict(best)
+        log["scores"] = scores
     return {**log, "steps": len(losses), "loss": losses[-1], "curve": curve(losses)}
+
+
+@torch.no_grad()
+def score(model: SentenceClassifier, data: Any, batch_size: int, device: str) -> float:
+    """What GLUE names first of a task's held-out part: Pearson of ratings, Matthews of CoLA, else accuracy; -1 if undefined."""
+    split = data.held_out
+    ids, mask, types = model.tokenizer(split.first, split.second)
+    model.eval()
+    parts = zip(*(part.split(batch_size) for part in (ids, mask, types)), strict=True)
+    outputs_NK = torch.cat([model(*(part.to(device) for part in batch)).double().cpu() for batch in parts])
+    model.train()
+    labels_N = torch.from_numpy(split.labels)
+    if data.num_classes > 1 and "cola" not in data.name:
+        return float((outputs_NK.argmax(1) == labels_N).double().mean())
+    found_N = outputs_NK[:, 0] if data.num_classes == 1 else outputs_NK.argmax(1).double()
+    pair = torch.corrcoef(torch.stack([found_N, labels_N.double()]))  # of 0 and 1 it is Matthews' coefficient
+    return float(pair[0, 1].nan_to_num(-1.0))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retable.models.common.resume import Resume
 from retable.models.spikeyolo.assigner import targets_of
 from retable.models.spikeyolo.detector import Detector
 from retable.models.spikeyolo.loss import detection_loss
@@ -36,9 +37,11 @@ def fit_detector(
     model.to(device).train()
     optimizer = make_optimizer(model, recipe)
     average = deepcopy(model) if recipe.ema else None
-    losses: list[float] = []
-    epochs: list[list[float]] = []
-    for _ in range(recipe.epochs):
+    resume = Resume(model=model, optimizer=optimizer, average=average, order=batches.generator)
+    before = resume.take_up()
+    losses: list[float] = before.get("losses", [])
+    epochs: list[list[float]] = before.get("epochs", [])
+    for _ in range(len(epochs), recipe.epochs):
         terms = torch.zeros(3)
         for pixels, boxes in batches:
             set_rates(optimizer, recipe, len(losses), len(batches))
@@ -53,6 +56,7 @@ def fit_detector(
             if average is not None:
                 follow(average, model, len(losses))
         epochs.append(terms.tolist())
+        resume.offer(losses=losses, epochs=epochs)
     if average is not None:
         model.load_state_dict(average.state_dict())
     remeasure_norms(model, batches, recipe.norm_batches, device)

@@ -91,7 +91,8 @@ def _ssd_scan(
     All in one piece, as the fake says: products of matrices leave strides that depend on the number of chunks.
     """
     y, final, kept = ssd_chunks.forward(x, dt, A, B, C, initial, chunk, want_final)
-    return y.contiguous(), final, *(value.contiguous() if keep else x.new_empty(0) for value in kept)
+    decay, CB, before, after = (value.contiguous() if keep else x.new_empty(0) for value in kept)
+    return y.contiguous(), final, decay, CB, before, after
 
 
 @_ssd_scan.register_fake

@@ -33,6 +33,8 @@ class Transformer:
     warmup: int = 0
     weight_decay: float = 0.05
     label_dropout: float = 0.1
+    micro_batch: int | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
     NEEDS: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
@@ -68,6 +70,8 @@ class Transformer:
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             label_dropout=self.label_dropout,
+            micro_batch=self.micro_batch,
+            precision=self.precision,
         )
         model = self._assemble(data, needs).to(device)
         return model, fit_stage2(model, data, recipe, seed=seed, device=device)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.models.common.resume import Resume
 from retable.models.vision.classifier import Classifier
 from retable.models.vision.recipe import Augment, Recipe
 
@@ -41,9 +42,11 @@ def fit_classifier(
     model.standardise_by(split)
     model.to(device).train()
     optimizer = make_optimizer(list(model.parameters()), recipe)
-    losses: list[float] = []
-    accuracies: list[float] = []
-    for _ in range(recipe.epochs):
+    resume = Resume(model=model, optimizer=optimizer, order=batches.generator, augmentation=batches.split_rng)
+    before = resume.take_up()
+    losses: list[float] = before.get("losses", [])
+    accuracies: list[float] = before.get("accuracies", [])
+    for _ in range(len(accuracies), recipe.epochs):
         hits = seen = 0
         for pixels, labels_B in batches:
             set_rate(optimizer, recipe.lr_at(len(losses), len(batches)))
@@ -56,6 +59,7 @@ def fit_classifier(
             hits += int((logits_TBK.detach().mean(0).argmax(-1) == labels_B).sum())
             seen += len(labels_B)
         accuracies.append(100 * hits / seen)
+        resume.offer(losses=losses, accuracies=accuracies)
     remeasure_norms(model, batches, recipe.norm_batches, device)
     model.eval()
     return {"steps": len(losses), "loss": losses[-1], "train_accuracy": accuracies, "curve": _curve(losses)}

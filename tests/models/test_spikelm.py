@@ -246,3 +246,24 @@ class TestAmplitudes:
         with measuring(neuron):
             spikes = neuron(torch.randn(2, 50))
         assert set(spikes.unique().tolist()) <= {-1, 0, 1}
+
+
+def test_the_best_epoch_is_kept_where_the_paper_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from retable.bench.datasets.texts.movie_snippets import MovieSnippets
+    from retable.models.spikelm import training
+    from retable.models.spikelm.method import SpikingBert
+
+    data = MovieSnippets(train=64, held_out=16).load()
+    small = {"T": 1, "width": 16, "layers": 1, "heads": 2, "hidden": 16, "vocabulary": 300, "length": 12, "lr": 1e-3}
+    scores = iter([0.5, 0.75, 0.75, 0.25])
+    states: list[dict[str, torch.Tensor]] = []
+
+    def judged(model: Any, *_: Any) -> float:
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(training, "score", judged)
+    model, log = SpikingBert(**small, epochs=4, keep="best").fit(data, {}, seed=0, device="cpu")
+    assert log["task"]["scores"] == [0.5, 0.75, 0.75, 0.25]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, states[1][name]), name

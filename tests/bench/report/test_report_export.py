@@ -37,6 +37,7 @@ def test_every_format_of_the_command_holds_the_values(bench: Bench, form: str) -
     content = (bench.folder / "table.out").read_bytes()
     if form != "parquet":
         text = content.decode()
+        text = text.replace(" & .", ".") if form == "latex" else text  # numbers stand point below point
         assert text.endswith("\n")
         assert all(expected in text for expected in ("High", "Low", "Cited", "3.5"))
 

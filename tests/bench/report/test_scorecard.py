@@ -13,7 +13,7 @@ from retable.bench.judge.claims import judge
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.scorecard import Line, markdown, render
 from retable.bench.report.site.pages import index_page
-from retable.bench.suite import Claim, Suite
+from retable.bench.suite import Claim, Erratum
 from tests.bench.judge.test_claims import bounded, ordering, results, suite
 
 README = Path("README.md")
@@ -60,10 +60,8 @@ def test_strengths_are_counted_apart(line: Line) -> None:
 
 
 def test_errata_stand_beside_a_paper(line: Line) -> None:
-    class WithErrata(Suite):
-        errata = ("The stem is counted as an accumulate.",)
-
-    told = WithErrata(**{name: getattr(line.suite, name) for name in Suite.__dataclass_fields__ if name != "errata"})
+    wrong = Erratum(sentence="The stem is counted as an accumulate.", source="released sheet")
+    told = replace(line.suite, errata=(wrong,))
     text = render([replace(line, suite=told)])
     assert "made: The stem is counted as an accumulate." in text
     assert "The stem is counted as an accumulate." in page(replace(line, suite=told))

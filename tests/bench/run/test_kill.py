@@ -10,6 +10,7 @@ import random
 import re
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from retable.bench.store.store import Store
@@ -18,7 +19,7 @@ from tests.bench.conftest import Bench
 REPORTED = re.compile(r"\] tiny/(\w+)/(\d) (fit|evaluate) \S+: ok", flags=re.MULTILINE)
 
 
-def test_kill_at_random_moments(bench: Bench) -> None:
+def test_kill_at_random_moments(bench: Bench, record_property: Callable[[str, object], None]) -> None:
     kills = int(os.environ.get("RETABLE_KILLS", "4"))
     many = ", ".join(map(str, range(25 * kills)))  # so many cases that the early kills leave some to the later ones
     bench.edit("repetitions: [0, 1, 2]", f"repetitions: [{many}]")
@@ -29,6 +30,7 @@ def test_kill_at_random_moments(bench: Bench) -> None:
     for _ in range(kills):
         reported |= killed_after(bench, moments.uniform(0.1, 8.0))
         assert reported <= stored(bench.folder / "work")
+    record_property("figure", f"{kills} kills of `bench run`, {len(reported)} records acknowledged, 0 lost")
     assert bench("run", "suites/tiny.yaml", "--jobs", "2", "--store", "work").returncode == 0
     assert bench.json("table", "suites/tiny.yaml", "--store", "work") == expected
     assert bench.json("doctor", "--store", "work")["store"]["damaged_records"] == []

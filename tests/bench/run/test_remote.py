@@ -16,6 +16,7 @@ from retable.bench.run.identity import code_digest, difference, identity
 from retable.bench.run.job import Event, Job
 from retable.bench.run.plan import make_jobs, make_plan
 from retable.bench.run.remote import Ended
+from retable.bench.run.repeat import certify_cases, varied_nodes
 from retable.bench.store.store import Store
 from tests.bench.conftest import Bench
 from tests.bench.fake_runs import RUN, graph, job, missing
@@ -233,6 +234,27 @@ def test_an_answer_that_is_given_twice_is_one_record(store: Store, cluster: Fake
     assert cluster.ran[fails.key] == 1
     outcomes([fails], store, cluster)
     assert cluster.ran[fails.key] == 2
+
+
+def test_every_stage_of_a_case_is_certified_on_another_node(bench: Bench, store: Store, cluster: FakeCluster) -> None:
+    stage = "retable.bench.run.stage:run_stage"
+    assert bench("list").returncode == 0
+    cases = load_suite(bench.suite, "mini").cases()
+    plan = make_plan(cases, store)
+    execute(make_jobs(plan), stage, store=store, workers=0, elsewhere=cluster.executor(stage))
+    where: dict[str, list[str]] = {}
+
+    def again(varied: Any, scratch: Store, avoid: Any) -> Any:
+        new = make_plan(list(varied), scratch)
+        jobs = make_jobs(new, avoid=avoid)
+        records, _ = execute(jobs, stage, store=scratch, workers=0, elsewhere=cluster.executor(stage))
+        where.update({key: [store.get(key).node, record.node] for key, record in records.items()})
+        return {name: records[key] for name, key in new.cases.items()}, False
+
+    found = dict(certify_cases(varied_nodes(cases, plan.cases, store), plan.cases, store, again))
+    assert all(sorted(nodes) == ["a", "b"] for nodes in where.values())
+    assert len(where) == 12
+    assert all(one.bit_exact and len(one.environments) == 2 for one in found.values())
 
 
 # Through the command

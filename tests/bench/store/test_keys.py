@@ -163,3 +163,15 @@ def test_seeds_are_shared_by_rows_and_differ_between_repetitions() -> None:
     one, other = case(), case(method=Component(use="tiny", params={"level": 9.0}))
     assert one.seed == other.seed
     assert one.seed != case(repetition=1).seed
+
+
+def test_published_weights_are_an_ingredient(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench.tiny import Tiny
+
+    keys = set()
+    for held in ("old", "new"):
+        monkeypatch.setattr(Tiny, "weights_digest", lambda self, held=held: held, raising=False)
+        one = case()
+        assert one.entry.method is not None
+        keys |= {digest(fit_ingredients(one, one.entry.method)), digest(case_ingredients(one))}
+    assert len(keys) == 4

@@ -110,7 +110,7 @@ def test_a_stock_task_without_network_says_what_is_missing(monkeypatch: pytest.M
         raise RuntimeError("while loading") from ConnectionError("--offline: connection refused")
 
     class Manager:
-        all_tasks = ("piqa",)
+        all_tasks, all_groups, all_tags = ("piqa",), (), ()
 
         def __init__(self, **options: Any) -> None:
             assert options["include_defaults"]
@@ -343,3 +343,18 @@ def test_tasks_with_right_answers_pass(manager: Any) -> None:
 
     harness._require_tasks(lm_eval, manager, ["first", "second"])
     harness._require_answers(manager, ["first", "second"])
+
+
+def test_questions_as_the_papers_tables_were_asked() -> None:
+    """Nothing begins a text, and context and continuation are encoded apart: a tokenizer that merges across them shows it."""
+    harness = pytest.importorskip("retable.bench.tasks.harness")
+
+    class Asker:
+        eot_token_id = 3
+
+        def tok_encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
+            return [2] * (add_special_tokens is not False) + [ord(letter) for letter in text.replace("ab", "X")]
+
+    released = harness._asks_as_released(Asker)()
+    assert released._encode_pair("a", "b") == ([ord("a")], [ord("b")])
+    assert released.prefix_token_id == 3

@@ -60,6 +60,18 @@ class TestFromAVersion:
         own = published("table", "results/tiny/v1/tiny.yaml", "--from", "v1")
         assert own.stdout == published.store  # type: ignore[attr-defined]
 
+    def test_a_parameter_that_came_later_with_its_default_changes_nothing(self, published: Bench) -> None:
+        from retable.bench import registry
+        from retable.bench.versions.archive import _parameters
+
+        use = {"use": "tiny"}
+        published("check", "suites/tiny.yaml")
+        assert registry.resolve("method", "tiny")
+        then, now = {**use, "params": {"level": 1.0}}, {"level": 1.0, "noise": 0.01}
+        assert _parameters("method", then, {**use, "params": now}) == []
+        (changed,) = _parameters("method", then, {**use, "params": {**now, "noise": 0.5}})
+        assert changed == "method.noise: not known -> 0.5"
+
     def test_a_row_that_came_later_is_named(self, published: Bench) -> None:
         published.edit("  - {name: cited", "  - {name: late, label: Late, method: low}\n  - {name: cited")
         done = published("table", "tiny", "--from", "v1")

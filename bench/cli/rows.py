@@ -1,0 +1,54 @@
+"""The rows of a suite with what is stored of them: `bench show SUITE`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retable.bench.store.reader import Reader
+    from retable.bench.suite import Entry, Suite
+
+
+def overview(suite: Suite, source: Reader, *, as_json: bool) -> str:
+    """A line a row: name, label, how many of its seeds are stored, what it measures."""
+    from retable.bench.versions.archive import held
+
+    results = held(suite, source).results
+    facts = []
+    for entry in suite.entries:
+        found = [results.get((entry.name, n)) for n in entry.repetitions]
+        facts.append(_facts(entry, sum(record is not None and record.ok for record in found)))
+    if as_json:
+        whole = {"suite": suite.name, "profile": suite.profile.name, "rows": facts}
+        return json.dumps(whole, indent=2, ensure_ascii=False)
+    return f"{suite.name} at profile {suite.profile.name}: {suite.title}\n{_table(facts)}"
+
+
+def _table(facts: list[dict[str, Any]]) -> str:
+    from tabulate import tabulate
+
+    from retable.bench.report.escape import clean
+
+    lines = [
+        [
+            one["name"],
+            f"{one['stored']}/{one['seeds']}" if one["measured"] else "reported",
+            clean(one["label"]),
+            clean(", ".join(one["metrics"])),
+        ]
+        for one in facts
+    ]
+    return tabulate(lines, headers=["row", "seeds stored", "label", "metrics"], tablefmt="plain", disable_numparse=True)
+
+
+def _facts(entry: Entry, stored: int) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "label": entry.label,
+        "group": entry.group,
+        "measured": entry.method is not None,
+        "seeds": len(entry.repetitions),
+        "stored": stored,
+        "metrics": list(entry.metrics),
+    }

@@ -1,0 +1,146 @@
+"""`bench rehearse`: the paper's profile on stand-ins, of which nothing stays and nothing is shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from retable.bench.rehearsal.stage import data_in
+from tests.bench.conftest import Bench
+
+REHEARSAL = """\
+  rehearsal:
+    of: paper
+    repetitions: [0]
+    limits: {timeout: 60 s, memory: 4 GB}
+    numerics: portable
+"""
+SUITES = Path(__file__).parents[3] / "suites"
+
+
+@pytest.fixture
+def rehearsed(bench: Bench) -> Bench:
+    """The tiny suite with a profile that rehearses `paper`."""
+    bench.edit("methods:\n", f"{REHEARSAL}methods:\n")
+    return bench
+
+
+def test_a_rehearsal_runs_every_stage_and_leaves_nothing(rehearsed: Bench) -> None:
+    before = sorted(rehearsed.folder.rglob("*"))
+    (facts,) = rehearsed.json("rehearse", "tiny", "--jobs", "0", "--quiet")
+    assert len(facts["stages"]) == 4
+    assert not facts["faults"]
+    assert sorted(rehearsed.folder.rglob("*")) == before, "a store, data or weights were left behind"
+
+
+def test_a_failing_stage_and_a_missing_number_are_faults_and_what_they_block_is_not_told_twice(
+    rehearsed: Bench,
+) -> None:
+    rehearsed.edit("low: {use: tiny, with: {level: 1.0}}", "low: {use: tiny, with: {level: 1.0, behaviour: raises}}")
+    rehearsed.edit("high: {extends: low, with: {level: 2.0}}", "high: {use: tiny, with: {level: 1.0e38}}")
+    rehearsed.edit("{use: read-weight}", "{use: read-weight, with: {scale: 1.0e300}}")
+    done = rehearsed("rehearse", "tiny", "--jobs", "0", "--quiet")
+    assert done.returncode == 3
+    assert done.stdout.count("a method's own mistake") == 1
+    assert "no number for weight: the value is inf" in done.stdout
+    assert "2 failed" in done.stdout
+
+
+@pytest.mark.parametrize("verb", [["run"], ["table"], ["gate"], ["freeze"]])
+def test_no_other_verb_takes_the_profile(rehearsed: Bench, verb: list[str]) -> None:
+    done = rehearsed(*verb, "tiny", "--profile", "rehearsal")
+    assert done.returncode == 2
+    assert "`bench rehearse tiny` runs it" in done.stderr
+
+
+def test_rows_and_metrics_that_cannot_be_rehearsed_say_why(rehearsed: Bench) -> None:
+    rehearsed.edit("    numerics: portable\n", "    numerics: portable\n    skip: {low: no file}\n")
+    rehearsed.edit("method: high, reported", "method: high, metrics: [weight, nowhere], reported")
+    rehearsed.edit("    skip:", "    without: {nowhere of hi*: no such instrument}\n    skip:")
+    done = rehearsed("rehearse", "tiny", "--jobs", "0", "--quiet")
+    assert done.returncode == 0, done.stdout
+    assert "low is not rehearsed: no file" in done.stdout
+    assert "nowhere of hi* is not rehearsed: no such instrument" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("of: paper", "of: papers", "'papers' cannot be rehearsed; did you mean 'paper'?"),
+        ("    of: paper\n", "    sizes: {}\n", "'sizes' goes with 'of'"),
+        (
+            "    of: paper\n",
+            "    of: paper\n    sizes: {methods: {tinny: {level: 3.0}}}\n",
+            "no method of this suite uses 'tinny'",
+        ),
+        ("    of: paper\n", "    of: paper\n    sizes: {methods: {tiny: {levle: 3.0}}}\n", "did you mean 'level'?"),
+        ("    of: paper\n", "    of: paper\n    skip: {hihg: why}\n", "no entry matches 'hihg'; did you mean 'high'?"),
+        (
+            "    of: paper\n",
+            "    of: paper\n    without: {wieght: why}\n",
+            "no metric matches 'wieght'; did you mean 'weight'?",
+        ),
+    ],
+)
+def test_a_declaration_that_means_nothing_is_refused_where_it_stands(
+    rehearsed: Bench, old: str, new: str, sentence: str
+) -> None:
+    rehearsed.edit(old, new)
+    done = rehearsed("check", "suites/tiny.yaml")
+    assert done.returncode == 2
+    assert "tiny.yaml:" in done.stdout + done.stderr
+    assert sentence in done.stdout + done.stderr
+
+
+def test_sizes_are_laid_upon_every_component_of_a_name(rehearsed: Bench) -> None:
+    rehearsed.edit("    of: paper\n", "    of: paper\n    sizes: {methods: {tiny: {behaviour: raises}}}\n")
+    (facts,) = rehearsed.json("rehearse", "tiny", "--jobs", "0", "--quiet")
+    assert len(facts["faults"]) == 2
+    rehearsed.edit("paper: {repetitions: [0],", "paper: {numerics: portable, repetitions: [0],")
+    assert rehearsed("run", "tiny", "--profile", "paper", "--jobs", "0").returncode == 0
+
+
+def test_the_data_folder_is_back_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+
+    def fail() -> None:
+        with data_in(tmp_path / "scratch"):
+            raise RuntimeError(os.environ["BENCH_DATA"])
+
+    with pytest.raises(RuntimeError, match="scratch"):
+        fail()
+    assert os.environ["BENCH_DATA"] == str(tmp_path)
+
+
+FAULTS = {
+    "containers": (
+        "table_survey",
+        "imagenet-sew-resnet-18",
+        "from retable.models.common import checkpoint\ncheckpoint.CONTAINERS = ()\n",
+    ),
+    "prefixes": (
+        "table_spikelm",
+        "run-rte-t4",
+        "from retable.models.common import checkpoint\ncheckpoint.PREFIXES = ()\n",
+    ),
+    "half precision": (
+        "table_spikellm_w2a16",
+        "run-omniquant",
+        "import torch\nhalf = torch.nn.Module.float\n"
+        "from retable.models.spikellm import pipeline\npipeline.nn.Module.float = lambda self: self\n",
+    ),
+}
+"""What users of the published files met, and what puts it back."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_put_back_is_found(fault: str, bench: Bench) -> None:
+    suite, row, code = FAULTS[fault]
+    plugin = bench.folder / "fault.py"
+    plugin.write_text(code)
+    options = ("--only", row, "--jobs", "1", "--quiet")
+    done = bench("rehearse", str(SUITES / f"{suite}.yaml"), *options, "--plugin", str(plugin), plugin=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "1 failed" in done.stdout
