@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test torture lint docs setup lock site reproduce reproducible rehearse gpu-check bench-kernels clean
+.PHONY: run test torture lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -24,7 +24,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/bench check
+	$(BIN)/bench check --falsify
 
 # The guide and the API's page into build/docs; a link that leads nowhere fails.
 docs: setup
@@ -62,6 +62,10 @@ lock:
 SITE ?= reports/site
 site: setup
 	$(BIN)/bench report --from newest --out $(SITE)
+
+# The scorecard in the README, after a freeze or a change of claims.
+scorecard: setup
+	$(BIN)/bench list --verdicts --into README.md
 
 # Every suite at mini, then its gate; the exit status is that of the first suite that is not as expected.
 reproduce: setup

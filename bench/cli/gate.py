@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retable.bench.cli.source import reader
-from retable.bench.cli.suites import load
+from retable.bench.cli.suites import load, load_suite
 from retable.bench.errors import BenchError, nearest
 
 if TYPE_CHECKING:
     from retable.bench.judge.checks import Background, Check
-    from retable.bench.judge.claims import Judgement
+    from retable.bench.judge.judgement import Judgement
     from retable.bench.judge.results import Results
     from retable.bench.store.reader import Reader
     from retable.bench.suite import Suite
@@ -34,6 +34,7 @@ def main(arguments: Namespace) -> int:
     from retable.bench.report.escape import clean
     from retable.bench.versions.against import frozen_checks
     from retable.bench.versions.archive import held as held_of
+    from retable.bench.versions.claims import stood
 
     suite = load(arguments)
     if not any(entry.method is not None and fnmatch(entry.name, arguments.only) for entry in suite.entries):
@@ -45,7 +46,8 @@ def main(arguments: Namespace) -> int:
     store = reader(arguments, suite.name)
     source = held_of(suite, store)
     results = source.results
-    judgements = [one for one in judge(suite, results) if _concerns(one, arguments.only)]
+    before = stood(suite, Path(arguments.results), load_suite)
+    judgements = [one for one in judge(suite, results, before) if _concerns(one, arguments.only)]
     missing = [line for line in unmeasured(suite, results) if fnmatch(line.split("/")[1], arguments.only)]
     found = [checks.of_judgement(one) for one in judgements]
     found += _rules(suite, results, version, arguments)

@@ -1,25 +1,28 @@
-"""`bench list`: the suites."""
+"""`bench list`: the suites, the scorecard of their papers, or all their claims."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from retable.bench.cli.suites import summary
+from retable.bench.cli.suites import load_suite, summary
 from retable.bench.errors import OK, BenchError
 
 if TYPE_CHECKING:
-    pass
+    from retable.bench.report.scorecard import Line
 
 
 def main(arguments: Namespace) -> int:
-    """One line a suite: its name, title and what it measures."""
+    """One line a suite; or, from the newest published versions, the scorecard or the table of claims."""
     folder = Path(arguments.folder)
     if not folder.is_dir():
         raise BenchError(f"{folder} is not a folder of suites")
-    rows = [summary(path) for path in sorted(folder.glob("*.yaml"))]
+    paths = sorted(folder.glob("*.yaml"))
+    if arguments.verdicts or arguments.claims:
+        return _judged(paths, arguments)
+    rows = [summary(path) for path in paths]
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return OK
@@ -31,3 +34,52 @@ def main(arguments: Namespace) -> int:
             f"{row['claims']} claims; profiles {', '.join(row['profiles'])}"
         )
     return OK
+
+
+def _judged(paths: list[Path], arguments: Namespace) -> int:
+    from retable.bench.report import scorecard
+
+    lines = lines_of(paths, Path(arguments.results))
+    if arguments.json:
+        facts: Any = scorecard.claims_table(lines) if arguments.claims else [_counts(line) for line in lines]
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    elif arguments.into:
+        from retable.bench.report.readme import put_between
+
+        path = Path(arguments.into)
+        text = put_between(path.read_text(encoding="utf-8"), scorecard.markdown(lines), str(path))
+        path.write_text(text, encoding="utf-8")
+    elif arguments.claims:
+        print(scorecard.render_claims(lines))
+    else:
+        print(scorecard.markdown(lines) if arguments.markdown else scorecard.render(lines))
+    return OK
+
+
+def lines_of(paths: list[Path], results: Path) -> list[Line]:
+    """A line of the scorecard for each suite, from its newest version at `mini`."""
+    from retable.bench.report.scorecard import Line
+    from retable.bench.versions.claims import published
+
+    found = [published(load_suite(path, "mini"), results, load_suite) for path in paths]
+    return [
+        Line(
+            suite=one.suite,
+            judgements=one.judgements,
+            source=f"v{one.version.number}" if one.version else "not published",
+        )
+        for one in found
+    ]
+
+
+def _counts(line: Line) -> dict[str, Any]:
+    from retable.bench.report.scorecard import STRENGTHS, VERDICTS
+
+    counts = {strength: {verdict: line.count(strength, verdict) for verdict in VERDICTS} for strength in STRENGTHS}
+    return {
+        "suite": line.suite.name,
+        "paper": line.suite.paper,
+        "from": line.source,
+        "claims": counts,
+        "errata": line.errata,
+    }

@@ -209,8 +209,12 @@ def parser() -> argparse.ArgumentParser:
     fresh.add_argument("kind", choices=("suite", "method", "dataset", "metric", "task"), help="what to write")
     fresh.add_argument("name", metavar="NAME", help="its name: a-z, 0-9, '-', '_' and '.'")
 
-    listing = verbs.add_parser("list", parents=[common], help="the suites")
+    listing = verbs.add_parser("list", parents=[common, frozen], help="the suites, their scorecard, their claims")
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
+    listing.add_argument("--verdicts", action="store_true", help="the scorecard, from the newest published versions")
+    listing.add_argument("--claims", action="store_true", help="every claim with its strength, predicate and verdict")
+    listing.add_argument("--markdown", action="store_true", help="with --verdicts: as a README has it")
+    listing.add_argument("--into", metavar="FILE", help="with --verdicts: write it between the marks of this file")
 
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
     check.add_argument("suites", nargs="*", metavar="SUITE", help="suite files (default: all in suites/)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from retable.bench.errors import CONTRADICTED, OK, UNMEASURED
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence, said
 from retable.bench.suite import Tier
 

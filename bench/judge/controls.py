@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from retable.bench.declare.params import build_metric
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import bounded
 from retable.bench.suite import Alive, Claim, Expectation, Suite
 
-if TYPE_CHECKING:
-    from retable.bench.judge.claims import Judgement
-
-Judge = Callable[[Claim], "Judgement"]
+Judge = Callable[[Claim], Judgement]
 """How a claim is judged by itself, from the records at hand."""
 
 

@@ -23,7 +23,7 @@ def bounded(bound: Bound | None) -> str:
 
 
 def statement(claim: Claim) -> str:
-    """All that a claim says, on one line: what its digest is of."""
-    seeds = f"{claim.min_seeds} seeds at least"
+    """All that a claim says, on one line: what its digest is of. How strong that is called is no part of it."""
+    seeds = f"{claim.min_seeds} seed{'s' * (claim.min_seeds != 1)} at least"
     beside = f"; not of {claim.control}" if claim.control else ""
-    return f"{claim.text} [{claim.strength}: {predicate(claim)}{beside}; {seeds}; at {', '.join(claim.profiles)}]"
+    return f"{claim.text} [{predicate(claim)}{beside}; {seeds}; at {', '.join(claim.profiles)}]"

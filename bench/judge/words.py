@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
+from typing import get_args
 
 from retable.bench.judge import again
-
-if TYPE_CHECKING:
-    from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
+from retable.bench.suite import Strength, VerdictWord
 
 
 def said(judged: Judgement) -> str:
     """The verdict with the claim's strength, so that a `direction` never reads like a number: `direction reproduced`."""
     return judged.verdict if judged.verdict == "not measured" else f"{judged.claim.strength} {judged.verdict}"
+
+
+def counted(judgements: Sequence[Judgement], verdict: VerdictWord) -> str:
+    """`5 reproduced (2 number, 3 direction)`: how many claims have a verdict, and of what strength they are."""
+    strengths = Counter(judged.claim.strength for judged in judgements if judged.verdict == verdict)
+    kinds = ", ".join(f"{strengths[word]} {word}" for word in get_args(Strength) if strengths[word])
+    return f"{strengths.total()} {verdict}{f' ({kinds})' if kinds and verdict != 'not measured' else ''}"
 
 
 def told(judged: Judgement) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from retable.bench.judge.claims import Judgement
 from retable.bench.judge.history import digest
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import predicate, statement
 from retable.bench.report.table import Table
 

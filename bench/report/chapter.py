@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retable.bench.judge.certificate import certificates_of, describe, read
-from retable.bench.judge.claims import Judgement, judge
+from retable.bench.judge.claims import judge
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.results import unmeasured, with_needs
 from retable.bench.record import Record
 from retable.bench.report.plot import Plot, build_plots

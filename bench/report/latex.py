@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import latex as escape
 from retable.bench.report.fit import Page, beside, fit, parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import markdown as escape
 from retable.bench.report.grid import Text, caption, grid

@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
-from retable.bench.judge.claims import Judgement
-from retable.bench.judge.words import evidence, said
+from retable.bench.judge.judgement import Judgement
+from retable.bench.judge.words import counted, evidence, said
 from retable.bench.report.escape import clean, fold, width
 from retable.bench.report.grid import Grid, Text, caption, grid
 from retable.bench.report.table import Table, legend
+from retable.bench.suite import VerdictWord
 
 _BOLD, _UNDERLINE, _GREEN, _RED, _DIM, _END = "\x1b[1m", "\x1b[4m", "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 _VERDICT_STYLE = {"reproduced": _GREEN, "contradicted": _RED, "not measured": _DIM}
@@ -46,7 +48,7 @@ def render_judgements(
         verdict = _style(said(judged), _VERDICT_STYLE[judged.verdict], colour)
         lines.append(verdict + first[len(said(judged)) :])
         lines += more + _fold(clean(evidence(judged)), columns, indent)
-    counts = [f"{sum(j.verdict == word for j in judgements)} {word}" for word in _VERDICT_STYLE]
+    counts = [counted(judgements, word) for word in get_args(VerdictWord)]
     if differing := sum(not judged.as_expected for judged in judgements):
         counts.append(f"{differing} not as expected")
     return "\n".join([*lines, ", ".join(counts)])

@@ -33,6 +33,8 @@ class Side:
     fits: Mapping[str, Record] = field(default_factory=dict)
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """What is claimed, as statements by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,10 @@ class Move:
     why: tuple[str, ...]
 
 
-def side_of_version(version: Version) -> Side:
-    """A published version."""
+def side_of_version(version: Version, claims: Mapping[str, str] | None = None) -> Side:
+    """A published version; `claims` are its statements by name."""
     return Side(
+        claims=claims or {},
         name=str(version.name),
         results=version.results,
         fits={record.key: record for record in version.records if record.stage == "fit"},
@@ -66,6 +69,7 @@ def side_of_version(version: Version) -> Side:
 def side_of_store(suite: Suite, store: Reader) -> Side:
     """What a store, or another version, holds of a suite as it is declared now."""
     from retable.bench.judge.claims import judge
+    from retable.bench.judge.predicate import statement
     from retable.bench.judge.results import with_needs
     from retable.bench.versions.archive import held
 
@@ -78,6 +82,7 @@ def side_of_store(suite: Suite, store: Reader) -> Side:
         fits={record.key: record for record in records if record.stage == "fit"},
         environments={identity: store.environment(identity) or {} for identity in identities},
         verdicts={judged.claim.name: judged.verdict for judged in judge(suite, results)},
+        claims={claim.name: statement(claim) for claim in suite.claims},
     )
 
 
@@ -112,6 +117,15 @@ def changed_verdicts(old: Side, new: Side) -> list[tuple[str, str, str]]:
     """Claims with another verdict, or that only one side has: (claim, before, after)."""
     names = dict.fromkeys([*old.verdicts, *new.verdicts])
     pairs = [(name, old.verdicts.get(name, "not there"), new.verdicts.get(name, "not there")) for name in names]
+    return [(name, before, after) for name, before, after in pairs if before != after]
+
+
+def changed_claims(old: Side, new: Side) -> list[tuple[str, str, str]]:
+    """Claims that say something else, with both texts; one that only one side makes has an empty one."""
+    if not old.claims or not new.claims:
+        return []
+    names = dict.fromkeys([*old.claims, *new.claims])
+    pairs = [(name, old.claims.get(name, ""), new.claims.get(name, "")) for name in names]
     return [(name, before, after) for name, before, after in pairs if before != after]
 
 

@@ -15,6 +15,7 @@ from retable.bench.report.chapter import Chapter
 from retable.bench.report.draw import describe
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
+from retable.bench.report.scorecard import LEGEND, STRENGTHS, VERDICTS, Line, answers, sentence
 from retable.bench.report.site.provenance import provenance
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
@@ -27,10 +28,13 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def index_page(chapters: Sequence[Chapter]) -> str:
-    """The front page: scorecard, errata, a card a paper, then every claim with its verdict."""
+    """The front page: scorecard by strength, errata, a card a paper, a reviewer's questions, then every claim."""
     rows: list[dict[str, Any]] = []
+    lines: list[Line] = []
     for chapter in chapters:
         claims = claim_views(chapter)
+        line = Line(suite=chapter.suite, judgements=chapter.judgements, source=chapter.suite.profile.name)
+        lines.append(line)
         counts = Counter(claim.verdict for claim in claims)
         rows.append(
             {
@@ -40,6 +44,8 @@ def index_page(chapters: Sequence[Chapter]) -> str:
                 "picture": _picture(chapter),
                 "source": chapter.source,
                 "counts": [counts[word] for word in ("reproduced", "contradicted", "not measured")],
+                "strengths": [[line.count(strength, word) for word in VERDICTS] for strength in STRENGTHS],
+                "errata": line.errata,
                 "surprises": sum(not claim.as_expected for claim in claims),
                 "cases": (len(chapter.suite.cases()) - len(chapter.unmeasured), len(chapter.suite.cases())),
             }
@@ -47,7 +53,21 @@ def index_page(chapters: Sequence[Chapter]) -> str:
     totals = [sum(row["counts"][i] for row in rows) for i in range(3)]
     environments = {key: facts for chapter in chapters for key, facts in chapter.environments.items()}
     errata = [(row, claim) for row in rows for claim in row["claims"] if ERRATUM in claim.source.lower()]
-    return _render("index.html", rows=rows, errata=errata, totals=totals, environments=environments, data="")
+    asked = {
+        question: [(line.suite.name, one.claim.name, sentence(one)) for line, one in found]
+        for question, found in answers(lines).items()
+    }
+    return _render(
+        "index.html",
+        rows=rows,
+        errata=errata,
+        totals=totals,
+        strengths=STRENGTHS,
+        asked=asked,
+        legend=LEGEND,
+        environments=environments,
+        data="",
+    )
 
 
 def suite_page(chapter: Chapter, files: Sequence[str]) -> str:

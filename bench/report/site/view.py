@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import predicate
 from retable.bench.judge.words import comes_again, evidence, explain, said
 from retable.bench.report.grid import caption, floors

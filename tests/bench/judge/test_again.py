@@ -15,7 +15,7 @@ from scipy import stats as reference
 from retable.bench.judge import stats
 from retable.bench.judge.again import LEAST, SURPRISE, Outlook, Seen, inside_outside
 from retable.bench.judge.checks import of_judgement, status
-from retable.bench.judge.claims import Judgement
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence
 from retable.bench.report.as_json import judgements_to_json
 from retable.bench.report.latex import render_judgements as latex

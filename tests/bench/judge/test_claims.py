@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retable.bench.judge.checks import of_case, of_judgement, status
-from retable.bench.judge.claims import Judgement, judge
+from retable.bench.judge.claims import judge
+from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import explain
 from retable.bench.record import Failure, Measurement, Record, Status
 from retable.bench.report.as_json import judgements_to_json

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retable.bench.judge.claims import Judgement, judge
+from retable.bench.judge.claims import judge
+from retable.bench.judge.judgement import Judgement
 from retable.bench.report import as_csv, latex, markdown, terminal
 from retable.bench.report.escape import clean, fold, width
 from retable.bench.report.escape import latex as latex_escape
@@ -169,13 +170,13 @@ class TestTerminal:
     def test_verdicts_name_claims_and_count_words(self, text: str, columns: int | None) -> None:
         shown = terminal.render_judgements(judgements(text), columns=columns)
         for expected in (
-            "reproduced    holds",
-            "contradicted  fails",
-            "not measured  elsewhere",
+            "size reproduced    holds",
+            "size contradicted  fails",
+            "not measured       elsewhere",
             "needs profile paper",
         ):
             assert expected in shown
-        assert shown.endswith("1 reproduced, 1 contradicted, 1 not measured, 2 not as expected")
+        assert shown.endswith("1 reproduced (1 size), 1 contradicted (1 size), 1 not measured, 2 not as expected")
         assert columns is None or max(map(width, shown.splitlines()[:-1])) <= columns
 
     def test_no_claims_are_no_verdicts(self) -> None:

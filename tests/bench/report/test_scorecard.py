@@ -1,0 +1,84 @@
+"""The scorecard answers a reviewer's three questions by itself, in every form: numbers, directions, contradictions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retable.bench.cli.main import main
+from retable.bench.judge.claims import judge
+from retable.bench.report.chapter import Chapter
+from retable.bench.report.scorecard import Line, markdown, render
+from retable.bench.report.site.pages import index_page
+from retable.bench.suite import Claim, Erratum
+from tests.bench.judge.test_claims import bounded, ordering, results, suite
+
+README = Path("README.md")
+
+
+def claims() -> tuple[Claim, ...]:
+    return (
+        replace(bounded("ratio", "b", "a", equals=2.0, tolerance=0.1), name="as-printed", text="B is twice A."),
+        replace(bounded("ratio", "c", "a", equals=12.9, tolerance=0.05), name="not-so", text="C is 12.9 times A."),
+        replace(ordering("a", "c"), name="only-up", text="C is above A.", weakens="not-so", because="small"),
+        replace(bounded("value", "a", equals=1.0, tolerance=0.1), name="elsewhere", text="Open.", profiles=("paper",)),
+    )
+
+
+@pytest.fixture
+def line() -> Line:
+    made = replace(suite(*claims()), name="made", paper="A paper")
+    found = results(a=[1.0, 1.01, 0.99], b=[2.0, 2.01, 1.99], c=[8.8, 8.81, 8.79])
+    return Line(suite=made, judgements=tuple(judge(made, found)), source="v1")
+
+
+def page(line: Line) -> str:
+    return index_page(
+        [Chapter(suite=line.suite, tables=(), judgements=line.judgements, plots=(), records={}, environments={})]
+    )
+
+
+@pytest.mark.parametrize("form", [render, lambda lines: markdown(lines), lambda lines: page(*lines)])
+def test_a_reviewers_questions_are_answered_on_the_front_page(line: Line, form: object) -> None:
+    text = form([line])  # type: ignore[operator]
+    numbers = text.split("numbers of the paper")[1].split("exact properties")[0]
+    directions = text.split("only in direction")[1].split("Contradicted here")[0]
+    contradicted = text.split("Contradicted here")[1]
+    assert "B is twice A." in numbers
+    assert "C is above A." not in numbers
+    assert "C is above A." in directions
+    assert "is contradicted here: ratio 8.8" in directions
+    assert "C is 12.9 times A." in contradicted.split("C is above A.")[0]
+
+
+def test_strengths_are_counted_apart(line: Line) -> None:
+    row = next(text for text in markdown([line]).splitlines() if text.startswith("| made"))
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["1 / 1 / 1", "", "1 / 0 / 0"]
+
+
+def test_errata_stand_beside_a_paper(line: Line) -> None:
+    wrong = Erratum(sentence="The stem is counted as an accumulate.", source="released sheet")
+    told = replace(line.suite, errata=(wrong,))
+    text = render([replace(line, suite=told)])
+    assert "made: The stem is counted as an accumulate." in text
+    assert "The stem is counted as an accumulate." in page(replace(line, suite=told))
+
+
+def test_bench_list_tells_every_claim_with_its_predicate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "table_stfn.yaml").write_bytes(Path("suites/table_stfn.yaml").read_bytes())
+    assert main(["list", str(tmp_path), "--claims", "--json", "--results", "results"]) == 0
+    found = {row["claim"]: row for row in json.loads(capsys.readouterr().out)}
+    nonzero = found["cheaper-nonzero"]
+    assert (nonzero["strength"], nonzero["said"]) == ("direction", "direction contradicted")
+    assert nonzero["predicate"] == "graph_energy_mj[nonzero]: cora-gc-snn < cora-gcn"
+    assert nonzero["source"].startswith("Abstract")
+    assert nonzero["comes_again"] > 0.95
+
+
+def test_the_readme_has_the_scorecard_of_the_newest_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make scorecard` writes it there."""
+    assert main(["list", "--verdicts", "--markdown"]) == 0
+    assert capsys.readouterr().out.strip() in README.read_text(encoding="utf-8")
