@@ -101,7 +101,7 @@ def _asks_as_released(base: type) -> type:
     model differs by up to 20 points between the two (LLaMA-7B on ARC-e: 52.48 and 72.94).
     """
 
-    class AsReleased(base):  # type: ignore[misc, valid-type]
+    class AsReleased(base):
         @property
         def prefix_token_id(self) -> int:
             return int(self.eot_token_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def _get(part: Any) -> Any:
     return part.state_dict()
 
 
-def _set(part: Any, state: Mapping[str, Any] | Any) -> None:
+def _set(part: Any, state: Any) -> None:
     if isinstance(part, torch.Generator):
         part.set_state(state)
     elif hasattr(part, "bit_generator"):
