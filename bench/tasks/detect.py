@@ -12,14 +12,14 @@ from retable import units
 from retable.bench.accountant.rules import RuleName
 from retable.bench.datasets.detection import require_detection
 from retable.bench.errors import BenchError
+from retable.bench.tasks.logits import prepared
+from retable.bench.tasks.pictures import Marks
 
 if TYPE_CHECKING:
     import numpy as np
 
     from retable.bench.datasets.detection import DetectionData, DetectionSplit
     from retable.bench.metrics.coco_evaluation import Evaluation
-    from retable.bench.tasks.logits import prepared
-from retable.bench.tasks.pictures import Marks
 
 EVENT_DIMS = 5
 """Dimensions of prepared event frames (B, T, C, H, W); where these are counts they are spikes of the sensor."""
