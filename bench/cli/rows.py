@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def overview(suite: Suite, source: Reader, *, as_json: bool) -> str:
-    """A line a row: name, label, how many of its seeds are stored, what it measures."""
+    """A line a row: name, label, how many of its seeds are stored, what it measures; then the errata."""
     from retable.bench.versions.archive import held
 
     results = held(suite, source).results
@@ -20,9 +21,28 @@ def overview(suite: Suite, source: Reader, *, as_json: bool) -> str:
         found = [results.get((entry.name, n)) for n in entry.repetitions]
         facts.append(_facts(entry, sum(record is not None and record.ok for record in found)))
     if as_json:
-        whole = {"suite": suite.name, "profile": suite.profile.name, "rows": facts}
+        whole = {
+            "suite": suite.name,
+            "profile": suite.profile.name,
+            "rows": facts,
+            "errata": [asdict(one) for one in suite.errata],
+        }
         return json.dumps(whole, indent=2, ensure_ascii=False)
-    return f"{suite.name} at profile {suite.profile.name}: {suite.title}\n{_table(facts)}"
+    return f"{suite.name} at profile {suite.profile.name}: {suite.title}\n{_table(facts)}\n{_errata(suite)}"
+
+
+def _errata(suite: Suite) -> str:
+    """Where the paper's text and its released code part, or either and arithmetic."""
+    from retable.bench.report.escape import clean
+
+    lines = ["errata" if suite.errata else "no errata are known"]
+    for erratum in suite.errata:
+        lines += [
+            f"  {clean(erratum.sentence)}",
+            f"    source: {clean(erratum.source)}",
+            f"    effect: {clean(erratum.effect)}",
+        ]
+    return "\n".join(lines)
 
 
 def _table(facts: list[dict[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retable.bench.cli.rows import overview
@@ -18,46 +17,22 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Namespace) -> int:
-    """Where a number came from: values by seed, ingredients, timings, environment; of a suite its rows."""
+    """Where a number came from: values by seed, ingredients, timings, environment; of a suite its rows and errata."""
     from retable.bench.report.provenance import find_records, render
 
-    if (path := _suite_file(arguments.case)) is not None:
-        return _say_errata(path, arguments.json)
+    if arguments.case.endswith(".yaml") or arguments.case in names():
+        whole = load_suite(find_suite(arguments.case), "mini")
+        print(overview(whole, reader(arguments, whole.name), as_json=arguments.json))
+        return OK
     suite, separator, _ = arguments.case.partition("/")
     if arguments.source is not None and not separator:
         suite = arguments.source.partition("/")[0]  # of a key the version's own name says the suite
     store = reader(arguments, suite)
-    if not separator and arguments.case in names():
-        print(overview(load_suite(find_suite(arguments.case), "mini"), store, as_json=arguments.json))
-        return OK
     records = find_records(store, arguments.case)
     if arguments.json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
     else:
         print("\n\n".join([render(records, store), *_elsewhere(records, store), *_reliability(records, store)]))
-    return OK
-
-
-def _suite_file(name: str) -> Path | None:
-    """The file of a suite that is named alone."""
-    path = Path(name) if name.endswith(".yaml") else Path("suites") / f"{name}.yaml"
-    return path if path.is_file() else None
-
-
-def _say_errata(path: Path, as_json: bool) -> int:
-    """Where the paper's text and its released code part, or either and arithmetic."""
-    from dataclasses import asdict
-
-    from retable.bench.cli.suites import load_suite
-
-    suite = load_suite(path, "mini")
-    if as_json:
-        print(json.dumps([asdict(erratum) for erratum in suite.errata], indent=2, ensure_ascii=False))
-        return OK
-    lines = [f"{suite.name}: {suite.title} (arXiv {suite.arxiv})", "errata" if suite.errata else "no errata are known"]
-    for erratum in suite.errata:
-        lines += [f"  {erratum.sentence}", f"    source: {erratum.source}", f"    effect: {erratum.effect}"]
-    print("\n".join(lines))
     return OK
 
 

@@ -22,7 +22,7 @@ from retable.bench.datasets.isic import CLASSES, Isic2018
 from retable.bench.datasets.listed_images import crop_box
 from retable.bench.datasets.medfmc import DRAWS, MedFMC
 from retable.bench.datasets.tissue import SIDE, Tissue
-from retable.bench.declare.reader import check_suite
+from retable.bench.declare.reader import load_suite
 from retable.bench.errors import BenchError, MissingDataError
 
 SMALL = Findings(pool=80, test=20, shots=(1, 5))
@@ -161,7 +161,7 @@ def test_medfmc_is_read_in_its_published_layout(medfmc: Path, part: Any, labels:
 
 
 def test_the_suite_s_repetitions_meet_each_published_draw_equally_often() -> None:
-    suite = check_suite(Path(__file__).parents[3] / "suites" / "table1_ept.yaml")[-1]
+    suite = load_suite(Path(__file__).parents[3] / "suites" / "table1_ept.yaml", "paper")
     met = Counter(1 + case.seed % DRAWS for case in suite.cases("colon-ept"))
     assert suite.profile.name == "paper"
     assert met == dict.fromkeys(range(1, DRAWS + 1), 4)

@@ -125,12 +125,6 @@ FAULTS = {
         "run-rte-t4",
         "from retable.models.common import checkpoint\ncheckpoint.PREFIXES = ()\n",
     ),
-    "half precision": (
-        "table_spikellm_w2a16",
-        "run-omniquant",
-        "import torch\nhalf = torch.nn.Module.float\n"
-        "from retable.models.spikellm import pipeline\npipeline.nn.Module.float = lambda self: self\n",
-    ),
 }
 """What users of the published files met, and what puts it back."""
 
