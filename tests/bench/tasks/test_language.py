@@ -106,12 +106,13 @@ def test_lm_eval_through_us_equals_lm_eval_called_directly(tmp_path: Path) -> No
 def test_a_stock_task_without_network_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Manager:
-        all_tasks, all_groups, all_tags = ("piqa",), (), ()
+        all_tasks = all_subtasks = ("piqa",)
+        all_groups, all_tags = (), ()
 
         def __init__(self, **options: Any) -> None:
             assert options["include_defaults"]
 
-        def load_task_or_group(self, names: list[str]) -> None:
+        def load(self, names: list[str]) -> None:
             raise RuntimeError("while loading") from ConnectionError("--offline: connection refused")
 
     monkeypatch.setattr("lm_eval.tasks.TaskManager", Manager)
