@@ -156,6 +156,7 @@ SHORT_FITS: Mapping[str, ShortFit] = {
 UNTRAINED = {
     "recording": "nothing of it is trained",
     "hf-lm": "its weights are published, and not here",
+    "omniquant-published": "its clipping is published; omniquant's short fit runs what is done with it",
     "smollm2-135m": "its weights are published; the quantisers' short fits run what it is used with",
 }
 """Methods without a short fit, and why."""

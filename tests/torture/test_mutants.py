@@ -36,8 +36,20 @@ MUTANTS = (
         "mean = sorted(values)[len(values) // 2]",
         "tests/bench/judge/test_stats.py",
     ),
-    Mutant("artefact not synchronised", "bench/store/artefacts.py", "os.fsync(file.fileno())", "pass", DURABLE),
-    Mutant("folder not synchronised", "bench/store/artefacts.py", "            sync(self.folder)\n", "", DURABLE),
+    Mutant(
+        "artefact not synchronised",
+        "bench/store/artefacts.py",
+        "os.fsync(file.fileno())\n                size = file.seek(0, os.SEEK_END)",
+        "size = file.seek(0, os.SEEK_END)",
+        DURABLE,
+    ),
+    Mutant(
+        "folder not synchronised",
+        "bench/store/artefacts.py",
+        "temporary.replace(self.folder / path)\n            sync(self.folder)\n",
+        "temporary.replace(self.folder / path)\n",
+        DURABLE,
+    ),
     Mutant("version not synchronised", "bench/versions/freeze.py", "os.fsync(file.fileno())", "pass", DURABLE),
     Mutant("version's folder not synchronised", "bench/versions/freeze.py", "        sync(folder)\n", "", DURABLE),
     Mutant(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retable.bench.rehearsal.stage import data_in
+from retable.models.common import checkpoint
 from tests.bench.conftest import Bench
 
 REHEARSAL = """\
@@ -130,8 +131,10 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_put_back_is_found(fault: str, bench: Bench) -> None:
+def test_a_fault_put_back_is_found(fault: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     suite, row, code = FAULTS[fault]
+    for name in ("CONTAINERS", "PREFIXES"):  # the plug-in is loaded in this process too
+        monkeypatch.setattr(checkpoint, name, getattr(checkpoint, name))
     plugin = bench.folder / "fault.py"
     plugin.write_text(code)
     options = ("--only", row, "--jobs", "1", "--quiet")

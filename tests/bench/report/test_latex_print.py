@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ def test_a_mean_and_its_half_width_end_at_the_same_digit(value: float, half: flo
     if found.half:
         assert len(found.mean.partition(".")[2]) == len(found.half.partition(".")[2])
         places = len(found.half.partition(".")[2])
-        unit = 10.0**-places if places else max(1.0, half)
+        unit = 10.0**-places if places else 10.0 ** math.ceil(math.log10(max(1.0, half)))
         assert abs(float(found.half) - half) <= 0.5001 * unit
         assert abs(float(found.mean) - value) <= 0.5001 * unit
 

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(NUMERICS == "native", reason=f"no portable numerics: {hardware.not_portable()}"),
     pytest.mark.skipif(bool(agreement.versions()), reason=f"digests are of other packages: {agreement.versions()}"),
 ]
-FEW = ("matmul 96x160x80", "conv 3x3 of odd sizes", "sqrt", "numpy functions", "integer neuron, reference")
+FEW = ("matmul 96x160x80", "attention", "conv 3x3 of odd sizes", "sqrt", "numpy functions", "integer neuron, reference")
 
 
 def test_this_machine_computes_what_others_do() -> None:
@@ -34,7 +34,8 @@ def test_this_machine_computes_what_others_do() -> None:
 @pytest.mark.parametrize(
     ("setting", "named", "vector_unit"),
     [
-        ("MKL_CBWR", "matmul 96x160x80", "avx2"),
+        ("MKL_CBWR", "attention", "avx2"),
+        ("OPENBLAS_CORETYPE", "matmul 96x160x80", "avx512f"),
         ("ONEDNN_MAX_CPU_ISA", "conv 3x3 of odd sizes", "avx512f"),
         ("NPY_DISABLE_CPU_FEATURES", "numpy functions, float64", "avx512f"),
     ],
