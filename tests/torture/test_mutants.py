@@ -32,8 +32,8 @@ MUTANTS = (
     Mutant(
         "mean is median",
         "bench/judge/stats.py",
-        "mean = fmean(values)",
-        "mean = sorted(values)[len(values) // 2]",
+        "mean, half = fmean(values), ",
+        "mean, half = sorted(values)[len(values) // 2], ",
         "tests/bench/judge/test_stats.py",
     ),
     Mutant(
