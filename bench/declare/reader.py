@@ -355,7 +355,7 @@ class _Reader:
         names = self.declaration.entry_names
         for item in _list(own, "rows"):
             pattern = item.value.removeprefix("!")
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
                 raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
         return tuple(item.value for item in _list(own, "rows"))
 
