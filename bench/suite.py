@@ -105,10 +105,21 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """The verdict a suite expects at a profile, and why where it is not `reproduced`."""
+    """The verdict a suite expects at a profile, and why where it is not `reproduced`.
+
+    `otherwise` is what other repetitions are known to give, where these do not agree; one of the two is `not measured`.
+    """
 
     verdict: VerdictWord
     because: str = ""
+    otherwise: VerdictWord | None = None
+
+    @property
+    def allowed(self) -> tuple[VerdictWord, ...]:
+        return (self.verdict, self.otherwise) if self.otherwise else (self.verdict,)
+
+    def __str__(self) -> str:
+        return " or ".join(self.allowed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -271,7 +271,12 @@ CLAIM = Record(
                         title="expectation",
                         fields={
                             "verdict": Field(VERDICT, "The verdict expected.", required=True),
-                            "because": Field(Text(), "Why it is not `reproduced`."),
+                            "or": Field(
+                                VERDICT,
+                                "What other repetitions are known to give, where sets of them do not agree; one of the two is "
+                                "`not measured`.",
+                            ),
+                            "because": Field(Text(), "Why it is not `reproduced`, or not always."),
                         },
                     ),
                 )

@@ -289,7 +289,15 @@ class _Reader:
         verdict, because = given["verdict"].value, _text(given, "because")
         if verdict != "reproduced" and not because:
             raise node.error(f"an expected verdict {verdict!r} needs its reason: {{verdict: {verdict}, because: ...}}")
-        return Expectation(verdict=verdict, because=because)
+        if "or" not in given:
+            return Expectation(verdict=verdict, because=because)
+        other = given["or"]
+        if "not measured" not in (verdict, other.value) or verdict == other.value or not because:
+            raise other.error(
+                "`or` is for a claim that some repetitions decide and others do not: one of the two verdicts is 'not measured', the "
+                "other is not, and 'because' says which repetitions gave which"
+            )
+        return Expectation(verdict=verdict, because=because, otherwise=other.value)
 
     def _layout(self, node: Node) -> Layout:
         own = node.value
