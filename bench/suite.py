@@ -235,7 +235,9 @@ class Sketch:
     series: tuple[Series, ...] = ()
     prefix: str = ""
     label: str = ""
-    """Of a curve's y axis, where its details are not in the metric's own terms."""
+    """Of the y axis, where the metric's own name does not tell what is drawn."""
+    across: str = ""
+    """Of a curve's x axis, where its prefix does not."""
     scale: Literal["linear", "log"] = "linear"
     note: str = ""
 

@@ -358,7 +358,8 @@ PLOT = Record(
         "prefix": Field(
             Text(), "For curve and heat: details of `y` whose names start so; the rest is the place on the x axis."
         ),
-        "label": Field(Text(), "For curve and heat: what the details are; the metric's name unless said."),
+        "label": Field(Text(), "For lines, curve and heat: name of the y axis; the metric's unless said."),
+        "across": Field(Text(), "For curve: name of the x axis; the prefix unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },

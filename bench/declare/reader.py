@@ -324,10 +324,17 @@ class _Reader:
             "curve": ("prefix", "rows"),
             "heat": ("prefix", "rows"),
         }[kind]
-        allowed = (*wanted, "label") if "prefix" in wanted else wanted
+        allowed = {
+            "scatter": wanted,
+            "lines": (*wanted, "label"),
+            "curve": (*wanted, "label", "across"),
+            "heat": (*wanted, "label"),
+        }[kind]
         if lacking := [key for key in wanted if key not in own]:
             raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
-        if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:
+        if idle := [
+            key for key in ("x", "rows", "series", "prefix", "label", "across") if key in own and key not in allowed
+        ]:
             raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
         lines = _list(own, "series")
         return Sketch(
@@ -340,6 +347,7 @@ class _Reader:
             series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
             prefix=own["prefix"].value if "prefix" in own else "",
             label=_text(own, "label"),
+            across=_text(own, "across"),
             note=_text(own, "note"),
             **({"scale": own["scale"].value} if "scale" in own else {}),
         )
