@@ -17,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from retable.bench.cli.progress import Progress
 from retable.bench.record import Record, Status, digest
+from retable.bench.run import executor
 from retable.bench.run.executor import execute
 from retable.bench.run.job import Event, Job
 from retable.bench.run.worker import describe
@@ -306,6 +308,31 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     assert mine.take("key")
     mine.close()
+
+
+def test_a_run_that_waits_for_a_stopped_one_says_for_whom(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(executor, "PATIENCE", 0.0)
+    child = os.fork()
+    if child == 0:
+        Locks(store.folder / "locks").take(job("a").key)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.pause()
+    os.waitpid(child, os.WUNTRACED)
+    told: list[Event] = []
+
+    def hear(event: Event) -> None:
+        if event.kind == "waits":
+            told.append(event)
+            Progress(total=1, quiet=True)(event)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    assert outcomes([job("a")], store, on_event=hear)["a"].ok
+    assert [event.holder for event in told] == [child]
+    said = f"waits for a, which process {child}, which is stopped (`kill -CONT {child}` lets it go on"
+    assert capsys.readouterr().err.startswith(said)
 
 
 # Interruption

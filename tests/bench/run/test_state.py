@@ -15,7 +15,9 @@ from retable.bench.run import offline
 from retable.bench.run.seeds import seeded
 from retable.bench.run.settings import restored
 from retable.bench.run.shelf import Shelf
-from retable.bench.store.artefacts import ABANDONED, Artefacts
+from retable.bench.run.desk import Room
+from retable.bench.store.artefacts import Artefacts
+from retable.bench.store.sweep import sweep, unfinished_name
 from retable.models.common.errors import CheckpointError
 from retable.models.spikeyolo.checkpoint import read_published
 from tests.bench.conftest import Bench
@@ -189,24 +191,36 @@ def test_a_program_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not canary.exists()
 
 
-def test_the_sweep_follows_no_link(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    old = elsewhere / "old"
-    old.write_text("mine")
-    os.utime(old, (0, 0))
-    artefacts = Artefacts(tmp_path / "artefacts")
-    artefacts.folder.mkdir()
-    artefacts.unfinished.symlink_to(elsewhere)
-    artefacts.sweep()
-    assert old.exists()
-    artefacts.unfinished.unlink()
-    artefacts.unfinished.mkdir()
-    (artefacts.unfinished / "left").write_text("")
-    os.utime(artefacts.unfinished / "left", (0, 0))
-    artefacts.sweep()
-    assert ABANDONED > 0
-    assert not list(artefacts.unfinished.iterdir())
+@pytest.mark.parametrize("name", ["artefacts/unfinished", "outboxes"])
+def test_the_sweep_follows_no_link(tmp_path: Path, name: str) -> None:
+    elsewhere, planted = tmp_path / "elsewhere", tmp_path / "store" / name
+    (elsewhere / "1-ab").mkdir(parents=True)
+    for old in (elsewhere / "old", elsewhere / "1-ab" / "old"):
+        old.write_text("mine")
+        os.utime(old, (0, 0))
+    os.utime(elsewhere / "1-ab", (0, 0))
+    planted.parent.mkdir(parents=True, exist_ok=True)
+    planted.symlink_to(elsewhere)
+    Artefacts(tmp_path / "store" / "artefacts").sweep()
+    Room.beside(tmp_path / "store")
+    assert {path.name for path in elsewhere.rglob("*")} == {"old", "1-ab"}
+
+
+def test_the_sweep_takes_what_is_old_and_whose_process_is_gone(tmp_path: Path) -> None:
+    """A clock that is two days ahead makes everything old."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    for name in ("left", f"{child}-ab", f"{child}-cd", unfinished_name(), "recent"):
+        (tmp_path / name).write_text("")
+    (tmp_path / f"{child}-ef").mkdir()
+    (tmp_path / f"{child}-link").symlink_to("/")
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0) if path.name != "recent" else None, follow_symlinks=False)
+    mine = unfinished_name().partition("-")[0]
+    sweep(tmp_path)
+    assert sorted(path.name.partition("-")[0] for path in tmp_path.iterdir()) == sorted([mine, "recent"])
 
 
 def test_a_pipe_in_place_of_an_artefact_is_damage(tmp_path: Path) -> None:
