@@ -77,6 +77,7 @@ class Record:
     `ingredients` are what the key digests. `timings` are seconds by name. `memory` is bytes by name. `log` holds what a fit
     reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the
     keys of the stages whose output this one read. `unkeyed` are files beside a plug-in that it read and no key covers.
+    `changed` names what of its process, or of data that others share, it changed and was put back after it.
     `node` is the machine it ran on, where that is not the driver's; `lost` says of each earlier try why it came to nothing.
     `claims` are what the suite said of this row when it was run, by name; None where nobody wrote it down.
     """
@@ -98,6 +99,7 @@ class Record:
     log: Mapping[str, Any] = field(default_factory=dict)
     kernels: Mapping[str, Any] = field(default_factory=dict)
     unkeyed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     claims: Mapping[str, str] | None = None
     environment: str = ""
     node: str = ""
@@ -128,6 +130,7 @@ class Record:
         raw["status"] = Status(raw["status"])
         raw["needs"] = tuple(raw["needs"])
         raw["unkeyed"] = tuple(raw.get("unkeyed", ()))
+        raw["changed"] = tuple(raw.get("changed", ()))
         raw["lost"] = tuple(raw.get("lost", ()))
         raw["metrics"] = {name: _measurement(value) for name, value in raw["metrics"].items()}
         raw["artefacts"] = {name: Artefact(**value) for name, value in raw["artefacts"].items()}

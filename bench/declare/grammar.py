@@ -44,7 +44,7 @@ ARXIV = Text(
 )
 FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"si|[,_]?(d|(\.[0-9]{1,2})?[eEfFgG%])")
 
-REPETITIONS = Items(of=Number(whole=True, minimum=0))
+REPETITIONS = Items(of=Number(whole=True, minimum=0, maximum=999_999))
 METRICS = Items(of=METRIC)
 PROFILE_NAMES = Items(of=NAME)
 SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
@@ -60,7 +60,7 @@ PROFILE = Record(
             fixed=True,
         ),
         "seed": Field(
-            Number(whole=True, minimum=0),
+            Number(whole=True, minimum=0, maximum=2**32 - 1_000_000),
             "A published seed, for repetition 0; repetition n has this plus n. Derived from the suite's name unless said.",
             fixed=True,
         ),
@@ -73,7 +73,9 @@ PROFILE = Record(
                         SIZE, "Resident memory beyond which a stage is stopped.", required=True, fixed=True
                     ),
                     "threads": Field(
-                        Number(whole=True, minimum=1), "Threads of torch in one worker; 1 unless said.", fixed=True
+                        Number(whole=True, minimum=1, maximum=1024),
+                        "Threads of torch in one worker; 1 unless said.",
+                        fixed=True,
                     ),
                 },
             ),
