@@ -130,7 +130,8 @@ class Claim:
     ordering: `metric` increases strictly along `entries`.
     `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
     `weakens` names the claim that says what the paper says, where this one says less, `because` why it does. `control` is
-    a row of which the claim must not hold. `uncontrolled` says why no control and no live baseline are asked for.
+    a row of which the claim must not hold. `uncontrolled` says why no control and no live baseline are asked for, `revised`
+    why the claim is not what it was before its first result.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Claim:
     because: str = ""
     control: str = ""
     uncontrolled: str = ""
+    revised: str = ""
     where: str = field(default="", compare=False)
 
     @property

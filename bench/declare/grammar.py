@@ -255,6 +255,7 @@ CLAIM = Record(
         "because": Field(Text(), "Why it says less than the claim that it weakens."),
         "control": Field(NAME, "A row of which the claim must not hold, in place of the first one.", gaps=True),
         "uncontrolled": Field(Text(), "Why a dead baseline, or a claim that any row would meet, does no harm here."),
+        "revised": Field(Text(), "Why it is not what it was before its first result.", fixed=True),
         "profiles": Field(PROFILE_NAMES, "The profiles in which it can be seen; all unless said.", fixed=True),
         "min_seeds": Field(
             Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."

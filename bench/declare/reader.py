@@ -218,7 +218,7 @@ class _Reader:
         }[kind]()
         metric = predicate["metric"].value
         self._check_metric(metric, predicate["metric"])
-        profiles = self.declaration.profiles_of(node)
+        profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
                 raise item.error(
@@ -240,6 +240,7 @@ class _Reader:
             weakens=_text(own, "weakens"),
             because=_text(own, "because"),
             uncontrolled=_text(own, "uncontrolled"),
+            revised=_text(own, "revised"),
             control=self._control(own, rows, metric, profiles),
             where=node.where,
             **{key: own[key].value for key in ("min_seeds", "tier") if key in own},

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from retable.bench.judge import again, controls, limits, stats
 from retable.bench.judge.again import Outlook, Seen
+from retable.bench.judge.energy import under_rules
 from retable.bench.judge.history import Stood, change, stood
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.mcnemar import Disagreement, disagreement
@@ -81,7 +82,7 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
         return Judgement(
             claim=claim, verdict="not measured", reason=reason, elsewhere=_elsewhere(claim, suite, results)
         )
-    judged = by_itself(claim, suite, results)
+    judged = replace(by_itself(claim, suite, results), rules=under_rules(claim, suite, results, by_itself))
     if judged.verdict == "not measured":
         return judged
     problem = controls.problem(claim, suite, lambda other: by_itself(other, suite, results))

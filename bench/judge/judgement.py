@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from retable.bench.judge import again
 from retable.bench.judge.again import Outlook
+from retable.bench.judge.energy import UnderRule
 from retable.bench.judge.history import Change
 from retable.bench.judge.stats import Interval
 from retable.bench.suite import Claim, VerdictWord
@@ -16,7 +17,8 @@ class Judgement:
     """A claim's verdict, what was expected, and what it rests on: an estimate with its interval, keys of records.
 
     `outlook` knows how probably other seeds give the same verdict. `elsewhere` is what this profile's records say of a
-    claim that is made for another one, `beside` what became of the claim that this one weakens.
+    claim that is made for another one, `beside` what became of the claim that this one weakens, `rules` of a comparison of
+    energies what each energy rule makes of it.
     """
 
     claim: Claim
@@ -28,6 +30,7 @@ class Judgement:
     elsewhere: str = ""
     beside: str = ""
     changed: Change | None = None
+    rules: tuple[UnderRule, ...] = ()
 
     @property
     def again(self) -> float | None:

@@ -35,6 +35,7 @@ def judgements_to_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
             "seeds_needed": judged.outlook.seeds if judged.outlook and not judged.settled else None,
             "elsewhere": judged.elsewhere,
             "digest": digest(statement(judged.claim)),
+            "rules": [asdict(one) for one in judged.rules],
             "changed": asdict(judged.changed) if judged.changed else None,
             "estimate": asdict(judged.estimate) if judged.estimate else None,
             "evidence": list(judged.evidence),

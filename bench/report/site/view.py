@@ -9,6 +9,7 @@ from typing import Any
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import predicate
 from retable.bench.judge.words import comes_again, evidence, explain, said
+from retable.bench.report.energy import by_rule
 from retable.bench.report.grid import caption, floors
 from retable.bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Cell, Row, Table, legend
@@ -205,6 +206,7 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "Predicate": predicate(claim),
         "Weaker than": f"{claim.weakens}: {claim.because}" if claim.weakens else "",
         "Not controlled": claim.uncontrolled,
+        "By energy rule": by_rule(judged.rules) if judged.rules else "",
         "Changed": judged.changed.sentence() if judged.changed else "",
         "Kind": f"{claim.kind} of {claim.metric}",
         "Rows": " < ".join(claim.entries) if claim.kind == "ordering" else " / ".join(claim.entries),
