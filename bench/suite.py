@@ -307,6 +307,22 @@ class Erratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Published weights that rows load, and what is known of them; `place` lies below $BENCH_DATA, as methods name it.
+
+    `bytes` and `sha256` (or its first digits) are those of the file, in a folder of the one called `file`, where the authors
+    state them.
+    """
+
+    place: str
+    address: str
+    file: str = ""
+    licence: str = "not found"
+    bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -329,6 +345,7 @@ class Suite:
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
+    weights: Mapping[str, Weights] = field(default_factory=dict)
     path: str = ""
     overrides: tuple[str, ...] = ()
 

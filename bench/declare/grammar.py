@@ -408,6 +408,29 @@ ERRATUM = Record(
     },
 )
 
+PLACE = Text(noun="a place below $BENCH_DATA such as survey/sew-resnet-18.pth", pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
+WEIGHTS = Record(
+    title="weights",
+    fields={
+        "address": Field(
+            Text(),
+            "Where its authors publish it; `not found` where nobody here has found that.",
+            required=True,
+            fixed=True,
+        ),
+        "file": Field(
+            Text(), "Its name there, where that is not the place's; of a folder the file of the tensors.", fixed=True
+        ),
+        "licence": Field(Text(), "Under which it may be used; `not found` unless said.", fixed=True),
+        "bytes": Field(Number(whole=True, minimum=1), "Its size, where the authors state it.", fixed=True),
+        "sha256": Field(
+            Text(noun="a SHA-256 or its first digits, in quotes", pattern=r"[0-9a-f]{8,64}"),
+            "Its digest, or as many of the first digits as the authors publish.",
+            fixed=True,
+        ),
+    },
+)
+
 SUITE = Record(
     title="suite",
     fields={
@@ -423,6 +446,11 @@ SUITE = Record(
             fixed=True,
         ),
         "methods": components("method"),
+        "weights": Field(
+            Named(of=WEIGHTS, key=PLACE),
+            "Published weights by their place below $BENCH_DATA, as methods name it: what to put there, and how it is known.",
+            fixed=True,
+        ),
         "datasets": components("dataset"),
         "tasks": components("task"),
         "defaults": Field(

@@ -24,6 +24,7 @@ from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
 from retable.bench.declare.strength import check_strengths
 from retable.bench.declare.strict_yaml import Node
+from retable.bench.declare.weights import check_named, read_weights
 from retable.bench.errors import BenchError, nearest
 from retable.bench.suite import (
     Alive,
@@ -67,7 +68,9 @@ def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str]
 def check_suite(path: str | Path) -> tuple[Suite, ...]:
     """As `load_suite`, for every profile the file has; every component has to import."""
     declaration = Declaration(strict_yaml.load(path))
-    return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+    readings = tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+    check_named(_map(declaration.root.value, "weights"), readings)
+    return readings
 
 
 def _read(declaration: Declaration, profile: str, *, strict: bool = False, overrides: Sequence[str] = ()) -> Suite:
@@ -120,6 +123,7 @@ class _Reader:
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
             errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
+            weights=read_weights(_map(top, "weights")),
             path=self.root.path,
         )
 
