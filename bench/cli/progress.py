@@ -189,7 +189,9 @@ def _holder(process: int | None) -> str:
         import psutil
 
         if psutil.Process(process).status() == psutil.STATUS_STOPPED:
-            return f"process {process}, which is stopped (`kill -CONT {process}` lets it go on, `kill {process}` ends it),"
+            return (
+                f"process {process}, which is stopped (`kill -CONT {process}` lets it go on, `kill {process}` ends it),"
+            )
     return f"process {process}"
 
 

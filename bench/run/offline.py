@@ -67,7 +67,11 @@ def _leave_network() -> None:
     if unshare(_NEW_NETWORK):
         if unshare(_NEW_USER | _NEW_NETWORK):
             raise OSError(ctypes.get_errno(), "unshare")
-        for name, content in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        for name, content in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
             Path("/proc/self", name).write_text(content)
     import fcntl
 

@@ -102,7 +102,7 @@ class _Replaced:
 class _Replacing(_Replaced):
     """Puts them back."""
 
-    def __call__(self, value: object = None) -> list[str]:  # type: ignore[override]
+    def __call__(self, value: object = None) -> list[str]:
         found = super().__call__()
         for key in found:
             setattr(self.place, key, self.before[key])

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from retable.bench.run import offline
+from retable.bench.run.desk import Room
 from retable.bench.run.seeds import seeded
 from retable.bench.run.settings import restored
 from retable.bench.run.shelf import Shelf
-from retable.bench.run.desk import Room
 from retable.bench.store.artefacts import Artefacts
 from retable.bench.store.sweep import sweep, unfinished_name
 from retable.models.common.errors import CheckpointError
