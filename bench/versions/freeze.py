@@ -95,9 +95,8 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
     from retable.bench.judge.spread import spreads_csv
 
     results = {place: record for place, record in collect(suite, store).items() if record.ok}
-    records = sorted(
-        with_needs(results.values(), store).values(), key=lambda r: (r.stage, r.entry, r.repetition, r.key)
-    )
+    fits = [record for record in with_needs(results.values(), store).values() if record.stage == "fit"]
+    records = sorted([*results.values(), *fits], key=lambda r: (r.stage, r.entry, r.repetition, r.key))
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
     kept, left_out = find_samples(suite, results.values(), store.read_artefact)
