@@ -59,11 +59,12 @@ def under_rules(claim: Claim, suite: Suite, results: Results, judge: Judge) -> t
     rest = [rule for rule in _declared(rows) if rule not in metrics and rule not in NO_ENERGY]
     of_twin = _of_twin(claim, rows)
     for rule in rest:
-        if of_twin is None:
+        twin = None if of_twin is None else replace(of_twin, metric=f"{TWINS}[{rule}]")
+        one = None if twin is None else _asked(rule, twin, suite, _with_twins(results), judge)
+        if one is not None and one.measured:
+            found.append(replace(one, twin=True))
+        else:
             found.append(UnderRule(rule=rule, verdict="not measured", reason=UNPLANNED, measured=False))
-            continue
-        asked = replace(of_twin, metric=f"{TWINS}[{rule}]")
-        found.append(replace(_asked(rule, asked, suite, _with_twins(results), judge), twin=True))
     return tuple(sorted(found, key=lambda one: one.rule != own))
 
 
