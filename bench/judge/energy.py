@@ -9,18 +9,16 @@ makes of that row, of the same layers on real values, if the other row is its ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from retable.bench.declare.params import build
+from retable.bench.judge.judgement import Judgement, UnderRule
+from retable.bench.judge.results import Results
 from retable.bench.record import Measurement, Record
-from retable.bench.suite import Bound, Claim, Entry, Suite, VerdictWord
+from retable.bench.suite import Bound, Claim, Entry, Suite
 
-if TYPE_CHECKING:
-    from retable.bench.judge.judgement import Judgement
-    from retable.bench.judge.results import Results
-
-Judge = Callable[[Claim, Suite, "Results"], "Judgement"]
+Judge = Callable[[Claim, Suite, Results], Judgement]
 ENERGIES = ("energy_mj", "graph_energy_mj")
 """Metrics of energy whose brackets say what is counted, and at which prices."""
 NO_ENERGY = frozenset({"neurobench", "fsvae", "yan"})
@@ -30,20 +28,6 @@ BY_SHAPE = frozenset({"neuromc", "neuromc-spikingjelly"})
 UNPLANNED = "its rows have no energy under this rule"
 TWINS = "energy_over_twin"
 """A row's energy over that of its twin; records keep it by rule among the details of `rules_won`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnderRule:
-    """What one rule makes of a comparison, and whether it gave a number.
-
-    `twin`: of the spiking row against the twin that the account made of it.
-    """
-
-    rule: str
-    verdict: VerdictWord
-    reason: str
-    measured: bool = True
-    twin: bool = False
 
 
 def under_rules(claim: Claim, suite: Suite, results: Results, judge: Judge) -> tuple[UnderRule, ...]:

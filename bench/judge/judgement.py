@@ -6,10 +6,23 @@ from dataclasses import dataclass
 
 from retable.bench.judge import again
 from retable.bench.judge.again import Outlook
-from retable.bench.judge.energy import UnderRule
 from retable.bench.judge.history import Change
 from retable.bench.judge.stats import Interval
 from retable.bench.suite import Claim, VerdictWord
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderRule:
+    """What one rule makes of a comparison, and whether it gave a number.
+
+    `twin`: of the spiking row against the twin that the account made of it.
+    """
+
+    rule: str
+    verdict: VerdictWord
+    reason: str
+    measured: bool = True
+    twin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

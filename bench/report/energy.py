@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from retable.bench.judge.energy import ENERGIES, UnderRule
-from retable.bench.judge.judgement import Judgement
+from retable.bench.judge.energy import ENERGIES
+from retable.bench.judge.judgement import Judgement, UnderRule
 from retable.bench.judge.predicate import compared
 
 MADE = "*"

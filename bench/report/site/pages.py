@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from retable import __version__
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.draw import describe
-from retable.bench.report.escape import clean
 from retable.bench.report.energy import standing
+from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
 from retable.bench.report.scorecard import ENERGY, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
 from retable.bench.report.site.provenance import provenance

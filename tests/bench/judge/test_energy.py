@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retable.bench.judge.claims import judge
-from retable.bench.judge.energy import UnderRule
+from retable.bench.judge.judgement import UnderRule
 from retable.bench.judge.results import Results
 from retable.bench.record import Measurement
 from retable.bench.report.energy import by_rule, sentences, standing

@@ -11,8 +11,8 @@ import pytest
 
 from retable.bench.cli.main import main
 from retable.bench.judge.claims import judge
-from retable.bench.judge.energy import UnderRule
 from retable.bench.judge.history import Change
+from retable.bench.judge.judgement import UnderRule
 from retable.bench.report import claims as all_claims
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.scorecard import Line, markdown, render
