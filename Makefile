@@ -26,8 +26,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/bench check --falsify
 
-# The guide and the API's page into build/docs; a link that leads nowhere fails.
+# The guide, the API's page and the table of all claims into build/docs; a link that leads nowhere fails.
 docs: setup
+	$(BIN)/bench list --claims --markdown > docs/claims.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.dev

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retable.bench.declare.params import build
 from retable.bench.judge.judgement import Judgement, UnderRule
+from retable.bench.judge.results import Results
 from retable.bench.record import Measurement, Record
 from retable.bench.suite import Bound, Claim, Entry, Suite
 
-if TYPE_CHECKING:
-    from retable.bench.judge.results import Results
-
-Judge = Callable[[Claim, Suite, "Results"], Judgement]
+Judge = Callable[[Claim, Suite, Results], Judgement]
 ENERGIES = ("energy_mj", "graph_energy_mj")
 """Metrics of energy whose brackets say what is counted, and at which prices."""
 NO_ENERGY = frozenset({"neurobench", "fsvae", "yan"})
@@ -45,11 +43,12 @@ def under_rules(claim: Claim, suite: Suite, results: Results, judge: Judge) -> t
     rest = [rule for rule in _declared(rows) if rule not in metrics and rule not in NO_ENERGY]
     of_twin = _of_twin(claim, rows)
     for rule in rest:
-        if of_twin is None:
+        twin = None if of_twin is None else replace(of_twin, metric=f"{TWINS}[{rule}]")
+        one = None if twin is None else _asked(rule, twin, suite, _with_twins(results), judge)
+        if one is not None and one.measured:
+            found.append(replace(one, twin=True))
+        else:
             found.append(UnderRule(rule=rule, verdict="not measured", reason=UNPLANNED, measured=False))
-            continue
-        asked = replace(of_twin, metric=f"{TWINS}[{rule}]")
-        found.append(replace(_asked(rule, asked, suite, _with_twins(results), judge), twin=True))
     return tuple(sorted(found, key=lambda one: one.rule != own))
 
 

@@ -59,7 +59,12 @@ def render(lines: Sequence[Line]) -> str:
 
 def markdown(lines: Sequence[Line]) -> str:
     """As one Markdown table a suite, with what changed below."""
-    shown: list[str] = []
+    shown = [
+        "# Every claim",
+        "",
+        "From the newest published versions at `mini`, as `bench list --claims` tells it.",
+        "",
+    ]
     rows = table(lines)
     for line in lines:
         shown += [f"## {escape(line.suite.title or line.suite.name)}", ""]

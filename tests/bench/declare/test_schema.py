@@ -23,6 +23,7 @@ NEEDS_THE_WHOLE_FILE = {
     # names that must exist, and what is measured where
     "claim-entry-of-other-profile",
     "claim-entry-only-reported",
+    "claim-of-a-rehearsal",
     "claim-entry-unknown",
     "claim-metric-unknown",
     "claim-metric-unmeasured",
