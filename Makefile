@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test torture lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
+.PHONY: run test slow torture lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -18,6 +18,10 @@ test: setup
 # The thirty promises of reliability, every test that holds them and mutants of the code: minutes, and a table at the end.
 torture: setup
 	$(BIN)/python -m tests.torture
+
+# Tests that take minutes: every training killed and taken up again, every method through torch.compile.
+slow: setup
+	$(BIN)/python -m pytest --slow -m slow $(TEST_OPTIONS)
 
 lint: setup
 	$(BIN)/ruff check .
