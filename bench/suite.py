@@ -105,10 +105,21 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """The verdict a suite expects at a profile, and why where it is not `reproduced`."""
+    """The verdict a suite expects at a profile, and why where it is not `reproduced`.
+
+    `otherwise` is what other repetitions are known to give, where these do not agree; one of the two is `not measured`.
+    """
 
     verdict: VerdictWord
     because: str = ""
+    otherwise: VerdictWord | None = None
+
+    @property
+    def allowed(self) -> tuple[VerdictWord, ...]:
+        return (self.verdict, self.otherwise) if self.otherwise else (self.verdict,)
+
+    def __str__(self) -> str:
+        return " or ".join(self.allowed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +130,8 @@ class Claim:
     ordering: `metric` increases strictly along `entries`.
     `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
     `weakens` names the claim that says what the paper says, where this one says less, `because` why it does. `control` is
-    a row of which the claim must not hold. `uncontrolled` says why no control and no live baseline are asked for.
+    a row of which the claim must not hold. `uncontrolled` says why no control and no live baseline are asked for, `revised`
+    why the claim is not what it was before its first result.
     """
 
     name: str
@@ -138,6 +150,7 @@ class Claim:
     because: str = ""
     control: str = ""
     uncontrolled: str = ""
+    revised: str = ""
     where: str = field(default="", compare=False)
 
     @property
@@ -294,6 +307,22 @@ class Erratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Published weights that rows load, and what is known of them; `place` lies below $BENCH_DATA, as methods name it.
+
+    `bytes` and `sha256` (or its first digits) are those of the file, in a folder of the one called `file`, where the authors
+    state them.
+    """
+
+    place: str
+    address: str
+    file: str = ""
+    licence: str = "not found"
+    bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -316,6 +345,7 @@ class Suite:
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
+    weights: Mapping[str, Weights] = field(default_factory=dict)
     path: str = ""
     overrides: tuple[str, ...] = ()
 

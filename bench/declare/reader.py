@@ -24,6 +24,7 @@ from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
 from retable.bench.declare.strength import check_strengths
 from retable.bench.declare.strict_yaml import Node
+from retable.bench.declare.weights import check_named, read_weights
 from retable.bench.errors import BenchError, nearest
 from retable.bench.suite import (
     Alive,
@@ -67,7 +68,9 @@ def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str]
 def check_suite(path: str | Path) -> tuple[Suite, ...]:
     """As `load_suite`, for every profile the file has; every component has to import."""
     declaration = Declaration(strict_yaml.load(path))
-    return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+    readings = tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+    check_named(_map(declaration.root.value, "weights"), readings)
+    return readings
 
 
 def _read(declaration: Declaration, profile: str, *, strict: bool = False, overrides: Sequence[str] = ()) -> Suite:
@@ -120,6 +123,7 @@ class _Reader:
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
             errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
+            weights=read_weights(_map(top, "weights")),
             path=self.root.path,
         )
 
@@ -218,7 +222,7 @@ class _Reader:
         }[kind]()
         metric = predicate["metric"].value
         self._check_metric(metric, predicate["metric"])
-        profiles = self.declaration.profiles_of(node)
+        profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
                 raise item.error(
@@ -240,6 +244,7 @@ class _Reader:
             weakens=_text(own, "weakens"),
             because=_text(own, "because"),
             uncontrolled=_text(own, "uncontrolled"),
+            revised=_text(own, "revised"),
             control=self._control(own, rows, metric, profiles),
             where=node.where,
             **{key: own[key].value for key in ("min_seeds", "tier") if key in own},
@@ -289,7 +294,15 @@ class _Reader:
         verdict, because = given["verdict"].value, _text(given, "because")
         if verdict != "reproduced" and not because:
             raise node.error(f"an expected verdict {verdict!r} needs its reason: {{verdict: {verdict}, because: ...}}")
-        return Expectation(verdict=verdict, because=because)
+        if "or" not in given:
+            return Expectation(verdict=verdict, because=because)
+        other = given["or"]
+        if "not measured" not in (verdict, other.value) or verdict == other.value or not because:
+            raise other.error(
+                "`or` is for a claim that some repetitions decide and others do not: one of the two verdicts is 'not measured', the "
+                "other is not, and 'because' says which repetitions gave which"
+            )
+        return Expectation(verdict=verdict, because=because, otherwise=other.value)
 
     def _layout(self, node: Node) -> Layout:
         own = node.value
@@ -363,7 +376,7 @@ class _Reader:
         names = self.declaration.entry_names
         for item in _list(own, "rows"):
             pattern = item.value.removeprefix("!")
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
                 raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
         return tuple(item.value for item in _list(own, "rows"))
 

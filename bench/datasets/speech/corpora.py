@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from retable import contents
 from retable.bench.datasets.fixed import fixed_order
 from retable.bench.datasets.speech import textgrid
-from retable.bench.datasets.speech.pitch import Tracker
+from retable.bench.datasets.speech.pitch import Tracker, ready
 from retable.bench.datasets.speech.speech import FEATURES, Level
 from retable.bench.errors import BenchError, MissingDataError
 
@@ -86,6 +86,10 @@ class SpeechCorpus:
             total.update(f"{source.name} {source.speaker} {contents.file_digest(source.sound)}".encode())
             total.update(source.grid.read_bytes())
         return total.hexdigest()
+
+    def ready(self) -> None:
+        """Raises MissingDataError without the package that tracks pitches."""
+        ready(self.pitch)
 
     def load(self) -> SpeechData:
         """Raises MissingDataError, BenchError for a file that is not what its name says."""
