@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -292,6 +292,28 @@ class Erratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedRecipe:
+    """How near a training of `rows` comes to the published one: what is missing, nothing where it is complete."""
+
+    rows: tuple[str, ...]
+    source: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        return f"missing: {'; '.join(self.missing)}" if self.missing else "complete"
+
+
+def chosen(name: str, globs: tuple[str, ...]) -> bool:
+    """Whether the last glob that matches takes the name in; one that starts with `!` takes it out."""
+    taken = False
+    for glob in globs:
+        if fnmatchcase(name, glob.removeprefix("!")):
+            taken = not glob.startswith("!")
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -314,6 +336,7 @@ class Suite:
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
+    recipes: tuple[PublishedRecipe, ...] = ()
     path: str = ""
     overrides: tuple[str, ...] = ()
 

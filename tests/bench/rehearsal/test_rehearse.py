@@ -187,9 +187,7 @@ def test_a_fault_put_back_is_found(fault: str, bench: Bench, monkeypatch: pytest
     suite, row, put_back, said = FAULTS[fault]
     put_back(monkeypatch)
     monkeypatch.setattr(stage, "establish", lambda numerics: None)  # this process has settled its own
-    done = bench(
-        "rehearse", str(SUITES / f"{suite}.yaml"), "--only", row, "--jobs", "0", "--quiet", plugin=False
-    )
+    done = bench("rehearse", str(SUITES / f"{suite}.yaml"), "--only", row, "--jobs", "0", "--quiet", plugin=False)
     stage._load_data.cache_clear()  # of a folder that is no more
     assert done.returncode == 3, done.stdout + done.stderr
     assert "1 failed" in done.stdout
