@@ -105,10 +105,21 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """The verdict a suite expects at a profile, and why where it is not `reproduced`."""
+    """The verdict a suite expects at a profile, and why where it is not `reproduced`.
+
+    `otherwise` is what other repetitions are known to give, where these do not agree; one of the two is `not measured`.
+    """
 
     verdict: VerdictWord
     because: str = ""
+    otherwise: VerdictWord | None = None
+
+    @property
+    def allowed(self) -> tuple[VerdictWord, ...]:
+        return (self.verdict, self.otherwise) if self.otherwise else (self.verdict,)
+
+    def __str__(self) -> str:
+        return " or ".join(self.allowed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +130,8 @@ class Claim:
     ordering: `metric` increases strictly along `entries`.
     `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
     `weakens` names the claim that says what the paper says, where this one says less, `because` why it does. `control` is
-    a row of which the claim must not hold. `uncontrolled` says why no control and no live baseline are asked for.
+    a row of which the claim must not hold. `uncontrolled` says why no control and no live baseline are asked for, `revised`
+    why the claim is not what it was before its first result.
     """
 
     name: str
@@ -138,6 +150,7 @@ class Claim:
     because: str = ""
     control: str = ""
     uncontrolled: str = ""
+    revised: str = ""
     where: str = field(default="", compare=False)
 
     @property
@@ -224,7 +237,9 @@ class Sketch:
     series: tuple[Series, ...] = ()
     prefix: str = ""
     label: str = ""
-    """Of a curve's y axis, where its details are not in the metric's own terms."""
+    """Of the y axis, where the metric's own name does not tell what is drawn."""
+    across: str = ""
+    """Of a curve's x axis, where its prefix does not."""
     scale: Literal["linear", "log"] = "linear"
     note: str = ""
 
@@ -314,6 +329,22 @@ def chosen(name: str, globs: tuple[str, ...]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Published weights that rows load, and what is known of them; `place` lies below $BENCH_DATA, as methods name it.
+
+    `bytes` and `sha256` (or its first digits) are those of the file, in a folder of the one called `file`, where the authors
+    state them.
+    """
+
+    place: str
+    address: str
+    file: str = ""
+    licence: str = "not found"
+    bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -337,6 +368,7 @@ class Suite:
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
     recipes: tuple[PublishedRecipe, ...] = ()
+    weights: Mapping[str, Weights] = field(default_factory=dict)
     path: str = ""
     overrides: tuple[str, ...] = ()
 

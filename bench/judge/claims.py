@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from retable.bench.judge import again, controls, limits, stats
 from retable.bench.judge.again import Outlook, Seen
-from retable.bench.judge.history import Stood, change, stood
+from retable.bench.judge.energy import under_rules
+from retable.bench.judge.history import Change, Stood, change, stood
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.mcnemar import Disagreement, disagreement
 from retable.bench.judge.predicate import predicate
@@ -71,7 +72,14 @@ def judge(suite: Suite, results: Results, before: Stood | None = None) -> list[J
     found = [_judge(claim, suite, results) for claim in suite.claims]
     named = {judged.claim.name: judged for judged in found}
     before = {**stood(suite, results), **(before or {})}
-    return [replace(one, beside=_beside(one, named), changed=change(one.claim, before)) for one in found]
+    return [replace(one, beside=_beside(one, named), changed=_changed(one.claim, suite, before)) for one in found]
+
+
+def _changed(claim: Claim, suite: Suite, before: Stood) -> Change | None:
+    """What the claim said otherwise; one that was added for another profile has had no result to be added after."""
+    found = change(claim, before)
+    elsewhere = suite.profile.name not in claim.profiles
+    return None if found is not None and found.before is None and elsewhere else found
 
 
 def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
@@ -81,7 +89,7 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
         return Judgement(
             claim=claim, verdict="not measured", reason=reason, elsewhere=_elsewhere(claim, suite, results)
         )
-    judged = by_itself(claim, suite, results)
+    judged = replace(by_itself(claim, suite, results), rules=under_rules(claim, suite, results, by_itself))
     if judged.verdict == "not measured":
         return judged
     problem = controls.problem(claim, suite, lambda other: by_itself(other, suite, results))

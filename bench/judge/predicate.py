@@ -13,6 +13,13 @@ def predicate(claim: Claim) -> str:
     return f"{claim.metric} {rows} {bounded(claim.bound)}"
 
 
+def compared(claim: Claim) -> str:
+    """The predicate of a comparison without what is measured: `a < b`, `a / b >= 3`."""
+    if claim.kind == "ordering":
+        return " < ".join(claim.entries)
+    return f"{' / '.join(claim.entries)} {bounded(claim.bound)}"
+
+
 def bounded(bound: Bound | None) -> str:
     """`= 12.9 ± 0.05`, `>= 3`, `<= 3`."""
     if bound is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from retable.bench.metrics.features import Features
+from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.record import Direction, Measurement
 
@@ -46,3 +46,7 @@ class ClassAccuracy:
             samples=tuple(float(hit) for hit in hits),
             details={**generated.network.details, "classes": classes, "n_floor": len(held_out)},
         )
+
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)

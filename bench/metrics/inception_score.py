@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.metrics.features import Features
+from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.record import Direction, Measurement
 
@@ -55,6 +55,10 @@ class InceptionScore:
                 "n_floor": len(held_out),
             },
         )
+
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)
 
 
 def inception_scores(probabilities_NK: np.ndarray, split: int = SPLIT) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.metrics.features import Features
+from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.record import Direction, Measurement
 
@@ -57,6 +57,10 @@ class KernelDistance:
                 "reference_digest": train.pixels_sha256,
             },
         )
+
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)
 
 
 def kernel_distance(x_ND: np.ndarray, y_MD: np.ndarray) -> float:

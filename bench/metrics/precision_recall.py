@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.metrics.features import Features
+from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.record import Direction, Measurement
 
@@ -35,6 +35,10 @@ class Precision:
     def measure(self, evidence: Any) -> Measurement:
         return _measure(self, evidence, recall=False)
 
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recall:
@@ -51,6 +55,10 @@ class Recall:
 
     def measure(self, evidence: Any) -> Measurement:
         return _measure(self, evidence, recall=True)
+
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)
 
 
 def _measure(metric: Precision | Recall, evidence: Any, *, recall: bool) -> Measurement:

@@ -112,7 +112,7 @@ def test_a_claim_that_was_changed_after_its_first_result_is_marked_with_both_tex
 
     (judged,) = judge(suite(now), with_claims(v=statement(then)))
     assert judged.changed == history.Change(before=statement(then), now=statement(now))
-    assert f"changed after its first result; it said: {statement(then)}" in evidence(judged)
+    assert f"changed after its first result (predicate); it said: {statement(then)}" in evidence(judged)
     assert judge(suite(now), with_claims(v=statement(now)))[0].changed is None
     assert judge(suite(now), with_claims(other="x"))[0].changed == history.Change(before=None, now=statement(now))
     assert judge(suite(now), measured)[0].changed is None
@@ -132,3 +132,36 @@ def test_what_a_claim_is_called_is_no_change_of_it_and_every_part_of_it_is() -> 
         {"control": "c"},
     ]
     assert len({history.digest(statement(replace(claim, **change))) for change in [{}, *changes]}) == len(changes) + 1
+
+
+def test_a_rehearsal_is_no_part_of_what_a_claim_says() -> None:
+    """Records of a time when claims counted it among their profiles say the same."""
+    claim = replace(bounded("value", "a", at_least=1.0), profiles=("mini", "paper"))
+    then = statement(replace(claim, profiles=("mini", "paper", "rehearsal")))
+    assert history.change(claim, {"v": then}) is None
+    assert history.change(replace(claim, min_seeds=2), {"v": then}) is not None
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("wording", {"text": "u [of course; 3 seeds at least]"}),
+        ("predicate", {"metric": "other[1; 2]"}),
+        ("control", {"control": "c"}),
+        ("seeds", {"min_seeds": 1}),
+        ("profiles", {"profiles": ("paper",)}),
+    ],
+)
+def test_a_change_names_the_part_that_moved(part: str, change: dict[str, Any]) -> None:
+    claim = bounded("value", "a", at_least=1.0)
+    found = history.Change(before=statement(claim), now=statement(replace(claim, **change)))
+    assert found.moved == (part,)
+    assert f"changed after its first result ({part}); it said" in found.sentence()
+
+
+def test_a_claim_that_was_added_for_another_profile_was_not_added_after_its_results() -> None:
+    measured = results(a=[1.5, 1.6, 1.4])
+    for profiles, marked in ((("mini",), True), (("paper",), False)):
+        claim = replace(bounded("value", "a", at_least=1.0), profiles=profiles)
+        (judged,) = judge(suite(claim), measured, {"v": None})
+        assert (judged.changed is not None) == marked
