@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -307,6 +307,28 @@ class Erratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedRecipe:
+    """How near a training of `rows` comes to the published one: what is missing, nothing where it is complete."""
+
+    rows: tuple[str, ...]
+    source: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        return f"missing: {'; '.join(self.missing)}" if self.missing else "complete"
+
+
+def chosen(name: str, globs: tuple[str, ...]) -> bool:
+    """Whether the last glob that matches takes the name in; one that starts with `!` takes it out."""
+    taken = False
+    for glob in globs:
+        if fnmatchcase(name, glob.removeprefix("!")):
+            taken = not glob.startswith("!")
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """Published weights that rows load, and what is known of them; `place` lies below $BENCH_DATA, as methods name it.
 
@@ -345,6 +367,7 @@ class Suite:
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
+    recipes: tuple[PublishedRecipe, ...] = ()
     weights: Mapping[str, Weights] = field(default_factory=dict)
     path: str = ""
     overrides: tuple[str, ...] = ()

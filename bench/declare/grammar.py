@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.beside import ERRATUM, RECIPE
 from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
@@ -397,17 +398,6 @@ REPRODUCIBILITY = Record(
     },
 )
 
-ERRATUM = Record(
-    title="erratum",
-    fields={
-        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
-        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
-        "effect": Field(
-            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
-        ),
-    },
-)
-
 PLACE = Text(noun="a place below $BENCH_DATA such as survey/sew-resnet-18.pth", pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
 WEIGHTS = Record(
     title="weights",
@@ -460,6 +450,11 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "errata": Field(
             Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
+        "recipes": Field(
+            Items(of=RECIPE, minimum=0),
+            "How near rows that the profile `paper` trains, or whose weights it reads, come to the published training.",
+            fixed=True,
         ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),

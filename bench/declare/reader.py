@@ -12,6 +12,7 @@ from typing import Any
 from retable.bench import registry
 from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
+from retable.bench.declare.beside import erratum, recipes
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.defaults import default_layouts
@@ -33,13 +34,13 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
-    Erratum,
     Expectation,
     Layout,
     Limits,
     Numerics,
     PlotKind,
     Profile,
+    PublishedRecipe,
     Reported,
     Reproducibility,
     Rule,
@@ -122,7 +123,8 @@ class _Reader:
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
-            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
+            errata=tuple(erratum(node.value) for node in _list(top, "errata")),
+            recipes=self._recipes(_list(top, "recipes")),
             weights=read_weights(_map(top, "weights")),
             path=self.root.path,
         )
@@ -371,6 +373,11 @@ class _Reader:
         except RuleError as error:
             raise node.error(str(error)) from error
 
+    def _recipes(self, nodes: list[Node]) -> tuple[PublishedRecipe, ...]:
+        for node in nodes:
+            self._rows(node.value)
+        return recipes(nodes, tuple(self.declaration.entry_names))
+
     def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
         """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
@@ -454,8 +461,3 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
-
-
-def _erratum(own: dict[str, Node]) -> Erratum:
-    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
-    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)
