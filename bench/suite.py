@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 VerdictWord = Literal["reproduced", "contradicted", "not measured"]
-ClaimKind = Literal["value", "ordering", "ratio"]
+ClaimKind = Literal["value", "ordering", "ratio", "difference"]
 Strength = Literal["number", "size", "direction", "property"]
 """How much a claim says: the paper's own figure, a share of its effect, only a sign, or something exact that is counted."""
 Side = Literal["at_least", "at_most"]
@@ -116,6 +116,7 @@ class Claim:
     """A checkable sentence of a paper.
 
     value: `metric` of `entries[0]` meets `bound`. ratio: `metric` of `entries[0]` over that of `entries[1]` meets `bound`.
+    difference: `metric` of `entries[0]` less that of `entries[1]` meets `bound`.
     ordering: `metric` increases strictly along `entries`.
     `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
     `weakens` names the claim that says what the paper says, where this one says less, `because` why it does. `control` is

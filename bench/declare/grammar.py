@@ -243,6 +243,16 @@ CLAIM = Record(
             ),
             "The metric of one row over that of another meets a bound.",
         ),
+        "difference": Field(
+            _bounded(
+                "difference",
+                {
+                    "of": Field(NAME, "The row that is taken first.", required=True),
+                    "to": Field(NAME, "The row that is taken away.", required=True),
+                },
+            ),
+            "The metric of one row less that of another, in its own unit, meets a bound.",
+        ),
         "strength": Field(
             Words(words=get_args(Strength)),
             "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from retable.bench import registry
 from retable.bench.contracts import usable
@@ -209,11 +209,12 @@ class _Reader:
 
     def _claim(self, node: Node, rows: dict[str, Entry]) -> Claim:
         own = node.value
-        kind: ClaimKind = next(kind for kind in ("value", "ordering", "ratio") if kind in own)
+        kind: ClaimKind = next(kind for kind in get_args(ClaimKind) if kind in own)
         predicate = own[kind].value
         names = {
             "value": lambda: [predicate["entry"]],
             "ratio": lambda: [predicate["of"], predicate["to"]],
+            "difference": lambda: [predicate["of"], predicate["to"]],
             "ordering": lambda: predicate["increasing"].value,
         }[kind]()
         metric = predicate["metric"].value

@@ -24,6 +24,9 @@ from retable.bench.record import Measurement
 from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
 
 
+EQUAL = "undecided: equal numbers that are not exact show no spread"
+
+
 class Number(NamedTuple):
     """What one entry measured at one seed, and the key of the record that holds it."""
 
@@ -123,7 +126,7 @@ def by_itself(claim: Claim, suite: Suite, results: Results) -> Judgement:
     except _NotMeasuredError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
-        predicate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind]
+        predicate = {"value": _value, "ratio": _ratio, "difference": _difference, "ordering": _ordering}[claim.kind]
         found = predicate(claim, sample, suite.statistics.alpha)
     except ValueError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
@@ -220,7 +223,7 @@ def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
         verdict, reason = against(claim.bound, stats.interval(values, exact=True))
         return _Finding(verdict, f"{reason}; one seed has no interval", estimate)
     if estimate.low is None:
-        return _Finding("not measured", "undecided: equal numbers that are not exact show no spread", estimate)
+        return _Finding("not measured", EQUAL, estimate)
     verdict, reason = against(claim.bound, estimate)
     seen = again.seen(values, estimate, alpha, sample.error)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
@@ -238,6 +241,19 @@ def _ratio(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     low, high = (math.log(limit) if limit > 0 else -math.inf for limit in _limits(claim.bound))
     seen = again.seen(logs, stats.careful(logs, alpha), alpha)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, (low, high), alpha))
+
+
+def _difference(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """Of paired seeds, judged as a value is: the paper's points are a bound and not 0, where symmetry would help."""
+    gaps = [of - to for of, to in zip(*sample.values, strict=True)]
+    estimate = limits.of_mean(gaps, alpha, exact=sample.exact)
+    if sample.alone:
+        return _Finding("not measured", "undecided: one pair of seeds has no interval", estimate)
+    if estimate.low is None:
+        return _Finding("not measured", EQUAL, estimate)
+    verdict, reason = against(claim.bound, estimate)
+    seen = again.seen(gaps, estimate, alpha)
+    return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
 
 
 def _outlook(verdict: VerdictWord, seen: Seen | None, bounds: again.Bounds, alpha: float) -> Outlook:

@@ -43,6 +43,33 @@ def share(strength: Strength, verdict: str, ratio: float, *, seed: int = 0) -> f
     return found / WORLDS
 
 
+def points(gap: float, verdict: str) -> float:
+    """How often a claim of 3 points more (within half a point) has the verdict where the truth is `gap`."""
+    draws = np.random.default_rng(1)
+    held, found = suite(bounded("difference", "b", "a", equals=3.0, tolerance=0.5), seeds=4), 0
+    for a, b in draws.normal(scale=0.3, size=(WORLDS, 2, 4)):
+        measured = results(a=(50 + a).tolist(), b=(50 + gap + b).tolist())
+        found += judge(held, measured)[0].verdict == verdict
+    return found / WORLDS
+
+
+@pytest.mark.parametrize("edge", [2.5, 3.5])
+def test_at_the_edge_of_a_difference_either_verdict_is_wrong_as_seldom_as_declared(edge: float) -> None:
+    assert points(edge, "reproduced") <= DECLARED + SLACK
+    assert points(edge, "contradicted") <= DECLARED + SLACK
+
+
+def test_a_difference_is_in_points_and_not_a_ratio() -> None:
+    claim = bounded("difference", "b", "a", equals=3.08, tolerance=0.1)
+    (judged,) = judge(suite(claim), results(a=[47.5, 47.6, 47.7], b=[50.6, 50.68, 50.76]))
+    assert said(judged) == "number reproduced"
+    assert "score of b - of a = 3.08 ± 0.1; 3 seeds" in statement(claim)
+    (other,) = judge(suite(claim), results(a=[47.5, 47.6, 47.7], b=[50.9, 51.08, 51.16]))
+    assert other.verdict == "contradicted"
+    (equal,) = judge(suite(claim), results(a=[1.0, 2.0, 3.0], b=[4.08, 5.08, 6.08]))
+    assert equal.verdict == "not measured"
+
+
 @pytest.mark.parametrize(("strength", "edge"), [("number", 1.9), ("number", 2.1), ("size", 1.5), ("direction", 1.0)])
 def test_at_the_edge_of_a_claim_either_verdict_is_wrong_as_seldom_as_declared(strength: Strength, edge: float) -> None:
     assert share(strength, "reproduced", edge) <= DECLARED + SLACK
