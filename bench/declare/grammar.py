@@ -253,6 +253,10 @@ CLAIM = Record(
             ),
             "The metric of one row less that of another, in its own unit, meets a bound.",
         ),
+        "mean": Field(
+            _bounded("mean", {"of": Field(Items(of=NAME, minimum=2), "The rows, each counting alike.", required=True)}),
+            "The mean of a metric over rows meets a bound; `name[*]` is whichever metric of that name each row measures.",
+        ),
         "strength": Field(
             Words(words=get_args(Strength)),
             "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "

@@ -215,10 +215,12 @@ class _Reader:
             "value": lambda: [predicate["entry"]],
             "ratio": lambda: [predicate["of"], predicate["to"]],
             "difference": lambda: [predicate["of"], predicate["to"]],
+            "mean": lambda: predicate["of"].value,
             "ordering": lambda: predicate["increasing"].value,
         }[kind]()
         metric = predicate["metric"].value
-        self._check_metric(metric, predicate["metric"])
+        if kind != "mean" or not metric.endswith("[*]"):
+            self._check_metric(metric, predicate["metric"])
         profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
@@ -275,7 +277,7 @@ class _Reader:
             problem = "does not exist"
         elif entry.method is None:
             problem = "has no method, so nothing is measured"
-        elif metric not in entry.metrics:
+        elif entry.own(metric) not in entry.metrics:
             problem = f"does not measure {metric!r}{nearest(metric, entry.metrics)}"
         else:
             return

@@ -30,7 +30,8 @@ def refused(claim: Claim, suite: Suite) -> str:
     """Why a claim proves nothing at the suite's profile, or the empty text. It must be made for that profile."""
     if why := tie(claim, suite):
         return f"it cannot fail: {why}"
-    reaches = [reach(suite.entry(name), claim.metric) for name in claim.entries]
+    rows = [suite.entry(name) for name in claim.entries]
+    reaches = [reach(row, row.own(claim.metric)) for row in rows]
     seen: dict[VerdictWord, str] = {}
     for results in _worlds(claim, suite, reaches):
         judged = by_itself(claim, suite, results)
@@ -64,12 +65,15 @@ def _within(bound: Bound | None, value: float) -> bool:
 
 def _worlds(claim: Claim, suite: Suite, reaches: Sequence[Reach]) -> Iterator[Results]:
     """Made-up records of the claim's rows: numbers all over their reach, with and without a spread between seeds."""
-    counted = bool(getattr(type(build_metric(claim.metric)), "EXACT", False)) or claim.strength == "property"
-    for centres in product(*(_places(claim, one) for one in reaches)):
+    metrics = [suite.entry(name).own(claim.metric) for name in claim.entries]
+    counted = bool(getattr(type(build_metric(metrics[0])), "EXACT", False)) or claim.strength == "property"
+    alike = claim.kind == "mean"  # rows that all have a number have it as their mean
+    places = [_places(claim, one) for one in reaches]
+    for centres in zip(*places, strict=False) if alike else product(*places):
         for exact in (False, True) if counted else (False,):
             yield {
-                (name, repetition): _record(name, repetition, claim.metric, value, exact=exact)
-                for name, centre, limits in zip(claim.entries, centres, reaches, strict=True)
+                (name, repetition): _record(name, repetition, metric, value, exact=exact)
+                for name, metric, centre, limits in zip(claim.entries, metrics, centres, reaches, strict=True)
                 for index, repetition in enumerate(suite.entry(name).repetitions)
                 for value in [_near(centre, limits, 0.0 if exact else JITTER[index % len(JITTER)])]
             }

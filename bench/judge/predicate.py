@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from retable.bench.suite import Bound, Claim
 
-
 _SIGNS = {"ratio": " / ", "difference": " - "}
 
 
@@ -12,6 +11,8 @@ def predicate(claim: Claim) -> str:
     """`accuracy of a / of b >= 0.92`: what is compared with what, as the judge does it."""
     if claim.kind == "ordering":
         return f"{claim.metric}: {' < '.join(claim.entries)}"
+    if claim.kind == "mean":
+        return f"mean {claim.metric} of {', '.join(claim.entries)} {bounded(claim.bound)}"
     rows = _SIGNS.get(claim.kind, " ").join(f"of {name}" for name in claim.entries)
     return f"{claim.metric} {rows} {bounded(claim.bound)}"
 
