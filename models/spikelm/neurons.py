@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -94,6 +94,8 @@ class Neurons:
     elastic  measured amplitudes, k mean |u|          ternary  the same with alpha = 1 throughout
     sign     {-alpha, alpha}                          lif      {0, 1}, `threshold`, hard reset
     psn      {0, 1}, parallel                         none     the ANN twin
+
+    Keys and values of `sign` keep the zero, as in the released code: its attention has spikes of 2 bits in either variant.
     """
 
     kind: Kind
@@ -107,7 +109,8 @@ class Neurons:
     def on_operand(self) -> nn.Module:
         if self.kind in ("none", "psn"):
             return self._neuron(self.T)
-        return PerStep(self._neuron(1) for _ in range(self.T))
+        ours = replace(self, kind="elastic") if self.kind == "sign" else self
+        return PerStep(ours._neuron(1) for _ in range(self.T))
 
     def _neuron(self, T: int) -> nn.Module:
         kinds: dict[Kind, Callable[[], nn.Module]] = {
