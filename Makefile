@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test torture elsewhere lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
+.PHONY: run test slow torture elsewhere lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -26,6 +26,10 @@ ELSEWHERE ?=
 elsewhere: setup
 	PYTHON=$(abspath $(BIN)/python) .ci/elsewhere $(ELSEWHERE)
 
+# Tests that take minutes: every training killed and taken up again, every method through torch.compile.
+slow: setup
+	$(BIN)/python -m pytest --slow -m slow $(TEST_OPTIONS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,8 +37,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/bench check --falsify
 
-# The guide and the API's page into build/docs; a link that leads nowhere fails.
+# The guide, the API's page and the table of all claims into build/docs; a link that leads nowhere fails.
 docs: setup
+	$(BIN)/bench list --claims --markdown > docs/claims.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.dev

@@ -214,7 +214,9 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
     listing.add_argument("--verdicts", action="store_true", help="the scorecard, from the newest published versions")
     listing.add_argument("--claims", action="store_true", help="every claim with its strength, predicate and verdict")
-    listing.add_argument("--markdown", action="store_true", help="with --verdicts: as a README has it")
+    listing.add_argument(
+        "--markdown", action="store_true", help="with --verdicts: as a README has it; with --claims: tables"
+    )
     listing.add_argument("--into", metavar="FILE", help="with --verdicts: write it between the marks of this file")
 
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")

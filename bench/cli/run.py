@@ -34,6 +34,7 @@ def main(arguments: Namespace) -> int:
     from retable.bench.probes import environment
     from retable.bench.run import numerics
     from retable.bench.run.plan import make_plan
+    from retable.bench.run.published import require
     from retable.bench.run.runs import Diary
     from retable.bench.store.store import environment_id
 
@@ -48,6 +49,7 @@ def main(arguments: Namespace) -> int:
             f"no entry of {suite.name} that is measured at profile {suite.profile.name} matches "
             f"{arguments.only!r}{nearest(arguments.only, measured)}"
         )
+    require(cases)
     if arguments.detach and not arguments.dry_run:
         return _detach(suite, arguments)
     here = arguments.jobs == 0 and not arguments.dry_run and elsewhere is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.beside import ERRATUM, RECIPE
 from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
@@ -245,6 +246,20 @@ CLAIM = Record(
             ),
             "The metric of one row over that of another meets a bound.",
         ),
+        "difference": Field(
+            _bounded(
+                "difference",
+                {
+                    "of": Field(NAME, "The row that is taken first.", required=True),
+                    "to": Field(NAME, "The row that is taken away.", required=True),
+                },
+            ),
+            "The metric of one row less that of another, in its own unit, meets a bound.",
+        ),
+        "mean": Field(
+            _bounded("mean", {"of": Field(Items(of=NAME, minimum=2), "The rows, each counting alike.", required=True)}),
+            "The mean of a metric over rows meets a bound; `name[*]` is whichever metric of that name each row measures.",
+        ),
         "strength": Field(
             Words(words=get_args(Strength)),
             "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "
@@ -255,6 +270,7 @@ CLAIM = Record(
         "because": Field(Text(), "Why it says less than the claim that it weakens."),
         "control": Field(NAME, "A row of which the claim must not hold, in place of the first one.", gaps=True),
         "uncontrolled": Field(Text(), "Why a dead baseline, or a claim that any row would meet, does no harm here."),
+        "revised": Field(Text(), "Why it is not what it was before its first result.", fixed=True),
         "profiles": Field(PROFILE_NAMES, "The profiles in which it can be seen; all unless said.", fixed=True),
         "min_seeds": Field(
             Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."
@@ -273,7 +289,12 @@ CLAIM = Record(
                         title="expectation",
                         fields={
                             "verdict": Field(VERDICT, "The verdict expected.", required=True),
-                            "because": Field(Text(), "Why it is not `reproduced`."),
+                            "or": Field(
+                                VERDICT,
+                                "What other repetitions are known to give, where sets of them do not agree; one of the two is "
+                                "`not measured`.",
+                            ),
+                            "because": Field(Text(), "Why it is not `reproduced`, or not always."),
                         },
                     ),
                 )
@@ -355,7 +376,8 @@ PLOT = Record(
         "prefix": Field(
             Text(), "For curve and heat: details of `y` whose names start so; the rest is the place on the x axis."
         ),
-        "label": Field(Text(), "For curve and heat: what the details are; the metric's name unless said."),
+        "label": Field(Text(), "For lines, curve and heat: name of the y axis; the metric's unless said."),
+        "across": Field(Text(), "For curve: name of the x axis; the prefix unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },
@@ -390,13 +412,25 @@ REPRODUCIBILITY = Record(
     },
 )
 
-ERRATUM = Record(
-    title="erratum",
+PLACE = Text(noun="a place below $BENCH_DATA such as survey/sew-resnet-18.pth", pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
+WEIGHTS = Record(
+    title="weights",
     fields={
-        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
-        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
-        "effect": Field(
-            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
+        "address": Field(
+            Text(),
+            "Where its authors publish it; `not found` where nobody here has found that.",
+            required=True,
+            fixed=True,
+        ),
+        "file": Field(
+            Text(), "Its name there, where that is not the place's; of a folder the file of the tensors.", fixed=True
+        ),
+        "licence": Field(Text(), "Under which it may be used; `not found` unless said.", fixed=True),
+        "bytes": Field(Number(whole=True, minimum=1), "Its size, where the authors state it.", fixed=True),
+        "sha256": Field(
+            Text(noun="a SHA-256 or its first digits, in quotes", pattern=r"[0-9a-f]{8,64}"),
+            "Its digest, or as many of the first digits as the authors publish.",
+            fixed=True,
         ),
     },
 )
@@ -416,6 +450,11 @@ SUITE = Record(
             fixed=True,
         ),
         "methods": components("method"),
+        "weights": Field(
+            Named(of=WEIGHTS, key=PLACE),
+            "Published weights by their place below $BENCH_DATA, as methods name it: what to put there, and how it is known.",
+            fixed=True,
+        ),
         "datasets": components("dataset"),
         "tasks": components("task"),
         "defaults": Field(
@@ -425,6 +464,11 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "errata": Field(
             Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
+        "recipes": Field(
+            Items(of=RECIPE, minimum=0),
+            "How near rows that the profile `paper` trains, or whose weights it reads, come to the published training.",
+            fixed=True,
         ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),

@@ -136,7 +136,7 @@ def check(node: Node, shape: Shape, what: str) -> None:
         quotable = isinstance(shape, Text) and re.fullmatch(shape.pattern or ".+", node.text)
         raise node.error(f"{what} must be {shape.noun}, not {show(value)}{'; put it in quotes' if quotable else ''}")
     elif isinstance(shape, Text):
-        if not re.fullmatch(shape.pattern or r"(?s:.*\S.*)", value):
+        if not (re.fullmatch(shape.pattern, value) if shape.pattern else value.strip()):
             raise node.error(f"{what} must be {shape.noun}, not {show(value)}")
     elif isinstance(shape, Words):
         if value not in shape.words:
