@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -111,10 +111,21 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """The verdict a suite expects at a profile, and why where it is not `reproduced`."""
+    """The verdict a suite expects at a profile, and why where it is not `reproduced`.
+
+    `otherwise` is what other repetitions are known to give, where these do not agree; one of the two is `not measured`.
+    """
 
     verdict: VerdictWord
     because: str = ""
+    otherwise: VerdictWord | None = None
+
+    @property
+    def allowed(self) -> tuple[VerdictWord, ...]:
+        return (self.verdict, self.otherwise) if self.otherwise else (self.verdict,)
+
+    def __str__(self) -> str:
+        return " or ".join(self.allowed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +245,9 @@ class Sketch:
     series: tuple[Series, ...] = ()
     prefix: str = ""
     label: str = ""
-    """Of a curve's y axis, where its details are not in the metric's own terms."""
+    """Of the y axis, where the metric's own name does not tell what is drawn."""
+    across: str = ""
+    """Of a curve's x axis, where its prefix does not."""
     scale: Literal["linear", "log"] = "linear"
     note: str = ""
 
@@ -302,6 +315,44 @@ class Erratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedRecipe:
+    """How near a training of `rows` comes to the published one: what is missing, nothing where it is complete."""
+
+    rows: tuple[str, ...]
+    source: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        return f"missing: {'; '.join(self.missing)}" if self.missing else "complete"
+
+
+def chosen(name: str, globs: tuple[str, ...]) -> bool:
+    """Whether the last glob that matches takes the name in; one that starts with `!` takes it out."""
+    taken = False
+    for glob in globs:
+        if fnmatchcase(name, glob.removeprefix("!")):
+            taken = not glob.startswith("!")
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Published weights that rows load, and what is known of them; `place` lies below $BENCH_DATA, as methods name it.
+
+    `bytes` and `sha256` (or its first digits) are those of the file, in a folder of the one called `file`, where the authors
+    state them.
+    """
+
+    place: str
+    address: str
+    file: str = ""
+    licence: str = "not found"
+    bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What is to be measured for one table, a paper's or one's own, resolved for one profile; nothing about how it runs.
 
@@ -324,6 +375,8 @@ class Suite:
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
+    recipes: tuple[PublishedRecipe, ...] = ()
+    weights: Mapping[str, Weights] = field(default_factory=dict)
     path: str = ""
     overrides: tuple[str, ...] = ()
 

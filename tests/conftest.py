@@ -33,19 +33,22 @@ settings.load_profile("retable")
 def pytest_addoption(parser: pytest.Parser) -> None:
     goldens = Path(__file__).parent / "parity" / "goldens"
     parser.addoption("--goldens", default=str(goldens), help="folder of parity fixtures")
+    parser.addoption("--slow", action="store_true", help="also the tests that take minutes (`make slow`)")
     tools.pytest_addoption(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "torture: takes minutes, for `make torture`")
+    config.addinivalue_line("markers", "slow: takes minutes, for `make slow`")
     config.addinivalue_line(
         "markers", "oracle(package): a comparison with a package that has an environment of its own"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Comparisons with packages that nothing else can live beside are for `tox -e oracles`; here they are deselected."""
+    """Comparisons with packages that nothing else can live beside are for `tox -e oracles`, slow tests for `--slow`."""
     away = [item for item in items for mark in item.iter_markers("oracle") if find_spec(mark.args[0]) is None]
+    away += [item for item in items if item.get_closest_marker("slow") and not config.getoption("--slow")]
     if away:
         items[:] = [item for item in items if item not in away]
         config.hook.pytest_deselected(items=away)

@@ -44,11 +44,12 @@ def _judged(paths: list[Path], arguments: Namespace) -> int:
         facts: Any = claims.table(lines) if arguments.claims else [_counts(line) for line in lines]
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     elif arguments.into:
+        from retable.bench.report.files import write
         from retable.bench.report.readme import put_between
 
         path = Path(arguments.into)
         text = put_between(path.read_text(encoding="utf-8"), scorecard.markdown(lines), str(path))
-        path.write_text(text, encoding="utf-8")
+        write(path, text)
     elif arguments.claims:
         print(claims.markdown(lines) if arguments.markdown else claims.render(lines))
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from retable.bench.declare.params import build
+from retable.bench.declare.params import build, build_metric
 from retable.bench.errors import BenchError, MissingDataError
-from retable.bench.suite import Component, Suite
+from retable.bench.registry import Kind
+from retable.bench.run.published import below_data, faults, loaded, where
+from retable.bench.suite import Component, Entry, Suite
 
 
 def obstacles(suite: Suite) -> dict[str, list[str]]:
@@ -16,10 +19,8 @@ def obstacles(suite: Suite) -> dict[str, list[str]]:
     for entry in suite.entries:
         if entry.method is None or entry.dataset is None or entry.task is None:
             continue
-        fits = entry.task.broken or build("task", entry.task).FITS
-        needed = (*_method(entry.method), _data(entry.dataset)) if fits else ()
-        for sentence in (_device(suite), entry.task.broken, *needed):
-            if sentence and entry.name not in found.setdefault(sentence, []):
+        for sentence in filter(None, _of_row(suite, entry)):
+            if entry.name not in found.setdefault(sentence, []):
                 found[sentence].append(entry.name)
     return found
 
@@ -35,6 +36,22 @@ def render(suite: Suite, found: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
+def _of_row(suite: Suite, entry: Entry) -> Iterator[str]:
+    assert entry.method is not None
+    assert entry.dataset is not None
+    assert entry.task is not None
+    yield _device(suite)
+    if entry.task.broken:
+        yield entry.task.broken
+    elif build("task", entry.task).FITS:
+        yield from _method(suite, entry.method)
+        yield from faults(suite, [entry.method])
+        yield from _component("dataset", entry.dataset, "digest")
+        yield from _component("task", entry.task)
+    for metric in entry.metrics:
+        yield _missing(getattr(build_metric(metric), "ready", None))
+
+
 def _device(suite: Suite) -> str:
     if not suite.profile.device.startswith("cuda"):
         return ""
@@ -45,23 +62,35 @@ def _device(suite: Suite) -> str:
     return "" if torch.cuda.is_available() else f"a CUDA device for {suite.profile.device}: torch sees none"
 
 
-def _method(method: Component) -> list[str]:
-    """What a method and those it builds on load instead of training."""
-    sentences = [sentence for need in method.needs.values() for sentence in _method(need)]
-    if method.broken:
-        return [method.broken, *sentences]
-    return [_missing(getattr(build("method", method), "weights_digest", None)), *sentences]
+def _method(suite: Suite, method: Component) -> Iterator[str]:
+    """What a method and those it builds on load instead of training, with the place where it is published."""
+    for need in method.needs.values():
+        yield from _method(suite, need)
+    alone = Component(use=method.use, params=method.params, broken=method.broken)
+    absent = [
+        suite.weights[place]
+        for place in loaded(suite, alone)
+        if place in suite.weights and not below_data(place).exists()
+    ]
+    for sentence in filter(None, _component("method", method, "weights_digest")):
+        yield f"{sentence}{where(absent[0] if absent else None)}"
 
 
-def _data(dataset: Component) -> str:
-    return dataset.broken or _missing(build("dataset", dataset).digest)
+def _component(kind: Kind, component: Component, *questions: str) -> Iterator[str]:
+    """What one lacks in its own words: `ready` says it of packages, the digests of what they are taken of."""
+    if component.broken:
+        yield component.broken
+        return
+    instance = build(kind, component)
+    for question in ("ready", *questions):
+        yield _missing(getattr(instance, question, None))
 
 
-def _missing(identify: Any) -> str:
-    """Why something has no digest, in its own words."""
+def _missing(ask: Any) -> str:
+    """Why something cannot be had, in its own words."""
     try:
-        if identify is not None:
-            identify()
+        if ask is not None:
+            ask()
     except (MissingDataError, FileNotFoundError, BenchError) as error:
         return str(error)
     return ""

@@ -29,6 +29,8 @@ def main(arguments: Namespace) -> int:
 
 
 def _lines(run: Seen) -> str:
+    from retable.bench.run.pulse import FOLDER, read
+
     progress = run.progress
     ended = sum(progress.ended.values())
     parts = [f"{ended} of {progress.total} stages ended"]
@@ -41,7 +43,12 @@ def _lines(run: Seen) -> str:
     if run.state == "ended":
         return head
     now = time.time()
-    lines = [f"  {name}: since {_span(now - since)}" for name, since in progress.running.values()]
+    pulses = Path(run.note.store) / FOLDER
+    lines = []
+    for key, (name, since) in progress.running.items():
+        beat = read(pulses, key)
+        left = "" if beat.left is None else f", {_span(beat.left)} left"
+        lines.append(f"  {name}: since {_span(now - since)}{f'; {beat.words}' if beat.words else ''}{left}")
     return "\n".join([head, *lines])
 
 

@@ -21,6 +21,13 @@ def package_folder(module: str, distribution: str, data: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def require_packages(what: str, brings: str, *modules: str) -> None:
+    """Raises MissingDataError that names the first of the modules that is not installed, and what `brings` it."""
+    missing = next((module for module in modules if find_spec(module) is None), None)
+    if missing is not None:
+        raise MissingDataError(f"{what} needs {missing}: `pip install {brings}` brings it")
+
+
 def array_digest(*arrays: np.ndarray) -> str:
     """SHA-256 over type, shape and little-endian content of arrays."""
     import numpy as np

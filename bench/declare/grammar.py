@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.beside import ERRATUM, RECIPE
 from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
@@ -44,7 +45,7 @@ ARXIV = Text(
 )
 FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"si|[,_]?(d|(\.[0-9]{1,2})?[eEfFgG%])")
 
-REPETITIONS = Items(of=Number(whole=True, minimum=0))
+REPETITIONS = Items(of=Number(whole=True, minimum=0, maximum=999_999))
 METRICS = Items(of=METRIC)
 PROFILE_NAMES = Items(of=NAME)
 SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
@@ -60,7 +61,7 @@ PROFILE = Record(
             fixed=True,
         ),
         "seed": Field(
-            Number(whole=True, minimum=0),
+            Number(whole=True, minimum=0, maximum=2**32 - 1_000_000),
             "A published seed, for repetition 0; repetition n has this plus n. Derived from the suite's name unless said.",
             fixed=True,
         ),
@@ -73,7 +74,9 @@ PROFILE = Record(
                         SIZE, "Resident memory beyond which a stage is stopped.", required=True, fixed=True
                     ),
                     "threads": Field(
-                        Number(whole=True, minimum=1), "Threads of torch in one worker; 1 unless said.", fixed=True
+                        Number(whole=True, minimum=1, maximum=1024),
+                        "Threads of torch in one worker; 1 unless said.",
+                        fixed=True,
                     ),
                 },
             ),
@@ -286,7 +289,12 @@ CLAIM = Record(
                         title="expectation",
                         fields={
                             "verdict": Field(VERDICT, "The verdict expected.", required=True),
-                            "because": Field(Text(), "Why it is not `reproduced`."),
+                            "or": Field(
+                                VERDICT,
+                                "What other repetitions are known to give, where sets of them do not agree; one of the two is "
+                                "`not measured`.",
+                            ),
+                            "because": Field(Text(), "Why it is not `reproduced`, or not always."),
                         },
                     ),
                 )
@@ -368,7 +376,8 @@ PLOT = Record(
         "prefix": Field(
             Text(), "For curve and heat: details of `y` whose names start so; the rest is the place on the x axis."
         ),
-        "label": Field(Text(), "For curve and heat: what the details are; the metric's name unless said."),
+        "label": Field(Text(), "For lines, curve and heat: name of the y axis; the metric's unless said."),
+        "across": Field(Text(), "For curve: name of the x axis; the prefix unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },
@@ -403,13 +412,25 @@ REPRODUCIBILITY = Record(
     },
 )
 
-ERRATUM = Record(
-    title="erratum",
+PLACE = Text(noun="a place below $BENCH_DATA such as survey/sew-resnet-18.pth", pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
+WEIGHTS = Record(
+    title="weights",
     fields={
-        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
-        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
-        "effect": Field(
-            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
+        "address": Field(
+            Text(),
+            "Where its authors publish it; `not found` where nobody here has found that.",
+            required=True,
+            fixed=True,
+        ),
+        "file": Field(
+            Text(), "Its name there, where that is not the place's; of a folder the file of the tensors.", fixed=True
+        ),
+        "licence": Field(Text(), "Under which it may be used; `not found` unless said.", fixed=True),
+        "bytes": Field(Number(whole=True, minimum=1), "Its size, where the authors state it.", fixed=True),
+        "sha256": Field(
+            Text(noun="a SHA-256 or its first digits, in quotes", pattern=r"[0-9a-f]{8,64}"),
+            "Its digest, or as many of the first digits as the authors publish.",
+            fixed=True,
         ),
     },
 )
@@ -429,6 +450,11 @@ SUITE = Record(
             fixed=True,
         ),
         "methods": components("method"),
+        "weights": Field(
+            Named(of=WEIGHTS, key=PLACE),
+            "Published weights by their place below $BENCH_DATA, as methods name it: what to put there, and how it is known.",
+            fixed=True,
+        ),
         "datasets": components("dataset"),
         "tasks": components("task"),
         "defaults": Field(
@@ -438,6 +464,11 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "errata": Field(
             Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
+        "recipes": Field(
+            Items(of=RECIPE, minimum=0),
+            "How near rows that the profile `paper` trains, or whose weights it reads, come to the published training.",
+            fixed=True,
         ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),

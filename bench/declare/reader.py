@@ -12,6 +12,7 @@ from typing import Any, get_args
 from retable.bench import registry
 from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
+from retable.bench.declare.beside import erratum, recipes
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.defaults import default_layouts
@@ -24,6 +25,7 @@ from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
 from retable.bench.declare.strength import check_strengths
 from retable.bench.declare.strict_yaml import Node
+from retable.bench.declare.weights import check_named, read_weights
 from retable.bench.errors import BenchError, nearest
 from retable.bench.suite import (
     Alive,
@@ -32,13 +34,13 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
-    Erratum,
     Expectation,
     Layout,
     Limits,
     Numerics,
     PlotKind,
     Profile,
+    PublishedRecipe,
     Reported,
     Reproducibility,
     Rule,
@@ -67,7 +69,9 @@ def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str]
 def check_suite(path: str | Path) -> tuple[Suite, ...]:
     """As `load_suite`, for every profile the file has; every component has to import."""
     declaration = Declaration(strict_yaml.load(path))
-    return tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+    readings = tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
+    check_named(_map(declaration.root.value, "weights"), readings)
+    return readings
 
 
 def _read(declaration: Declaration, profile: str, *, strict: bool = False, overrides: Sequence[str] = ()) -> Suite:
@@ -119,7 +123,9 @@ class _Reader:
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
-            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
+            errata=tuple(erratum(node.value) for node in _list(top, "errata")),
+            recipes=self._recipes(_list(top, "recipes")),
+            weights=read_weights(_map(top, "weights")),
             path=self.root.path,
         )
 
@@ -293,7 +299,15 @@ class _Reader:
         verdict, because = given["verdict"].value, _text(given, "because")
         if verdict != "reproduced" and not because:
             raise node.error(f"an expected verdict {verdict!r} needs its reason: {{verdict: {verdict}, because: ...}}")
-        return Expectation(verdict=verdict, because=because)
+        if "or" not in given:
+            return Expectation(verdict=verdict, because=because)
+        other = given["or"]
+        if "not measured" not in (verdict, other.value) or verdict == other.value or not because:
+            raise other.error(
+                "`or` is for a claim that some repetitions decide and others do not: one of the two verdicts is 'not measured', the "
+                "other is not, and 'because' says which repetitions gave which"
+            )
+        return Expectation(verdict=verdict, because=because, otherwise=other.value)
 
     def _layout(self, node: Node) -> Layout:
         own = node.value
@@ -320,10 +334,17 @@ class _Reader:
             "curve": ("prefix", "rows"),
             "heat": ("prefix", "rows"),
         }[kind]
-        allowed = (*wanted, "label") if "prefix" in wanted else wanted
+        allowed = {
+            "scatter": wanted,
+            "lines": (*wanted, "label"),
+            "curve": (*wanted, "label", "across"),
+            "heat": (*wanted, "label"),
+        }[kind]
         if lacking := [key for key in wanted if key not in own]:
             raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
-        if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:
+        if idle := [
+            key for key in ("x", "rows", "series", "prefix", "label", "across") if key in own and key not in allowed
+        ]:
             raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
         lines = _list(own, "series")
         return Sketch(
@@ -336,6 +357,7 @@ class _Reader:
             series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
             prefix=own["prefix"].value if "prefix" in own else "",
             label=_text(own, "label"),
+            across=_text(own, "across"),
             note=_text(own, "note"),
             **({"scale": own["scale"].value} if "scale" in own else {}),
         )
@@ -354,12 +376,17 @@ class _Reader:
         except RuleError as error:
             raise node.error(str(error)) from error
 
+    def _recipes(self, nodes: list[Node]) -> tuple[PublishedRecipe, ...]:
+        for node in nodes:
+            self._rows(node.value)
+        return recipes(nodes, tuple(self.declaration.entry_names))
+
     def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
         """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
         for item in _list(own, "rows"):
             pattern = item.value.removeprefix("!")
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
                 raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
         return tuple(item.value for item in _list(own, "rows"))
 
@@ -437,8 +464,3 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
-
-
-def _erratum(own: dict[str, Node]) -> Erratum:
-    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
-    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)

@@ -61,7 +61,8 @@ class Judgement:
 
     @property
     def as_expected(self) -> bool:
-        """A decided verdict is expected only where it comes again; what does not is as good as not measured."""
-        if self.expected == "not measured":
-            return self.verdict == "not measured" or (self.again is not None and self.again < again.SURPRISE)
-        return self.verdict == self.expected and self.settled
+        """A decided verdict is expected only where it comes again, or may stay away; what does not come again is as good as not measured."""
+        allowed = self.claim.expect.allowed
+        if "not measured" not in allowed:
+            return self.verdict in allowed and self.settled
+        return self.verdict in allowed or (self.again is not None and self.again < again.SURPRISE)

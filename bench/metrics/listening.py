@@ -11,6 +11,7 @@ from functools import cache
 from math import gcd
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable.bench.datasets.fixed import require_packages
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.record import Direction, Measurement
 
@@ -53,6 +54,10 @@ class MosProxy:
             return absent(self, f"DNSMOS needs {error.name}: {INSTALL.format(extra='speech')}")
         return _mean(self, [score[KEYS[self.scorer]] for score in scores])
 
+    def ready(self) -> None:
+        """Raises MissingDataError without the packages."""
+        require_packages("DNSMOS", "'retable[speech]'", "speechmos", "onnxruntime", "librosa")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pesq:
@@ -72,6 +77,10 @@ class Pesq:
             return absent(self, f"PESQ needs {error.name}: {INSTALL.format(extra='speech')}")
         return _against(self, evidence, lambda spoken, true: pesq(spoken, true, HEARD, "wb"), "pesq", "pesq")
 
+    def ready(self) -> None:
+        """Raises MissingDataError without the packages."""
+        require_packages("PESQ", "'retable[pesq]'", "torchmetrics", "pesq")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stoi:
@@ -90,6 +99,10 @@ class Stoi:
         except ImportError as error:
             return absent(self, f"STOI needs {error.name}: {INSTALL.format(extra='speech')}")
         return _against(self, evidence, lambda spoken, true: stoi(spoken, true, HEARD), "pystoi", "speech")
+
+    def ready(self) -> None:
+        """Raises MissingDataError without the packages."""
+        require_packages("STOI", "'retable[speech]'", "torchmetrics", "pystoi")
 
 
 def _against(metric: Any, evidence: Any, score: Callable[[Any, Any], Any], package: str, extra: str) -> Measurement:

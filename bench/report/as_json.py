@@ -28,7 +28,7 @@ def judgements_to_json(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
             "predicate": predicate(judged.claim),
             "weakens": judged.claim.weakens,
             "verdict": judged.verdict,
-            "expected": judged.expected,
+            "expected": str(judged.claim.expect),
             "as_expected": judged.as_expected,
             "reason": judged.reason,
             "comes_again": judged.again,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from retable.bench.datasets.fixed import require_packages
 from retable.bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Language:
                 raise BenchError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         if self.account_windows and not self.rules:
             raise BenchError("`rules` must name at least one rule where `account_windows` is above 0")
+
+    def ready(self) -> None:
+        """Raises MissingDataError where questions are asked and the packages are not here."""
+        if self.zero_shot:
+            require_packages("a zero-shot task", "'retable[language]'", "lm_eval")
 
     def evidence(self, model: Any, data: TextData, *, seed: int, device: str) -> LanguageEvidence:
         """Raises BenchError for a text shorter than a window, MissingDataError for a task whose data are not here."""

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 
 from retable.models.aim.tokenizer import VQVAE, VQConfig
+from retable.models.common.resume import Resume
+from retable.progress import tell
 
 BETAS = (0.5, 0.9)
 CURVE_POINTS = 30
@@ -62,8 +64,10 @@ def train_tokenizer(
     model = model.to(device).train()
     batches = _Batches(data.train, recipe.batch_size, seed, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=BETAS, fused=True)
-    curve = []
-    for step in range(recipe.steps):
+    resume = Resume(model=model, optimizer=optimizer, order=batches)
+    before = resume.take_up()
+    curve: list[dict[str, float | int]] = before.get("curve", [])
+    for step in range(before.get("done", 0), recipe.steps):
         if step == recipe.reseed_step > 0:
             reseed_codes(model, batches, optimizer)
         for group in optimizer.param_groups:
@@ -77,6 +81,8 @@ def train_tokenizer(
         optimizer.step()
         if step % max(recipe.steps // CURVE_POINTS, 1) == 0 or step == recipe.steps - 1:
             curve.append(_point(step, loss=loss, mse=mse, vq_loss=vq_loss, commit_loss=commit_loss))
+        tell(step + 1, recipe.steps, loss.detach())
+        resume.offer(done=step + 1, curve=curve)
     model.eval()
     splits = {"train": data.train, "held_out": data.held_out}
     return model, {"curve": curve, **{name: evaluate(model, split, device) for name, split in splits.items()}}
@@ -136,6 +142,17 @@ class _Batches:
             self.order = torch.randperm(len(self.split), generator=self.generator)
         indices, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
         return as_floats(self.split.images(indices.numpy(), self.augmentation), self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is in its pass."""
+        augmented = None if self.augmentation is None else self.augmentation.bit_generator.state
+        return {"generator": self.generator.get_state(), "order": self.order.clone(), "augmentation": augmented}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.order = state["order"]
+        if self.augmentation is not None:
+            self.augmentation.bit_generator.state = state["augmentation"]
 
 
 def _point(step: int, **terms: Tensor) -> dict[str, float | int]:

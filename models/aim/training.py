@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retable.models.common.resume import Resume
+from retable.progress import tell
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Decay = Literal["official", "corrected"]
@@ -107,7 +108,8 @@ def train_stage2(
         optimizer.zero_grad(set_to_none=True)
         if _is_point(step, recipe.steps):
             _require_finite(losses[-1], step)
-        if order is not None:
+        tell(step + 1, recipe.steps, losses[-1])
+        if order is not None and resume.due:
             resume.offer(losses=[float(loss) for loss in losses])
     return {"steps": recipe.steps, "loss": float(losses[-1]), "curve": _curve(losses)}
 

@@ -45,10 +45,16 @@ class Resume:
         plain: dict[str, Any] = held["plain"]
         return plain
 
+    @property
+    def due(self) -> bool:
+        """Whether what is offered now would be written: to be asked where putting the offer together costs something."""
+        return self.path is not None and time.monotonic() - self.saved >= self.every
+
     def offer(self, **plain: Any) -> None:
-        """The training can go on from here, given these numbers and lists."""
-        if self.path is None or time.monotonic() - self.saved < self.every:
+        """The training can go on from here, given these numbers, lists, and mappings of tensors."""
+        if not self.due:
             return
+        assert self.path is not None
         held = {
             "parts": {key: _get(part) for key, part in self.parts.items()},
             "torch": torch.get_rng_state(),

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from retable.models.common.resume import Resume
 from retable.models.ept.classifier import Prepared
 from retable.models.ept.shapes import SHAPES, pictures
+from retable.progress import tell
 
 HELD_OUT = 512
 WEIGHT_DECAY = 0.05
@@ -28,8 +30,10 @@ def pretrain(
     steps = epochs * (images // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
-    losses: list[float] = []
-    for _ in range(epochs):
+    resume = Resume(model=model, head=head, optimizer=optimizer, schedule=schedule, order=generator)
+    before = resume.take_up()
+    losses: list[float] = before.get("losses", [])
+    for epoch in range(before.get("epochs", 0), epochs):
         order_N = torch.randperm(images, generator=generator)
         for chosen in order_N[: images // batch_size * batch_size].split(batch_size):
             logits = head(model.network(model.prepare(pixels[chosen].to(device))))
@@ -39,6 +43,8 @@ def pretrain(
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
+            tell(len(losses), steps, losses[-1], epoch=epoch + 1, epochs=epochs)
+        resume.offer(losses=losses, epochs=epoch + 1)
     model.eval()
     with torch.inference_mode():
         right = [

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.models.common.resume import Resume
 from retable.models.ept.classifier import TunedClassifier
 from retable.models.ept.recipe import Recipe
+from retable.progress import tell
 
 MOMENTUM = 0.9
 UNDECAYED = ("backbone.cls_token", "backbone.pos_embed")
@@ -42,18 +44,25 @@ def fit_draw(model: TunedClassifier, draw: Any, recipe: Recipe, *, seed: int, de
     optimizer = make_optimizer(model, recipe)
     model.to(device)
     model.backbone.set_dropout(recipe.dropout)
-    losses: list[float] = []
-    judged: list[float] = []
-    best: dict[str, Tensor] = {}
-    for epoch in range(recipe.epochs):
+    resume = Resume(
+        f"{draw.name}.pt", model=model, optimizer=optimizer, order=batches.generator, augmentation=batches.split_rng
+    )
+    before = resume.take_up()
+    losses: list[float] = before.get("losses", [])
+    judged: list[float] = before.get("judged", [])
+    best: dict[str, Tensor] = before.get("best", {})
+    for epoch in range(len(judged), recipe.epochs):
         model.train()
         for pixels, labels in batches:
             set_rate(optimizer, recipe.lr_at(epoch, len(losses)))
             loss = loss_of(model(model.prepare(pixels.to(device))), labels.to(device))
             losses.append(step(model, optimizer, loss, recipe.clip, len(losses)))
+            done = {"epoch": epoch + 1, "epochs": recipe.epochs, "what": draw.name}
+            tell(len(losses), recipe.epochs * len(batches), losses[-1], **done)
         judged.append(draw.judge(predict(model, draw.validation, device, draw.multi_label)))
         if judged[-1] > max(judged[:-1], default=-math.inf):
             best = model.snapshot()
+        resume.offer(losses=losses, judged=judged, best=dict(best))
     model.eval()
     best_epoch = judged.index(max(judged))
     log = {"steps": len(losses), "loss": losses[-1], "epoch_loss": means(losses, len(batches))}

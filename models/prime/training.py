@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.models.common.resume import Resume
 from retable.models.prime.classifier import PrimeClassifier
 from retable.models.prime.config import Recipe
 from retable.models.prime.inpainter import Inpainter, damaged
@@ -17,6 +18,7 @@ from retable.models.prime.network import cross_entropy, tet
 from retable.models.prime.vae import divergence as apart
 from retable.models.vision import recipe as vision
 from retable.models.vision.training import Batches, set_rate
+from retable.progress import tell
 
 CURVE_POINTS = 20
 SCHEDULED_FROM, SCHEDULED_TO = 0.1, 0.3
@@ -85,7 +87,10 @@ def _fit(
     losses: list[float] = []
     if trained:
         optimizer = optimizer_of(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
-        for epoch in range(recipe.epochs):
+        resume = Resume(model=model, optimizer=optimizer, order=batches.generator, augmentation=batches.split_rng)
+        before = resume.take_up()
+        losses = before.get("losses", losses)
+        for epoch in range(before.get("epochs", 0), recipe.epochs):
             set_rate(optimizer, rate(epoch))
             for pixels, labels_B in batches:
                 loss = objective(pixels.to(device), labels_B.to(device), epoch)
@@ -97,6 +102,8 @@ def _fit(
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
+                tell(len(losses), recipe.epochs * len(batches), losses[-1], epoch=epoch + 1, epochs=recipe.epochs)
+            resume.offer(losses=losses, epochs=epoch + 1)
     model.eval()
     return {"steps": len(losses), "loss": losses[-1] if losses else None, "curve": _curve(losses)}
 

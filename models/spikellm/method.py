@@ -112,6 +112,12 @@ class PublishedLM:
 
         return LanguageModel(*read_folder(self.weights, self.dtype), published=True).eval()
 
+    def ready(self) -> None:
+        """Raises MissingWeights without the packages that read it."""
+        from retable.models.spikellm.published import require
+
+        require("transformers")
+
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> Fit:
         return self.read(), {"weights": self.weights}
 

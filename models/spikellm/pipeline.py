@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from retable.models.common.errors import CheckpointError
 from retable.models.common.inert import read_pickled
+from retable.models.common.resume import Resume
 from retable.models.common.weights import weights_file
 from retable.models.spikellm import omniquant, saliency, transform
 from retable.models.spikellm.gptq import Hessian
@@ -35,6 +36,7 @@ from retable.models.spikellm.layers import (
 from retable.models.spikellm.quantizer import IDENTITY_BITS
 from retable.models.spikellm.recipe import Recipe
 from retable.models.spikellm.weights import Inverses, rounding_of
+from retable.progress import tell
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -78,12 +80,25 @@ def quantise(
     cos, sin = model.model.rotary_emb(x_full.to(home), position_ids=indices)
     positions = (cos.to(device), sin.to(device))
     generator = torch.Generator().manual_seed(seed)
-    logs = []
     published = published_parameters(recipe.parameters, len(layers)) if recipe.parameters else {}
-    for i, layer in enumerate(layers):
+    resume = Resume(generator=generator)
+    before = resume.take_up()
+    logs = [LayerLog(**log) for log in before.get("logs", ())]
+    for layer, state in zip(layers, before.get("layers", ()), strict=False):
+        make_spiking(layer, neurons_of(recipe))
+        layer.load_state_dict(state)
+        set_quantising(layer, True)
+    if before:
+        x_full.copy_(before["x_full"])
+        x_quant.copy_(before["x_quant"])
+    for i, layer in list(enumerate(layers))[len(logs) :]:
         layer.to(device)
         logs.append(_Layer(layer, recipe, positions, generator, published.get(i)).run(x_full, x_quant))
         layer.to(home)
+        tell(len(logs), len(layers), logs[-1].error, what="layers")
+        if resume.due:
+            done = [dict(one.state_dict()) for one in layers[: len(logs)]]
+            resume.offer(layers=done, x_full=x_full, x_quant=x_quant, logs=[asdict(log) for log in logs])
     model.config.use_cache = model.config.use_cache and recipe.protocol == "corrected"
     model.eval()
     return logs

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retable.models.common.resume import Resume
 from retable.models.spikellm.language_model import LanguageModel
 from retable.models.spikellm.published import quiet, require
+from retable.progress import tell
 
 VOCABULARY = 128
 
@@ -66,9 +68,10 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
-    warmup, losses = max(1, steps // 20), []
+    resume = Resume(lm=model.lm, optimizer=optimizer, order=generator)
+    warmup, losses = max(1, steps // 20), resume.take_up().get("losses", [])
     model.train()
-    for step in range(steps):
+    for step in range(len(losses), steps):
         rate = min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = lr * rate
@@ -81,6 +84,8 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
+        tell(step + 1, steps, losses[-1])
+        resume.offer(losses=losses)
     if not math.isfinite(losses[-1]):
         raise FloatingPointError("training diverged: the loss is not finite; lower `lr`")
     model.eval()

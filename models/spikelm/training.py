@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retable.models.common.resume import Resume
 from retable.models.spikelm.bert import BertForPreTraining, task_loss
 from retable.models.spikelm.classifier import SentenceClassifier
 from retable.models.spikelm.neurons import measured_rate, measuring
 from retable.models.spikelm.recipe import Recipe
 from retable.models.spikelm.tokenizer import Tokenizer
+from retable.progress import tell
 
 MASKED, KEPT_SHARE, RANDOM_SHARE = 0.15, 0.1, 0.1
 """Of the words; of the masked ones, as BERT does (arXiv 1810.04805), a tenth stays and a tenth becomes another word."""
@@ -55,8 +57,10 @@ def pretrain(
     network.bert = model.network.bert
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.pretrain_lr, weight_decay=0.0)
-    losses: list[float] = []
-    log: dict[str, Any] = {}
+    resume = Resume("masked_words.pt", network=network, optimizer=optimizer, order=generator)
+    before = resume.take_up()
+    losses: list[float] = before.get("losses", [])
+    log: dict[str, Any] = before.get("log", {})
     while len(losses) < recipe.pretrain_steps:
         for chosen in torch.randperm(len(ids), generator=generator).split(recipe.pretrain_batch):
             if len(losses) == recipe.pretrain_steps:
@@ -64,13 +68,16 @@ def pretrain(
             batch = tuple(part[chosen].to(device) for part in (hidden_ids, mask, types))
             if not losses:
                 log = measure_amplitudes(model, batch)
-            set_rate(optimizer, recipe.pretrain_lr * rate_at(len(losses), recipe.pretrain_steps))
+            schedule = recipe.pretrain_schedule or recipe.pretrain_steps
+            set_rate(optimizer, recipe.pretrain_lr * rate_at(len(losses), schedule))
             places = targets[chosen].to(device)
             states_BNC = network.bert(*batch)
             wanted = places != IGNORED
             total = F.cross_entropy(network.words(states_BNC[wanted]), places[wanted], reduction="sum")
             loss = total / wanted.sum().clamp(min=1)  # a small batch may have no masked word
             losses.append(step(optimizer, loss, len(losses)))
+            tell(len(losses), recipe.pretrain_steps, losses[-1], what="masked words")
+        resume.offer(losses=losses, log=log)
     return {**log, "steps": len(losses), "loss": losses[-1], "curve": curve(losses)}
 
 
@@ -87,21 +94,26 @@ def fine_tune(
     labels = torch.from_numpy(split.labels)
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0)
-    losses: list[float] = []
-    scores: list[float] = []
-    best: dict[str, Tensor] = {}
-    log: dict[str, Any] = {}
-    for _ in range(recipe.epochs):
+    resume = Resume(model=model, optimizer=optimizer, order=generator)
+    before = resume.take_up()
+    losses: list[float] = before.get("losses", [])
+    scores: list[float] = before.get("scores", [])
+    best: dict[str, Tensor] = before.get("best", {})
+    log: dict[str, Any] = before.get("log", {})
+    steps = recipe.epochs * -(-len(ids) // recipe.batch_size)
+    for epoch in range(before.get("epochs", 0), recipe.epochs):
         for chosen in torch.randperm(len(ids), generator=generator).split(recipe.batch_size):
             batch = tuple(part[chosen].to(device) for part in (ids, mask, types))
             if not losses and not recipe.pretrain_steps:
                 log = measure_amplitudes(model, batch)
             loss = task_loss(model(*batch), labels[chosen].to(device))
             losses.append(step(optimizer, loss, len(losses)))
+            tell(len(losses), steps, losses[-1], epoch=epoch + 1, epochs=recipe.epochs, what="sentences")
         if judge is not None:
             scores.append(judge())
             if scores[-1] == max(scores) and scores.index(scores[-1]) == len(scores) - 1:
                 best = {name: value.clone() for name, value in model.state_dict().items()}
+        resume.offer(losses=losses, scores=scores, best=best, log=log, epochs=epoch + 1)
     if judge is not None:
         model.load_state_dict(best)
         log["scores"] = scores
@@ -145,7 +157,7 @@ def masked(ids_BN: Tensor, tokenizer: Tokenizer, generator: torch.Generator) -> 
 
 
 def rate_at(number: int, steps: int) -> float:
-    """Share of the learning rate at step `number`."""
+    """Share of the learning rate at step `number` of a schedule of `steps`."""
     warmup = max(1, round(WARMUP_SHARE * steps))
     return min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
 

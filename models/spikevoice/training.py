@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 
+from retable.models.common.resume import Resume
 from retable.models.spikevoice.losses import Losses, losses
 from retable.models.spikevoice.recipe import Recipe
 from retable.models.spikevoice.speech import Synthesizer
+from retable.progress import tell
 
 GROUP = 4
 """So many batches are drawn together and sorted by length, so that utterances of like length meet."""
@@ -32,8 +35,12 @@ def fit_speech(model: Synthesizer, data: Any, recipe: Recipe, *, seed: int, devi
     config = model.network.config
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.98), eps=1e-9)
     order = batches([len(utterance.phonemes) for utterance in data.train], recipe.batch_size, seed)
-    curve: list[dict[str, float | int]] = []
-    for n, chosen in zip(range(1, recipe.steps + 1), order, strict=False):
+    resume = Resume(model=model, optimizer=optimizer)
+    before = resume.take_up()
+    done: int = before.get("done", 0)
+    curve: list[dict[str, float | int]] = before.get("curve", [])
+    terms: dict[str, float] = before.get("terms", {})
+    for n, chosen in zip(range(done + 1, recipe.steps + 1), islice(order, done, None), strict=False):
         batch = model.prepare([data.train[i] for i in chosen])
         found = losses(model(batch), model.standardised(batch.mel), batch.targets, config)
         for group in optimizer.param_groups:
@@ -41,12 +48,12 @@ def fit_speech(model: Synthesizer, data: Any, recipe: Recipe, *, seed: int, devi
         total = update(model, optimizer, found, n)
         if n % max(recipe.steps // CURVE_POINTS, 1) == 0 or n == recipe.steps:
             curve.append({"step": n, "loss": total})
+        tell(n, recipe.steps, total)
+        if resume.due or n == recipe.steps:
+            terms = {name: float(getattr(found, name).detach()) for name in TERMS}
+            resume.offer(done=n, curve=curve, terms=terms)
     model.eval()
-    return {
-        "steps": recipe.steps,
-        "loss": {name: float(getattr(found, name).detach()) for name in TERMS},
-        "curve": curve,
-    }
+    return {"steps": recipe.steps, "loss": terms, "curve": curve}
 
 
 def update(model: Synthesizer, optimizer: torch.optim.Optimizer, found: Losses, n: int) -> float:

@@ -17,6 +17,7 @@ from retable.models.spikeyolo.assigner import targets_of
 from retable.models.spikeyolo.detector import Detector
 from retable.models.spikeyolo.loss import detection_loss
 from retable.models.spikeyolo.recipe import BIAS_LR, MOMENTUM, Recipe
+from retable.progress import tell
 
 CURVE_POINTS = 20
 EMA_DECAY, EMA_STEPS = 0.9999, 2000
@@ -41,7 +42,7 @@ def fit_detector(
     before = resume.take_up()
     losses: list[float] = before.get("losses", [])
     epochs: list[list[float]] = before.get("epochs", [])
-    for _ in range(len(epochs), recipe.epochs):
+    for epoch in range(len(epochs), recipe.epochs):
         terms = torch.zeros(3)
         for pixels, boxes in batches:
             set_rates(optimizer, recipe, len(losses), len(batches))
@@ -55,6 +56,7 @@ def fit_detector(
             optimizer.step()
             if average is not None:
                 follow(average, model, len(losses))
+            tell(len(losses), recipe.epochs * len(batches), losses[-1], epoch=epoch + 1, epochs=recipe.epochs)
         epochs.append(terms.tolist())
         resume.offer(losses=losses, epochs=epochs)
     if average is not None:

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retable.models.common.resume import Resume
 from retable.models.stfn.classifier import GraphClassifier
 from retable.models.stfn.features import SparseFeatures, sparse
 from retable.models.stfn.recipe import Recipe
+from retable.progress import tell
 
 CURVE_POINTS = 20
 
@@ -33,14 +35,19 @@ def fit_classifier(model: GraphClassifier, data: Any, recipe: Recipe, *, device:
     x = sparse(dense_NC)
     network = model.network
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    best, best_state, best_epoch = -1.0, network.state_dict(), 0
-    losses: list[float] = []
-    accuracies: list[float] = []
-    for epoch in range(recipe.epochs):
+    resume = Resume(network=network, optimizer=optimizer)
+    before = resume.take_up()
+    best, best_epoch = before.get("best", (-1.0, 0))
+    best_state = before.get("best_state", network.state_dict())
+    losses: list[float] = before.get("losses", [])
+    accuracies: list[float] = before.get("accuracies", [])
+    for epoch in range(len(losses), recipe.epochs):
         losses.append(_step(network, optimizer, x, graph, y, train, recipe, epoch))
         accuracies.append(_accuracy(network, x, graph, y, validation))
         if accuracies[-1] > best:
             best, best_epoch, best_state = accuracies[-1], epoch, deepcopy(network.state_dict())
+        tell(epoch + 1, recipe.epochs, losses[-1], epoch=epoch + 1, epochs=recipe.epochs)
+        resume.offer(losses=losses, accuracies=accuracies, best=(best, best_epoch), best_state=dict(best_state))
     model.last.load_state_dict(network.state_dict())
     network.load_state_dict(best_state)
     model.eval()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from retable.models.common.resume import Resume
 from retable.models.vision.classifier import Classifier
 from retable.models.vision.recipe import Augment, Recipe
+from retable.progress import tell
 
 CURVE_POINTS = 20
 MOMENTUM = 0.9
@@ -46,7 +47,7 @@ def fit_classifier(
     before = resume.take_up()
     losses: list[float] = before.get("losses", [])
     accuracies: list[float] = before.get("accuracies", [])
-    for _ in range(len(accuracies), recipe.epochs):
+    for epoch in range(len(accuracies), recipe.epochs):
         hits = seen = 0
         for pixels, labels_B in batches:
             set_rate(optimizer, recipe.lr_at(len(losses), len(batches)))
@@ -58,6 +59,7 @@ def fit_classifier(
             optimizer.step()
             hits += int((logits_TBK.detach().mean(0).argmax(-1) == labels_B).sum())
             seen += len(labels_B)
+            tell(len(losses), recipe.epochs * len(batches), losses[-1], epoch=epoch + 1, epochs=recipe.epochs)
         accuracies.append(100 * hits / seen)
         resume.offer(losses=losses, accuracies=accuracies)
     remeasure_norms(model, batches, recipe.norm_batches, device)

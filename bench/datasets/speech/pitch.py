@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from retable.bench.datasets.fixed import require_packages
 from retable.bench.errors import MissingDataError
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def _first_dip(normalised_ML: np.ndarray, shortest: int) -> tuple[np.ndarray, np
     bend = before - 2 * here + after
     shift = np.where(np.abs(bend) > 1e-12, 0.5 * (before - after) / np.where(bend == 0, 1, bend), 0)
     return lag + np.clip(shift, -0.5, 0.5), np.where(dips.any(1), here, np.inf)
+
+
+def ready(tracker: Tracker) -> None:
+    """Raises MissingDataError for `dio` without pyworld."""
+    if tracker == "dio":
+        require_packages("a pitch by DIO and StoneMask", "pyworld 'setuptools<81'", "pyworld")
 
 
 def dio(wave_N: np.ndarray, rate: int, hop: int) -> np.ndarray:

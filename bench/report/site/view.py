@@ -186,7 +186,7 @@ def claim_view(judged: Judgement, suite: str, identity: str) -> ClaimView:
         word=word,
         sign=sign,
         evidence=evidence(judged),
-        expected=judged.expected + (" again by other seeds" if judged.verdict == judged.expected else ""),
+        expected=str(judged.claim.expect) + (" again by other seeds" if judged.verdict == judged.expected else ""),
         as_expected=judged.as_expected,
         opens=identity if judged.evidence else "",
         chart=chart(judged),
@@ -211,7 +211,7 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "Kind": f"{claim.kind} of {claim.metric}",
         "Rows": compared(claim),
         "Seeds needed": str(claim.min_seeds),
-        "Expected": judged.expected + (f": {claim.expect.because}" if claim.expect.because else ""),
+        "Expected": str(claim.expect) + (f": {claim.expect.because}" if claim.expect.because else ""),
     }
     facts = {name: fact for name, fact in facts.items() if fact}
     return {

@@ -17,7 +17,7 @@ from retable.bench.record import Status
 from retable.bench.report.numbers import fact
 from retable.bench.run.expect import Expectations
 from retable.bench.run.job import Event
-from retable.bench.run.pulse import beating, read
+from retable.bench.run.pulse import Beat, beating, read
 from tests.bench.cli.test_progress import Terminal
 from tests.bench.conftest import TINY, Bench
 from tests.bench.fake_runs import job, template
@@ -115,7 +115,7 @@ class TestProgress:
         watched = job("one")
         watch = Watch(templates={watched.key: watched.template}, expectations=known, pulses=pulses)
         with Progress(total=2, stream=stream, watch=watch) as progress:
-            (pulses / f"{watched.key}.json").write_text(json.dumps({"steps": 1240, "loss": 0.3125}))
+            (pulses / f"{watched.key}.json").write_text(json.dumps({"step": 1240, "loss": 0.3125}))
             progress(Event(kind="started", job=watched))
             assert progress._live is not None
             progress._live._bars.refresh()
@@ -137,11 +137,11 @@ class TestProgress:
         weight = torch.nn.Parameter(torch.ones(2))
         optimizer = torch.optim.SGD([weight], lr=0.1)
 
-        def train(folder: Path) -> dict:
-            found: dict = {}
+        def train(folder: Path) -> Beat:
+            found = Beat()
             with beating(folder, "k"):
                 deadline = time.monotonic() + 20
-                while not (found.get("steps") and found.get("loss") is not None) and time.monotonic() < deadline:
+                while not (found.step and found.loss is not None) and time.monotonic() < deadline:
                     weight.square().sum().backward()
                     optimizer.step()
                     found = read(folder, "k")
@@ -149,9 +149,9 @@ class TestProgress:
                         break
             return found
 
-        assert train(tmp_path / "nobody") == {}
+        assert train(tmp_path / "nobody") == Beat()
         (tmp_path / "running").mkdir()
-        assert train(tmp_path / "running")["steps"] >= 1
+        assert train(tmp_path / "running").step >= 1
         assert torch.Tensor.backward is before
         assert list((tmp_path / "running").iterdir()) == []
 

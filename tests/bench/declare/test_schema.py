@@ -62,6 +62,9 @@ NEEDS_THE_WHOLE_FILE = {
     "choice-with-a-gap-in-parameters",
     "missing-mini",
     # the value itself
+    "claim-expects-anything",
+    "claim-expects-either-unreasoned",
+    "claim-expects-the-same-twice",
     "claim-expects-unreasoned",
     "claim-tolerance-alone",
     "rule-of-another-grammar",
