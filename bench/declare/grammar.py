@@ -246,6 +246,20 @@ CLAIM = Record(
             ),
             "The metric of one row over that of another meets a bound.",
         ),
+        "difference": Field(
+            _bounded(
+                "difference",
+                {
+                    "of": Field(NAME, "The row that is taken first.", required=True),
+                    "to": Field(NAME, "The row that is taken away.", required=True),
+                },
+            ),
+            "The metric of one row less that of another, in its own unit, meets a bound.",
+        ),
+        "mean": Field(
+            _bounded("mean", {"of": Field(Items(of=NAME, minimum=2), "The rows, each counting alike.", required=True)}),
+            "The mean of a metric over rows meets a bound; `name[*]` is whichever metric of that name each row measures.",
+        ),
         "strength": Field(
             Words(words=get_args(Strength)),
             "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "

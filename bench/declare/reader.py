@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from retable.bench import registry
 from retable.bench.contracts import usable
@@ -215,15 +215,18 @@ class _Reader:
 
     def _claim(self, node: Node, rows: dict[str, Entry]) -> Claim:
         own = node.value
-        kind: ClaimKind = next(kind for kind in ("value", "ordering", "ratio") if kind in own)
+        kind: ClaimKind = next(kind for kind in get_args(ClaimKind) if kind in own)
         predicate = own[kind].value
         names = {
             "value": lambda: [predicate["entry"]],
             "ratio": lambda: [predicate["of"], predicate["to"]],
+            "difference": lambda: [predicate["of"], predicate["to"]],
+            "mean": lambda: predicate["of"].value,
             "ordering": lambda: predicate["increasing"].value,
         }[kind]()
         metric = predicate["metric"].value
-        self._check_metric(metric, predicate["metric"])
+        if kind != "mean" or not metric.endswith("[*]"):
+            self._check_metric(metric, predicate["metric"])
         profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
@@ -280,7 +283,7 @@ class _Reader:
             problem = "does not exist"
         elif entry.method is None:
             problem = "has no method, so nothing is measured"
-        elif metric not in entry.metrics:
+        elif entry.own(metric) not in entry.metrics:
             problem = f"does not measure {metric!r}{nearest(metric, entry.metrics)}"
         else:
             return

@@ -95,7 +95,7 @@ def _checksum(one: Any) -> int:
     if isinstance(one, np.memmap):
         return 0
     if isinstance(one, np.ndarray) and one.dtype != object:
-        return crc32(memoryview(np.ascontiguousarray(one).view(np.uint8).reshape(-1))) if one.size else 0
+        return crc32(np.ascontiguousarray(one).view(np.uint8).reshape(-1).data) if one.size else 0
     if isinstance(one, np.ndarray):
         one = one.tolist()
     return crc32(repr(one).encode(errors="replace"))
