@@ -17,20 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 MOST = 1000
-"""Files that are kept of each sort; the oldest go."""
+"""Files that are kept of each sort; beyond it the older half goes."""
 T = TypeVar("T")
 
 
-def kept(
-    sort: str,
-    depends_on: Sequence[str],
-    make: Callable[[], T],
-    *,
-    write: Callable[[T], bytes] = lambda value: json.dumps(value).encode(),
-    read: Callable[[bytes], T] = json.loads,
-) -> T:
-    """What `make` gives, or gave before for the same installation and the same `depends_on`. JSON, unless said otherwise."""
-    return remembered(sort, [installation(), *depends_on], make, write=write, read=read)
+def kept(sort: str, depends_on: Sequence[str], make: Callable[[], T], **how: Any) -> T:
+    """What `make` gives, or gave before for the same installation and the same `depends_on`."""
+    return remembered(sort, [installation(), *depends_on], make, **how)
 
 
 def remembered(
@@ -38,10 +31,10 @@ def remembered(
     depends_on: Sequence[str],
     make: Callable[[], T],
     *,
-    write: Callable[[T], bytes],
-    read: Callable[[bytes], T],
+    write: Callable[[T], bytes] = lambda value: json.dumps(value).encode(),
+    read: Callable[[bytes], T] = json.loads,
 ) -> T:
-    """As `kept`, of outcomes that outlive a change of the installation."""
+    """As `kept`, of outcomes that outlive a change of the installation. JSON, unless said otherwise."""
     path = folder() / sort / sha256("\n".join(depends_on).encode()).hexdigest()
     with suppress(Exception):  # absent, unreadable, torn or of another shape: it is made again
         return read(path.read_bytes())
@@ -59,11 +52,17 @@ def folder() -> Path:
 
 @cache
 def installation() -> str:
-    """What every outcome depends on: Python, Retable's own files as they lie on the disk, the installed packages."""
+    """What every outcome depends on: Retable's own files as they lie on the disk, Python, the installed packages."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    facts: list[Any] = [sys.version, package]
+    facts: list[Any] = [packages(), package]
     for top in ("bench", "models"):
         facts += _stamps(os.path.realpath(os.path.join(package, top)))
+    return sha256(repr(facts).encode()).hexdigest()
+
+
+def packages() -> str:
+    """Python, and what is installed beside Retable."""
+    facts: list[Any] = [sys.version]
     for place in sys.path:
         with suppress(OSError):
             if os.path.basename(place) in ("site-packages", "dist-packages"):
@@ -102,6 +101,7 @@ def _put(path: Path, content: bytes) -> None:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
-    files = sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)
-    for file in files[:-MOST]:
-        file.unlink(missing_ok=True)
+    if len(os.listdir(path.parent)) > MOST:
+        files = sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)
+        for file in files[: -MOST // 2]:
+            file.unlink(missing_ok=True)

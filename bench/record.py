@@ -77,8 +77,10 @@ class Record:
     `ingredients` are what the key digests. `timings` are seconds by name. `memory` is bytes by name. `log` holds what a fit
     reports of itself (loss curve, codebook use). `kernels` are the backends that ran each operator. `needs` are the
     keys of the stages whose output this one read. `unkeyed` are files beside a plug-in that it read and no key covers.
+    `changed` names what of its process, or of data that others share, it changed and was put back after it.
     `node` is the machine it ran on, where that is not the driver's; `lost` says of each earlier try why it came to nothing.
-    `claims` are what the suite said of this row when it was run, by name; None where nobody wrote it down.
+    `claims` are what the suite said of this row when it was run, by name; None where nobody wrote it down. `more` are
+    fields that a later version of the same schema wrote: they are not understood, and kept.
     """
 
     key: str
@@ -98,6 +100,7 @@ class Record:
     log: Mapping[str, Any] = field(default_factory=dict)
     kernels: Mapping[str, Any] = field(default_factory=dict)
     unkeyed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     claims: Mapping[str, str] | None = None
     environment: str = ""
     node: str = ""
@@ -105,6 +108,7 @@ class Record:
     failure: Failure | None = None
     created: str = ""
     schema: int = SCHEMA
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -117,17 +121,20 @@ class Record:
 
     def to_json(self) -> str:
         """Strict canonical JSON of the record."""
-        return canonical(dataclasses.asdict(self))
+        known = dataclasses.asdict(self)
+        return canonical({**known.pop("more"), **known})
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """The record that `to_json` wrote; fields that a later version of the same schema added are dropped."""
-        raw = json.loads(text)
-        known = {f.name for f in dataclasses.fields(cls)}
-        raw = {name: value for name, value in raw.items() if name in known}
+        """The record that `to_json` wrote; fields that a later version of the same schema added are kept."""
+        told = json.loads(text)
+        known = {f.name for f in dataclasses.fields(cls)} - {"more"}
+        raw = {name: value for name, value in told.items() if name in known}
+        raw["more"] = {name: value for name, value in told.items() if name not in known}
         raw["status"] = Status(raw["status"])
         raw["needs"] = tuple(raw["needs"])
         raw["unkeyed"] = tuple(raw.get("unkeyed", ()))
+        raw["changed"] = tuple(raw.get("changed", ()))
         raw["lost"] = tuple(raw.get("lost", ()))
         raw["metrics"] = {name: _measurement(value) for name, value in raw["metrics"].items()}
         raw["artefacts"] = {name: Artefact(**value) for name, value in raw["artefacts"].items()}

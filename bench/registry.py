@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 from retable.bench.contracts import registrable
 from retable.bench.errors import BenchError, BrokenComponentError, UnknownNameError, nearest
-from retable.bench.kept import kept
+from retable.bench.kept import kept, packages, remembered
 
 Kind = Literal["method", "dataset", "task", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -75,7 +75,7 @@ def _place(component: type) -> tuple[str, str]:
 def _owner(kind: Kind, name: str) -> str:
     if (own := _registered[kind].get(name)) is not None:
         return f"{own.__module__}.{own.__qualname__}"
-    return _built_in(kind).get(name) or _installed(kind).get(name, "")
+    return _built_in(kind).get(name) or _installed()[kind].get(name, "")
 
 
 @cache
@@ -100,15 +100,16 @@ def _declared(kind: Kind) -> dict[str, str]:
 
 
 @cache
-def _installed(kind: Kind) -> Mapping[str, str]:
-    """What other packages offer through entry points, remembered for as long as nothing is installed."""
+def _installed() -> Mapping[str, Mapping[str, str]]:
+    """What other packages offer through entry points, by kind; remembered for as long as nothing is installed."""
 
-    def read() -> dict[str, str]:
+    def read() -> dict[str, dict[str, str]]:
         from importlib.metadata import entry_points
 
-        return {point.name: point.value for point in entry_points(group=f"retable.{kind}s")}
+        points = entry_points()
+        return {kind: {point.name: point.value for point in points.select(group=f"retable.{kind}s")} for kind in KINDS}
 
-    return kept("entry-points", [kind], read)
+    return remembered("entry-points", [packages()], read)
 
 
 def built_in(kind: Kind) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def built_in(kind: Kind) -> tuple[str, ...]:
 
 def names(kind: Kind) -> list[str]:
     """All known names of a kind, sorted."""
-    return sorted({*_built_in(kind), *_installed(kind), *_registered[kind]})
+    return sorted({*_built_in(kind), *_installed()[kind], *_registered[kind]})
 
 
 def resolve(kind: Kind, name: str) -> type:
@@ -131,11 +132,11 @@ def resolve(kind: Kind, name: str) -> type:
         return own
     target = _built_in(kind).get(name)
     if target is None:
-        if (target := _installed(kind).get(name)) is None:
+        if (target := _installed()[kind].get(name)) is None:
             raise UnknownNameError(f"unknown {kind} {name!r}{nearest(name, names(kind))}")
-    elif name in _installed(kind):
+    elif name in _installed()[kind]:
         raise BenchError(
-            f"{kind} {name!r} is built in, and the package of {_installed(kind)[name]} offers it too: rename it"
+            f"{kind} {name!r} is built in, and the package of {_installed()[kind][name]} offers it too: rename it"
         )
     return _load(kind, name, target)
 
@@ -153,7 +154,7 @@ def _load(kind: Kind, name: str, target: str) -> type:
 
 def extended() -> bool:
     """Whether anybody but Retable itself offers components here."""
-    return any(_registered.values()) or any(map(_installed, KINDS))
+    return any(_registered.values()) or any(_installed().values())
 
 
 def is_timing(metric: str) -> bool:

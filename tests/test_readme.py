@@ -1,4 +1,4 @@
-"""README's own example, run to the letter in an empty folder."""
+"""README's own example, run to the letter in an empty folder, and its list of data sets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+from retable.bench.registry import names, resolve
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,6 +25,12 @@ def test_the_method_of_the_readme_runs(tmp_path: Path) -> None:
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("Nearest mean")]
     accuracy = float(re.findall(r"[0-9.]+", row)[0])
     assert 80 < accuracy < 100
+
+
+def test_every_data_set_of_the_package_stands_in_the_readme() -> None:
+    told = re.findall(r"`([a-z0-9-]+)`", README.read_text().split("## Data")[1].split("\n## ")[0])
+    ours = {name for name in names("dataset") if resolve("dataset", name).__module__.startswith("retable.")}
+    assert sorted(ours - set(told)) == []
 
 
 def _environment() -> dict[str, str]:

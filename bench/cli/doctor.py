@@ -37,7 +37,8 @@ def main(arguments: Namespace) -> int:
         return _say_obstacles(arguments)
     report = examine(arguments.store)
     print(json.dumps(report, indent=2) if arguments.json else render(report))
-    return UNMEASURED if report["store"]["damaged_records"] else OK
+    unusable = report["store"]["damaged_records"] or report["store"].get("unusable")
+    return UNMEASURED if unusable else OK
 
 
 def _say_obstacles(arguments: Namespace) -> int:
@@ -149,4 +150,4 @@ def _store(folder: str) -> dict[str, Any]:
         store = Store(folder, create=False)
         return {**facts, **store.statistics(), "damaged_records": store.damage()}
     except BenchError as error:
-        return {**facts, "state": str(error)}
+        return {**facts, "state": str(error), "unusable": True}

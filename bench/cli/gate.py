@@ -32,6 +32,7 @@ def main(arguments: Namespace) -> int:
     from retable.bench.judge.results import unmeasured
     from retable.bench.report import checks as files
     from retable.bench.report.escape import clean
+    from retable.bench.report.files import write
     from retable.bench.versions.against import frozen_checks
     from retable.bench.versions.archive import held as held_of
     from retable.bench.versions.claims import stood
@@ -66,7 +67,7 @@ def main(arguments: Namespace) -> int:
     for line in source.said:
         print(clean(f"bench: {line}"), file=sys.stderr)
     if arguments.out:
-        Path(arguments.out).write_text(texts[form]().rstrip("\n") + "\n", encoding="utf-8")
+        write(Path(arguments.out), texts[form]().rstrip("\n") + "\n")
         form = "terminal"
     print(texts[form]().rstrip("\n"))
     return checks.status(found)

@@ -37,20 +37,21 @@ def main(arguments: Namespace) -> int:
 
 
 def _judged(paths: list[Path], arguments: Namespace) -> int:
-    from retable.bench.report import scorecard
+    from retable.bench.report import claims, scorecard
 
     lines = lines_of(paths, Path(arguments.results))
     if arguments.json:
-        facts: Any = scorecard.claims_table(lines) if arguments.claims else [_counts(line) for line in lines]
+        facts: Any = claims.table(lines) if arguments.claims else [_counts(line) for line in lines]
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     elif arguments.into:
+        from retable.bench.report.files import write
         from retable.bench.report.readme import put_between
 
         path = Path(arguments.into)
         text = put_between(path.read_text(encoding="utf-8"), scorecard.markdown(lines), str(path))
-        path.write_text(text, encoding="utf-8")
+        write(path, text)
     elif arguments.claims:
-        print(scorecard.render_claims(lines))
+        print(claims.markdown(lines) if arguments.markdown else claims.render(lines))
     else:
         print(scorecard.markdown(lines) if arguments.markdown else scorecard.render(lines))
     return OK
@@ -73,6 +74,7 @@ def lines_of(paths: list[Path], results: Path) -> list[Line]:
 
 
 def _counts(line: Line) -> dict[str, Any]:
+    from retable.bench.report.energy import sentences, standing
     from retable.bench.report.scorecard import STRENGTHS, VERDICTS
 
     counts = {strength: {verdict: line.count(strength, verdict) for verdict in VERDICTS} for strength in STRENGTHS}
@@ -81,5 +83,9 @@ def _counts(line: Line) -> dict[str, Any]:
         "paper": line.suite.paper,
         "from": line.source,
         "claims": counts,
+        "energy": {
+            "rules": standing(line.judgements),
+            "claims": {one.claim.name: text for one, text in sentences(line.judgements)},
+        },
         "errata": line.errata,
     }

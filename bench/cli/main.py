@@ -27,6 +27,7 @@ DEFAULT_STORE = "results/work"
 DEFAULT_RESULTS = "results"
 GATE_FORMATS = ("terminal", "junit", "markdown", "github", "json")
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", *STYLES)
+MOST_SEEDS, MOST_PROCESSES = 10_000, 1_024
 EPILOG = """exit statuses:
   0 all as expected   1 a measured verdict or number differs   2 usage or declaration error
   3 something that had to be measured was not        4 an internal error        130 interrupted"""
@@ -213,7 +214,9 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("folder", nargs="?", default="suites", metavar="DIR", help="folder of suite files")
     listing.add_argument("--verdicts", action="store_true", help="the scorecard, from the newest published versions")
     listing.add_argument("--claims", action="store_true", help="every claim with its strength, predicate and verdict")
-    listing.add_argument("--markdown", action="store_true", help="with --verdicts: as a README has it")
+    listing.add_argument(
+        "--markdown", action="store_true", help="with --verdicts: as a README has it; with --claims: tables"
+    )
     listing.add_argument("--into", metavar="FILE", help="with --verdicts: write it between the marks of this file")
 
     check = verbs.add_parser("check", parents=[common], help="check suite files without running anything")
@@ -338,20 +341,22 @@ def repetitions(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a count nor numbers with commas") from None
     if min(numbers) < 0 or numbers == (0,):
         raise argparse.ArgumentTypeError("repetitions are counted from 0, and there must be at least one")
+    if max(numbers) > (MOST_SEEDS if "," not in text else 999_999):
+        raise argparse.ArgumentTypeError(f"{text} is too many: a count goes to {MOST_SEEDS:,}, a number to 999,999")
     return tuple(range(numbers[0])) if "," not in text else numbers
 
 
 def runs(text: str) -> int:
     """A number of runs from 1 to 99."""
-    if not text.isdigit() or not 1 <= int(text) <= 99:
+    if not text.isdecimal() or not 1 <= int(text) <= 99:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs from 1 to 99")
     return int(text)
 
 
 def runs_at_once(text: str) -> int:
     """A number of jobs from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs")
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs from 1 to 100,000")
     return int(text)
 
 
@@ -376,8 +381,8 @@ def points(text: str) -> float:
 
 def jobs(text: str) -> int:
     """A number of processes from 0 (in this process) on."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    if not text.isdecimal() or int(text) > MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes up to {MOST_PROCESSES:,}")
     return int(text)
 
 

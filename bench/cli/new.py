@@ -11,6 +11,7 @@ from pathlib import Path
 from retable.bench import registry
 from retable.bench.declare.grammar import NAME
 from retable.bench.errors import OK, BenchError
+from retable.bench.report.files import write
 
 TEMPLATES = Path(__file__).parent / "templates"
 SMALL = (
@@ -50,7 +51,7 @@ def main(arguments: Namespace) -> int:
     if there := [path for path in files if path.exists()]:
         raise BenchError(f"{there[0]} is there already; nothing was written")
     for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+        write(path, text)
     _tell([*files], kind, plugin, as_json=arguments.json)
     return OK
 

@@ -65,6 +65,10 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         name = _printable(event.job.name)
+        if event.kind == "waits":  # said even if quiet: nothing else would tell why nothing happens
+            line = f"waits for {name}, which {_holder(event.holder)} has taken"
+            self._live.say(line) if self._live is not None else print(line, file=self._stream, flush=True)
+            return
         if event.record is None:
             if self._live is not None:
                 self._live.started(event.job.key, name, event.job.template)
@@ -165,7 +169,10 @@ class _Live:
             self._watch.expectations.add(record)
         self._bars.advance(self._whole)
         if failure is not None:
-            self._bars.console.print(failure, markup=False, highlight=False)
+            self.say(failure)
+
+    def say(self, line: str) -> None:
+        self._bars.console.print(line, markup=False, highlight=False)
 
     def close(self) -> None:
         self._bars.stop()
@@ -252,6 +259,20 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _holder(process: int | None) -> str:
+    """Another run's process, and what to do where it is stopped."""
+    if process is None:
+        return "another run"
+    with suppress(Exception):  # it has just ended, or nobody may look at it
+        import psutil
+
+        if psutil.Process(process).status() == psutil.STATUS_STOPPED:
+            return (
+                f"process {process}, which is stopped (`kill -CONT {process}` lets it go on, `kill {process}` ends it),"
+            )
+    return f"process {process}"
 
 
 def _outcome(record: Record) -> str:

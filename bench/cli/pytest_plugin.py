@@ -44,7 +44,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class SuiteFile(pytest.File):
-    """A suite: its claims, and with `--bench-against` its frozen numbers and its rules."""
+    """A suite: its claims and rules, cases without a result, and with `--bench-against` its frozen numbers."""
 
     def collect(self) -> Iterator[pytest.Item]:
         from retable.bench.errors import BenchError
@@ -60,7 +60,7 @@ class SuiteFile(pytest.File):
         from retable.bench.declare.reader import load_suite
         from retable.bench.judge import checks
         from retable.bench.judge.claims import judge
-        from retable.bench.judge.results import collect
+        from retable.bench.judge.results import collect, unmeasured
         from retable.bench.plugins import declared, load_plugin
         from retable.bench.store.store import Store
         from retable.bench.versions import versions
@@ -78,7 +78,8 @@ class SuiteFile(pytest.File):
             version = versions.load(root, versions.find(root, against, suite.name))
         found = [checks.of_judgement(judged) for judged in judge(suite, results)]
         found += rule_checks(suite, results, suite.rules, version)
-        return found + (frozen_checks(suite, results, version) if version else [])
+        found += frozen_checks(suite, results, version) if version else []
+        return found + [checks.of_case(line) for line in unmeasured(suite, results)]
 
 
 class CheckItem(pytest.Item):

@@ -288,6 +288,8 @@ def _summary(plan: Plan, records: Mapping[str, Record], interrupted: bool) -> in
             f"  {path} was read by {', '.join(sorted(rows))} and belongs to no key: its changes go unseen",
             file=sys.stderr,
         )
+    for names, rows in sorted(_changed(records.values()).items()):
+        print(f"  {', '.join(sorted(rows))} changed for others, and it was put back: {clean(names)}", file=sys.stderr)
     if interrupted:
         return INTERRUPTED
     return UNMEASURED if failures else OK
@@ -299,6 +301,15 @@ def _unkeyed(records: Iterable[Record]) -> dict[str, set[str]]:
     for record in records:
         for path in record.unkeyed:
             found.setdefault(path, set()).add(record.entry)
+    return found
+
+
+def _changed(records: Iterable[Record]) -> dict[str, set[str]]:
+    """Rows by what they changed of the process that runs the next one too."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        if record.changed:
+            found.setdefault(", ".join(record.changed), set()).add(record.entry)
     return found
 
 

@@ -12,6 +12,7 @@ from retable.bench.cli.suites import find_suite, load_suite, names
 from retable.bench.errors import OK
 
 if TYPE_CHECKING:
+    from retable.bench.judge.results import Results
     from retable.bench.record import Record
     from retable.bench.store.reader import Reader
 
@@ -28,12 +29,22 @@ def main(arguments: Namespace) -> int:
     if arguments.source is not None and not separator:
         suite = arguments.source.partition("/")[0]  # of a key the version's own name says the suite
     store = reader(arguments, suite)
-    records = find_records(store, arguments.case)
+    records = find_records(store, arguments.case, lambda: _as_declared(arguments.case, store))
     if arguments.json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, ensure_ascii=False))
     else:
         print("\n\n".join([render(records, store), *_elsewhere(records, store), *_reliability(records, store)]))
     return OK
+
+
+def _as_declared(case: str, store: Reader) -> Results:
+    """What the store holds under the keys that the rows of a suite file have now; nothing where there is no such file."""
+    from retable.bench.versions.archive import held
+
+    name, _, *rest = case.split("/")
+    if name not in names():
+        return {}
+    return held(load_suite(find_suite(name), rest[0] if rest else "mini"), store).results
 
 
 def _elsewhere(records: list[Record], store: Reader) -> list[str]:

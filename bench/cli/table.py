@@ -20,6 +20,7 @@ def main(arguments: Namespace) -> int:
     """The suite's tables from stored or published records; what is to be known of them goes to stderr. Runs nothing."""
     from retable.bench.report.choice import Choice, choose
     from retable.bench.report.escape import clean
+    from retable.bench.report.files import write
     from retable.bench.report.table import build_tables
     from retable.bench.versions.archive import held
 
@@ -43,9 +44,9 @@ def main(arguments: Namespace) -> int:
     if isinstance(content, bytes):
         if not arguments.output:
             raise BenchError("a Parquet file is not text: name it with --output")
-        Path(arguments.output).write_bytes(content)
+        write(Path(arguments.output), content)
     elif arguments.output:
-        Path(arguments.output).write_text(content.rstrip("\n") + "\n", encoding="utf-8")
+        write(Path(arguments.output), content.rstrip("\n") + "\n")
     else:
         print(content.rstrip("\n"))
     return OK

@@ -100,6 +100,13 @@ class Declaration:
                 raise item.error(f"the suite has no profile {item.value!r}{nearest(item.value, self.profiles)}")
         return tuple(item.value for item in limited.value)
 
+    def judged_at(self, node: Node) -> tuple[str, ...]:
+        """The profiles at which a claim is made: a rehearsal shows nothing, so none is made there."""
+        found = tuple(name for name in self.profiles_of(node) if name not in self._rehearsed)
+        if not found:
+            raise node.value["profiles"].error("a rehearsal judges nothing; name a profile that shows the claim")
+        return found
+
     def _items(self, section: str) -> list[Node]:
         return self.root.value[section].value if section in self.root.value else []
 
@@ -143,7 +150,7 @@ class Declaration:
         return Node(values, self.root.path, self.root.line)
 
     def _claim_at(self, node: Node, profile: str) -> Node:
-        seen = self.profiles_of(node)
+        seen = self.judged_at(node)
         return at_profile(node, profile if profile in seen else seen[0], self.profiles)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.beside import ERRATUM, RECIPE
 from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
@@ -44,7 +45,7 @@ ARXIV = Text(
 )
 FORMAT = Text(noun="`si`, or a number format such as .2f, .4g or ,d", pattern=r"si|[,_]?(d|(\.[0-9]{1,2})?[eEfFgG%])")
 
-REPETITIONS = Items(of=Number(whole=True, minimum=0))
+REPETITIONS = Items(of=Number(whole=True, minimum=0, maximum=999_999))
 METRICS = Items(of=METRIC)
 PROFILE_NAMES = Items(of=NAME)
 SECTIONS: dict[Kind, str] = {"method": "methods", "dataset": "datasets", "task": "tasks"}
@@ -60,7 +61,7 @@ PROFILE = Record(
             fixed=True,
         ),
         "seed": Field(
-            Number(whole=True, minimum=0),
+            Number(whole=True, minimum=0, maximum=2**32 - 1_000_000),
             "A published seed, for repetition 0; repetition n has this plus n. Derived from the suite's name unless said.",
             fixed=True,
         ),
@@ -73,7 +74,9 @@ PROFILE = Record(
                         SIZE, "Resident memory beyond which a stage is stopped.", required=True, fixed=True
                     ),
                     "threads": Field(
-                        Number(whole=True, minimum=1), "Threads of torch in one worker; 1 unless said.", fixed=True
+                        Number(whole=True, minimum=1, maximum=1024),
+                        "Threads of torch in one worker; 1 unless said.",
+                        fixed=True,
                     ),
                 },
             ),
@@ -243,6 +246,20 @@ CLAIM = Record(
             ),
             "The metric of one row over that of another meets a bound.",
         ),
+        "difference": Field(
+            _bounded(
+                "difference",
+                {
+                    "of": Field(NAME, "The row that is taken first.", required=True),
+                    "to": Field(NAME, "The row that is taken away.", required=True),
+                },
+            ),
+            "The metric of one row less that of another, in its own unit, meets a bound.",
+        ),
+        "mean": Field(
+            _bounded("mean", {"of": Field(Items(of=NAME, minimum=2), "The rows, each counting alike.", required=True)}),
+            "The mean of a metric over rows meets a bound; `name[*]` is whichever metric of that name each row measures.",
+        ),
         "strength": Field(
             Words(words=get_args(Strength)),
             "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "
@@ -253,6 +270,7 @@ CLAIM = Record(
         "because": Field(Text(), "Why it says less than the claim that it weakens."),
         "control": Field(NAME, "A row of which the claim must not hold, in place of the first one.", gaps=True),
         "uncontrolled": Field(Text(), "Why a dead baseline, or a claim that any row would meet, does no harm here."),
+        "revised": Field(Text(), "Why it is not what it was before its first result.", fixed=True),
         "profiles": Field(PROFILE_NAMES, "The profiles in which it can be seen; all unless said.", fixed=True),
         "min_seeds": Field(
             Number(whole=True, minimum=1), "Repetitions without which there is no verdict; 3 unless said."
@@ -271,7 +289,12 @@ CLAIM = Record(
                         title="expectation",
                         fields={
                             "verdict": Field(VERDICT, "The verdict expected.", required=True),
-                            "because": Field(Text(), "Why it is not `reproduced`."),
+                            "or": Field(
+                                VERDICT,
+                                "What other repetitions are known to give, where sets of them do not agree; one of the two is "
+                                "`not measured`.",
+                            ),
+                            "because": Field(Text(), "Why it is not `reproduced`, or not always."),
                         },
                     ),
                 )
@@ -353,7 +376,8 @@ PLOT = Record(
         "prefix": Field(
             Text(), "For curve and heat: details of `y` whose names start so; the rest is the place on the x axis."
         ),
-        "label": Field(Text(), "For curve and heat: what the details are; the metric's name unless said."),
+        "label": Field(Text(), "For lines, curve and heat: name of the y axis; the metric's unless said."),
+        "across": Field(Text(), "For curve: name of the x axis; the prefix unless said."),
         "scale": Field(Words(words=("linear", "log")), "Scale of the x axis; linear unless said."),
         "note": Field(Text(), "What stands below it."),
     },
@@ -384,17 +408,6 @@ REPRODUCIBILITY = Record(
         "metrics": Field(
             Named(of=TOLERANCE, key=METRIC),
             "The same for single metrics; timings are compared only when they are named here.",
-        ),
-    },
-)
-
-ERRATUM = Record(
-    title="erratum",
-    fields={
-        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
-        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
-        "effect": Field(
-            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
         ),
     },
 )
@@ -451,6 +464,11 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "errata": Field(
             Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
+        "recipes": Field(
+            Items(of=RECIPE, minimum=0),
+            "How near rows that the profile `paper` trains, or whose weights it reads, come to the published training.",
+            fixed=True,
         ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),

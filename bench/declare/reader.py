@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from retable.bench import registry
 from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
+from retable.bench.declare.beside import erratum, recipes
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.defaults import default_layouts
@@ -33,13 +34,13 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
-    Erratum,
     Expectation,
     Layout,
     Limits,
     Numerics,
     PlotKind,
     Profile,
+    PublishedRecipe,
     Reported,
     Reproducibility,
     Rule,
@@ -122,7 +123,8 @@ class _Reader:
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
-            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
+            errata=tuple(erratum(node.value) for node in _list(top, "errata")),
+            recipes=self._recipes(_list(top, "recipes")),
             weights=read_weights(_map(top, "weights")),
             path=self.root.path,
         )
@@ -213,16 +215,19 @@ class _Reader:
 
     def _claim(self, node: Node, rows: dict[str, Entry]) -> Claim:
         own = node.value
-        kind: ClaimKind = next(kind for kind in ("value", "ordering", "ratio") if kind in own)
+        kind: ClaimKind = next(kind for kind in get_args(ClaimKind) if kind in own)
         predicate = own[kind].value
         names = {
             "value": lambda: [predicate["entry"]],
             "ratio": lambda: [predicate["of"], predicate["to"]],
+            "difference": lambda: [predicate["of"], predicate["to"]],
+            "mean": lambda: predicate["of"].value,
             "ordering": lambda: predicate["increasing"].value,
         }[kind]()
         metric = predicate["metric"].value
-        self._check_metric(metric, predicate["metric"])
-        profiles = self.declaration.profiles_of(node)
+        if kind != "mean" or not metric.endswith("[*]"):
+            self._check_metric(metric, predicate["metric"])
+        profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
                 raise item.error(
@@ -244,6 +249,7 @@ class _Reader:
             weakens=_text(own, "weakens"),
             because=_text(own, "because"),
             uncontrolled=_text(own, "uncontrolled"),
+            revised=_text(own, "revised"),
             control=self._control(own, rows, metric, profiles),
             where=node.where,
             **{key: own[key].value for key in ("min_seeds", "tier") if key in own},
@@ -277,7 +283,7 @@ class _Reader:
             problem = "does not exist"
         elif entry.method is None:
             problem = "has no method, so nothing is measured"
-        elif metric not in entry.metrics:
+        elif entry.own(metric) not in entry.metrics:
             problem = f"does not measure {metric!r}{nearest(metric, entry.metrics)}"
         else:
             return
@@ -293,7 +299,15 @@ class _Reader:
         verdict, because = given["verdict"].value, _text(given, "because")
         if verdict != "reproduced" and not because:
             raise node.error(f"an expected verdict {verdict!r} needs its reason: {{verdict: {verdict}, because: ...}}")
-        return Expectation(verdict=verdict, because=because)
+        if "or" not in given:
+            return Expectation(verdict=verdict, because=because)
+        other = given["or"]
+        if "not measured" not in (verdict, other.value) or verdict == other.value or not because:
+            raise other.error(
+                "`or` is for a claim that some repetitions decide and others do not: one of the two verdicts is 'not measured', the "
+                "other is not, and 'because' says which repetitions gave which"
+            )
+        return Expectation(verdict=verdict, because=because, otherwise=other.value)
 
     def _layout(self, node: Node) -> Layout:
         own = node.value
@@ -320,10 +334,17 @@ class _Reader:
             "curve": ("prefix", "rows"),
             "heat": ("prefix", "rows"),
         }[kind]
-        allowed = (*wanted, "label") if "prefix" in wanted else wanted
+        allowed = {
+            "scatter": wanted,
+            "lines": (*wanted, "label"),
+            "curve": (*wanted, "label", "across"),
+            "heat": (*wanted, "label"),
+        }[kind]
         if lacking := [key for key in wanted if key not in own]:
             raise node.error(f"a plot of the kind {kind!r} needs {lacking[0]!r}")
-        if idle := [key for key in ("x", "rows", "series", "prefix", "label") if key in own and key not in allowed]:
+        if idle := [
+            key for key in ("x", "rows", "series", "prefix", "label", "across") if key in own and key not in allowed
+        ]:
             raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
         lines = _list(own, "series")
         return Sketch(
@@ -336,6 +357,7 @@ class _Reader:
             series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
             prefix=own["prefix"].value if "prefix" in own else "",
             label=_text(own, "label"),
+            across=_text(own, "across"),
             note=_text(own, "note"),
             **({"scale": own["scale"].value} if "scale" in own else {}),
         )
@@ -354,12 +376,17 @@ class _Reader:
         except RuleError as error:
             raise node.error(str(error)) from error
 
+    def _recipes(self, nodes: list[Node]) -> tuple[PublishedRecipe, ...]:
+        for node in nodes:
+            self._rows(node.value)
+        return recipes(nodes, tuple(self.declaration.entry_names))
+
     def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
         """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
         for item in _list(own, "rows"):
             pattern = item.value.removeprefix("!")
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
                 raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
         return tuple(item.value for item in _list(own, "rows"))
 
@@ -437,8 +464,3 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
-
-
-def _erratum(own: dict[str, Node]) -> Erratum:
-    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
-    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)

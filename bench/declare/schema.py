@@ -56,7 +56,8 @@ def _schema(shape: Shape, definitions: Schema) -> Schema:
         return {"enum": list(shape.words)}
     if isinstance(shape, Number):
         kind: Schema = {"type": "integer" if shape.whole else "number"}
-        return kind if shape.minimum is None else {**kind, "minimum": shape.minimum}
+        limits = {"minimum": shape.minimum, "maximum": shape.maximum}
+        return {**kind, **{name: limit for name, limit in limits.items() if limit is not None}}
     if isinstance(shape, Items):
         return _items(shape, _choice(shape.of, definitions))
     if isinstance(shape, Named):

@@ -44,14 +44,16 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number; `whole` numbers only, or not below `minimum`, where said."""
+    """A number; `whole` numbers only, or not below `minimum` or above `maximum`, where said."""
 
     whole: bool = False
     minimum: float | None = None
+    maximum: float | None = None
 
     @property
     def noun(self) -> str:
         limit = "" if self.minimum is None else f" from {self.minimum:g} on"
+        limit = limit if self.maximum is None else f" from {self.minimum:g} to {self.maximum:g}"
         return f"a {'whole ' if self.whole else ''}number{limit}"
 
 
@@ -134,13 +136,14 @@ def check(node: Node, shape: Shape, what: str) -> None:
         quotable = isinstance(shape, Text) and re.fullmatch(shape.pattern or ".+", node.text)
         raise node.error(f"{what} must be {shape.noun}, not {show(value)}{'; put it in quotes' if quotable else ''}")
     elif isinstance(shape, Text):
-        if not re.fullmatch(shape.pattern or r"(?s:.*\S.*)", value):
+        if not (re.fullmatch(shape.pattern, value) if shape.pattern else value.strip()):
             raise node.error(f"{what} must be {shape.noun}, not {show(value)}")
     elif isinstance(shape, Words):
         if value not in shape.words:
             raise node.error(f"{what} must be {shape.noun}, not {show(value)}{nearest(value, shape.words)}")
     elif isinstance(shape, Number):
-        if shape.minimum is not None and value < shape.minimum:
+        below = shape.minimum is not None and value < shape.minimum
+        if below or (shape.maximum is not None and value > shape.maximum):
             raise node.error(f"{what} must be {shape.noun}, not {value}")
     elif isinstance(shape, Items):
         _check_items(node, shape, what)

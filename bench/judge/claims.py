@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from statistics import fmean
 from typing import NamedTuple
 
 from retable.bench.judge import again, controls, limits, stats
 from retable.bench.judge.again import Outlook, Seen
-from retable.bench.judge.history import Stood, change, stood
+from retable.bench.judge.energy import under_rules
+from retable.bench.judge.history import Change, Stood, change, stood
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.mcnemar import Disagreement, disagreement
 from retable.bench.judge.predicate import predicate
@@ -21,6 +23,8 @@ from retable.bench.judge.stats import Interval
 from retable.bench.judge.words import told
 from retable.bench.record import Measurement
 from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
+
+EQUAL = "undecided: equal numbers that are not exact show no spread"
 
 
 class Number(NamedTuple):
@@ -71,7 +75,14 @@ def judge(suite: Suite, results: Results, before: Stood | None = None) -> list[J
     found = [_judge(claim, suite, results) for claim in suite.claims]
     named = {judged.claim.name: judged for judged in found}
     before = {**stood(suite, results), **(before or {})}
-    return [replace(one, beside=_beside(one, named), changed=change(one.claim, before)) for one in found]
+    return [replace(one, beside=_beside(one, named), changed=_changed(one.claim, suite, before)) for one in found]
+
+
+def _changed(claim: Claim, suite: Suite, before: Stood) -> Change | None:
+    """What the claim said otherwise; one that was added for another profile has had no result to be added after."""
+    found = change(claim, before)
+    elsewhere = suite.profile.name not in claim.profiles
+    return None if found is not None and found.before is None and elsewhere else found
 
 
 def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
@@ -81,7 +92,7 @@ def _judge(claim: Claim, suite: Suite, results: Results) -> Judgement:
         return Judgement(
             claim=claim, verdict="not measured", reason=reason, elsewhere=_elsewhere(claim, suite, results)
         )
-    judged = by_itself(claim, suite, results)
+    judged = replace(by_itself(claim, suite, results), rules=under_rules(claim, suite, results, by_itself))
     if judged.verdict == "not measured":
         return judged
     problem = controls.problem(claim, suite, lambda other: by_itself(other, suite, results))
@@ -115,7 +126,9 @@ def by_itself(claim: Claim, suite: Suite, results: Results) -> Judgement:
     except _NotMeasuredError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
-        predicate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind]
+        predicate = {"value": _value, "ratio": _ratio, "difference": _difference, "mean": _mean, "ordering": _ordering}[
+            claim.kind
+        ]
         found = predicate(claim, sample, suite.statistics.alpha)
     except ValueError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
@@ -130,7 +143,8 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     """
     found, problems = [], []
     for name in claim.entries:
-        numbers, absences = numbers_of(suite.entry(name), claim.metric, results)
+        row = suite.entry(name)
+        numbers, absences = numbers_of(row, row.own(claim.metric), results)
         found.append(numbers)
         problems += absences if absences or numbers else [f"{name} was not run"]
     if all(found) and all(number.exact for numbers in found for number in numbers.values()):
@@ -212,7 +226,7 @@ def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
         verdict, reason = against(claim.bound, stats.interval(values, exact=True))
         return _Finding(verdict, f"{reason}; one seed has no interval", estimate)
     if estimate.low is None:
-        return _Finding("not measured", "undecided: equal numbers that are not exact show no spread", estimate)
+        return _Finding("not measured", EQUAL, estimate)
     verdict, reason = against(claim.bound, estimate)
     seen = again.seen(values, estimate, alpha, sample.error)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
@@ -230,6 +244,24 @@ def _ratio(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     low, high = (math.log(limit) if limit > 0 else -math.inf for limit in _limits(claim.bound))
     seen = again.seen(logs, stats.careful(logs, alpha), alpha)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, (low, high), alpha))
+
+
+def _difference(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """Of paired seeds, judged as a value is: the paper's points are a bound and not 0, where symmetry would help."""
+    gaps = [of - to for of, to in zip(*sample.values, strict=True)]
+    estimate = limits.of_mean(gaps, alpha, exact=sample.exact)
+    if sample.alone:
+        return _Finding("not measured", "undecided: one pair of seeds has no interval", estimate)
+    if estimate.low is None:
+        return _Finding("not measured", EQUAL, estimate)
+    verdict, reason = against(claim.bound, estimate)
+    seen = again.seen(gaps, estimate, alpha)
+    return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
+
+
+def _mean(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """Of each seed the mean of all rows, judged as a value is."""
+    return _value(claim, sample._replace(values=[[fmean(row) for row in zip(*sample.values, strict=True)]]), alpha)
 
 
 def _outlook(verdict: VerdictWord, seen: Seen | None, bounds: again.Bounds, alpha: float) -> Outlook:

@@ -5,6 +5,7 @@ A record keeps the claims that were made of its row when it was run, as statemen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,11 +25,30 @@ class Change:
     before: str | None
     now: str
 
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Which parts are not what they were: `wording`, `predicate`, `control`, `seeds`, `profiles`; none of a claim that was added."""
+        then, now = _parts(self.before or ""), _parts(self.now)
+        return tuple(name for name in now if then and then[name] != now[name])
+
     def sentence(self) -> str:
         """What a reader is told."""
         if self.before is None:
             return "added after its rows had results"
-        return f"changed after its first result; it said: {self.before}"
+        moved = f" ({', '.join(self.moved)})" if self.moved else ""
+        return f"changed after its first result{moved}; it said: {self.before}"
+
+
+_STATEMENT = re.compile(
+    r"(?P<wording>.*) \[(?P<predicate>.*?)(; not of (?P<control>[^;]+))?; (?P<seeds>\d+) seeds? at least; at (?P<profiles>[^\]]*)\]",
+    re.DOTALL,
+)
+
+
+def _parts(said: str) -> dict[str, str | None]:
+    """A statement taken apart, as `predicate.statement` puts it together."""
+    found = _STATEMENT.fullmatch(said)
+    return found.groupdict() if found else {}
 
 
 def digest(said: str) -> str:
@@ -56,6 +76,14 @@ def stood(suite: Suite, results: Results) -> dict[str, str | None]:
 def change(claim: Claim, before: Stood) -> Change | None:
     """None where the claim is what it was, or where nobody knows what it was."""
     now = statement(claim)
-    if claim.name not in before or before[claim.name] == now:
+    if claim.name not in before:
         return None
-    return Change(before=before[claim.name], now=now)
+    then = before[claim.name]
+    if then is not None and _without_rehearsals(then) == now:
+        return None
+    return Change(before=then, now=now)
+
+
+def _without_rehearsals(said: str) -> str:
+    """Earlier records name a rehearsal, which judges nothing, among a claim's profiles."""
+    return said.replace(", rehearsal]", "]")

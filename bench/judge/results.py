@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.record import Record
@@ -50,8 +50,10 @@ def look_up(suite: Suite, store: Store) -> Found:
             if record is not None:
                 away.setdefault(absent[0], []).append(case.entry.name)
         record = record or store.last(key)
-        if record is not None:
-            found[case.entry.name, case.repetition] = record
+        if record is not None:  # it may have been stored under the name of an equal row, or under an earlier name
+            found[case.entry.name, case.repetition] = replace(
+                record, suite=suite.name, entry=case.entry.name, repetition=case.repetition
+            )
     said = [
         f"stored where the data were at hand, which here they are not ({', '.join(dict.fromkeys(rows))}): {why}"
         for why, rows in away.items()

@@ -28,7 +28,7 @@ def told(judged: Judgement) -> str:
     """The estimate with its interval and seeds; there must be one."""
     estimate = judged.estimate
     assert estimate is not None
-    what = {"value": judged.claim.metric, "ratio": "ratio", "ordering": "difference"}[judged.claim.kind]
+    what = {"value": judged.claim.metric, "ratio": "ratio", "mean": "mean"}.get(judged.claim.kind, "difference")
     seeds = f" over {estimate.n} seed{'s' * (estimate.n != 1)}"
     if estimate.low is None or estimate.high is None:
         text = f"{estimate.mean:.4g}"
@@ -44,8 +44,8 @@ def explain(judged: Judgement) -> str:
     parts = [told(judged)] if judged.estimate is not None else []
     parts += [judged.reason, judged.elsewhere, judged.beside]
     if not judged.as_expected and judged.verdict != judged.expected:
-        parts.append(f"EXPECTED: {judged.expected}")
-    elif judged.expected != "reproduced" and judged.claim.expect.because not in ("", judged.reason):
+        parts.append(f"EXPECTED: {judged.claim.expect}")
+    elif judged.claim.expect.because not in ("", judged.reason):
         parts.append(f"as expected: {judged.claim.expect.because}")
     return "; ".join(filter(None, parts))
 
@@ -70,7 +70,7 @@ def comes_again(judged: Judgement) -> str:
 
 def lacking(judged: Judgement) -> str:
     """What to do about an expected verdict that other seeds would not give often enough; empty where all is well."""
-    if judged.settled or judged.verdict == "not measured" or judged.expected != judged.verdict:
+    if judged.as_expected or judged.verdict == "not measured" or judged.expected != judged.verdict:
         return ""
     seeds = judged.outlook.seeds if judged.outlook else None
     more = f"{seeds} seeds would do" if seeds else f"{again.MOST_SEEDS} seeds would not do"

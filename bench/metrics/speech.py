@@ -147,6 +147,8 @@ class Stretch:
     def measure(self, evidence: Any) -> Measurement:
         if not evidence.model.PREDICTS:
             return absent(self, NO_PREDICTION)
+        if silent := sum(not pair.durations.round().any() for pair in evidence.pairs):
+            return absent(self, f"the model speaks not one frame of {silent} of {len(evidence.pairs)} utterances")
         plain, stretched = evidence.frames_at(1.0), evidence.frames_at(self.factor)
         found = measured(self, sum(stretched) / sum(plain), n=len(plain), details={"frames": sum(plain)})
         return replace(found, exact=float(self.factor).is_integer())

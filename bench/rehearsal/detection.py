@@ -14,6 +14,8 @@ HIGHEST = 90
 """COCO's numbers of its 80 categories go up to 90, with gaps."""
 SHAPES = ((480, 640), (640, 427), (375, 500), (333, 500))
 """Height and width."""
+ROUNDED = 2e-3
+"""Sides of detections keep three decimals."""
 
 
 def coco(dataset: Any, root: Path) -> None:
@@ -49,4 +51,16 @@ def coco(dataset: Any, root: Path) -> None:
         (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
 
 
+def inside(data: Any, files: Mapping[str, bytes]) -> str | None:
+    """Whether a row's detections lie in the images, as the official evaluation cuts them; random weights point beyond."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in data.held_out.ground_truth["images"]}
+    for found in json.loads(files["detections.json"]):
+        (x, y, w, h), (width, height) = found["bbox"], sizes[found["image_id"]]
+        if min(x, y) < -ROUNDED or x + w > width + ROUNDED or y + h > height + ROUNDED:
+            box = ", ".join(f"{side:g}" for side in found["bbox"])
+            return f"a detection ({box}) leaves image {found['image_id']} of {width} x {height} pixels"
+    return None
+
+
 STAND_INS: Mapping[str, Callable[..., None]] = {"coco": coco}
+CHECKS: Mapping[str, Callable[[Any, Mapping[str, bytes]], str | None]] = {"coco": inside}

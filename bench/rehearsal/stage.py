@@ -6,16 +6,17 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retable.bench.errors import BenchError, UnknownNameError
 from retable.bench.record import Record
 
 if TYPE_CHECKING:
     from retable.bench.run.job import Event
+    from retable.bench.store.store import Store
     from retable.bench.suite import Case, Suite
 
 REHEARSAL = "rehearsal"
@@ -31,6 +32,8 @@ class Rehearsed:
     records: Mapping[str, Record]
     skipped: Mapping[str, str]
     """By row or metric."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """What a check of the rehearsal says of a stage that ended well."""
     interrupted: bool = False
 
     @property
@@ -40,7 +43,7 @@ class Rehearsed:
 
     @property
     def faults(self) -> dict[str, str]:
-        """One sentence for each stage that failed by itself, and for each whose numbers did not all come out."""
+        """One sentence for each stage that failed by itself, whose numbers did not all come out, or that a check faults."""
         found: dict[str, str] = {}
         for name, record in self.records.items():
             if record.failure is not None and record.failure.type == "Blocked":
@@ -48,9 +51,10 @@ class Rehearsed:
             if not record.ok:
                 found[name] = f"{record.status}: {_first_line(record)}"
                 continue
-            for metric, measured in record.metrics.items():
-                if measured.value is None:
-                    found.setdefault(name, f"no number for {metric}: {measured.reason}")
+            said = _absences(record)
+            said += [self.remarks[name]] if name in self.remarks else []
+            if said:
+                found[name] = "; ".join(said)
         return found
 
 
@@ -87,7 +91,7 @@ def rehearse(
     if not wanted:
         return Rehearsed(suite=suite.name, records={}, skipped=skipped)
     with tempfile.TemporaryDirectory(prefix="retable-rehearsal-") as folder, data_in(Path(folder) / "data") as data:
-        furnish(wanted, data)
+        loaded = furnish(wanted, data)
         if not workers:
             load_plugin(WORKER)
         store = Store(Path(folder) / "store", create=True)
@@ -97,7 +101,27 @@ def rehearse(
             jobs, RUN, store=store, workers=workers, on_event=on_start(len(jobs)), plugins=[*plugins, WORKER]
         )
         ended = {names[key]: record for key, record in records.items()}
-    return Rehearsed(suite=suite.name, records=ended, skipped=skipped, interrupted=interrupted)
+        remarks = _remarks(wanted, ended, loaded, store)
+    return Rehearsed(suite=suite.name, records=ended, skipped=skipped, remarks=remarks, interrupted=interrupted)
+
+
+def _remarks(
+    cases: Sequence[Case], records: Mapping[str, Record], loaded: Mapping[str, Any], store: Store
+) -> dict[str, str]:
+    """What the checks of the rows' data sets say of the evaluations that ended well, by stage."""
+    from retable.bench.rehearsal.stand_ins import identity, of_files
+
+    datasets = {case.entry.name: case.entry.dataset for case in cases}
+    found = {}
+    for name, record in records.items():
+        dataset = datasets[record.entry]
+        check = of_files("CHECKS").get(dataset.use) if dataset and record.ok and record.stage == "evaluate" else None
+        if check is None or dataset is None:
+            continue
+        files = {one: store.read_artefact(artefact) for one, artefact in record.artefacts.items()}
+        if files and (said := check(loaded[identity(dataset)], files)):
+            found[name] = said
+    return found
 
 
 def _rows(suite: Suite, only: str) -> tuple[list[Case], dict[str, str]]:
@@ -131,6 +155,15 @@ def data_in(folder: Path) -> Iterator[Path]:
             del os.environ["BENCH_DATA"]
         else:
             os.environ["BENCH_DATA"] = before
+
+
+def _absences(record: Record) -> list[str]:
+    """One sentence for each reason why metrics of a stage that ended well have no number."""
+    metrics: dict[str, list[str]] = {}
+    for name, measured in record.metrics.items():
+        if measured.value is None:
+            metrics.setdefault(measured.reason or "", []).append(name)
+    return [f"no number for {', '.join(names)}: {reason}" for reason, names in metrics.items()]
 
 
 def _first_line(record: Record) -> str:

@@ -20,8 +20,11 @@ from retable.bench.record import canonical
 from retable.bench.suite import Case, Component
 
 
-def furnish(cases: Sequence[Case], root: Path) -> None:
-    """Below `root`, stand-ins of all that `cases` read: data first, for they give weights their sizes."""
+def furnish(cases: Sequence[Case], root: Path) -> dict[str, Any]:
+    """Below `root`, stand-ins of all that `cases` read: data first, for they give weights their sizes.
+
+    Returns the loaded data sets by `identity`.
+    """
     loaded: dict[str, Any] = {}
     done: set[tuple[str, str]] = set()
     for case in cases:
@@ -29,16 +32,17 @@ def furnish(cases: Sequence[Case], root: Path) -> None:
         assert dataset is not None
         assert method is not None
         assert task is not None
-        which = _identity(dataset)
+        which = identity(dataset)
         if which not in loaded:
             loaded[which] = _data(dataset, root)
         for component in (*below(method), *(one for need in task.needs.values() for one in below(need))):
-            if (which, _identity(component)) not in done:
-                done.add((which, _identity(component)))
+            if (which, identity(component)) not in done:
+                done.add((which, identity(component)))
                 _weights(component, root, loaded[which])
     for metric in sorted({name.partition("[")[0] for case in cases for name in case.entry.metrics}):
         if write := of_files("FOR_METRICS").get(metric):
             write(root)
+    return loaded
 
 
 def below(component: Component) -> list[Component]:
@@ -46,7 +50,8 @@ def below(component: Component) -> list[Component]:
     return [*(one for need in component.needs.values() for one in below(need)), component]
 
 
-def _identity(component: Component) -> str:
+def identity(component: Component) -> str:
+    """Equal for components that are built alike."""
     return canonical({"use": component.use, "params": component.params, "needs": sorted(component.needs)})
 
 
@@ -67,9 +72,12 @@ def _weights(component: Component, root: Path, data: Any) -> None:
 
 
 @cache
-def of_files(table: Literal["STAND_INS", "FOR_METRICS"]) -> dict[str, Callable[..., None]]:
-    """The writers of this room: `write(dataset, root)` for data, `write(root)` for what a metric reads."""
-    found: dict[str, Callable[..., None]] = {}
+def of_files(table: Literal["STAND_INS", "FOR_METRICS", "CHECKS"]) -> dict[str, Callable[..., Any]]:
+    """The writers of this room, `write(dataset, root)` for data, `write(root)` for what a metric reads; and its checks.
+
+    A check of a data set's rows, `check(data, files)`, is one sentence about what an evaluation left, or None.
+    """
+    found: dict[str, Callable[..., Any]] = {}
     for module in pkgutil.iter_modules(rehearsal.__path__, f"{rehearsal.__name__}."):
         found |= getattr(importlib.import_module(module.name), table, {})
     return found

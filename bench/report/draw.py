@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.errors import BenchError
@@ -26,7 +27,8 @@ SIZE = (7.0, 4.6)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933")
 """Told apart with any colour vision (Okabe and Ito); markers repeat the distinction."""
 MARKERS = "osD^vP*X"
-_FEW = 6
+_FEW, _APART = 6, 0.07
+"""So many values are ticks of their own, if neighbours are this share of the axis apart."""
 _PLACES = [(dx, dy) for dy in (0, 7, -7, 14, -14, 22, -22, 30, -30, 40, -40) for dx in (6, -6)]
 _PLACES += [(0, dy) for dy in (9, -9, 16, -16, 24, -24, 34, -34)]
 _PLACES += [(dx, dy) for dy in (12, -12, 24, -24, 40, -40) for dx in (24, -24)]
@@ -114,14 +116,20 @@ def _tick_log(axes: Axes, values: set[float]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = axes.get_xlim()
-    if len(values) <= _FEW:
+    if len(values) <= _FEW and _far_apart(values, low, high):
         axes.xaxis.set_major_locator(FixedLocator(sorted(values)))
-    elif low > 0 and high < 20 * low:
+    elif low > 0 and high < 5 * low:
         axes.xaxis.set_major_locator(MaxNLocator(6))
     else:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _far_apart(values: set[float], low: float, high: float) -> bool:
+    """Whether what is written below them does not run into each other on a logarithmic axis from `low` to `high`."""
+    places = sorted(math.log(value / low) / math.log(high / low) for value in values if value > 0)
+    return all(b - a >= _APART for a, b in pairwise(places))
 
 
 def _points(axes: Axes, plot: Plot) -> None:

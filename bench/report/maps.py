@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 COLOURS = "cividis"
 """Even in lightness, and alike for all colour vision."""
 ACROSS = 3
-LONGEST = 34
-"""Characters of a layer's name that are printed: its end tells layers apart."""
+LONGEST, HEAD = 34, 11
+"""Characters of a layer's name that are printed, and of its head: that tells encoder and decoder apart, the end what is in them."""
 LEGIBLE = 5.0
 
 
@@ -71,4 +71,4 @@ def _panel(axes: Axes, heat: Heat, plot: Plot, most: float):  # type: ignore[no-
 
 
 def _end(place: str) -> str:
-    return place if len(place) <= LONGEST else f"…{place[1 - LONGEST :]}"
+    return place if len(place) <= LONGEST else f"{place[:HEAD]}…{place[HEAD + 1 - LONGEST :]}"

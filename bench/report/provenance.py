@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from retable.bench.errors import BenchError, nearest
-from retable.bench.judge.results import with_needs
+from retable.bench.judge.results import Results, with_needs
 from retable.bench.record import Measurement, Record
 from retable.bench.report.escape import clean
 from retable.bench.report.numbers import fact, size
@@ -21,17 +21,20 @@ LONG = 4
 """Longer lists (loss curves) are shown by their last item."""
 
 
-def find_records(store: Reader, case: str) -> list[Record]:
-    """The latest record of every stage that `case` names: `SUITE/ENTRY[/PROFILE[/REPETITION]]`, or the start of a key."""
+def find_records(store: Reader, case: str, declared: Callable[[], Results] = dict) -> list[Record]:
+    """The latest record of every stage that `case` names: `SUITE/ENTRY[/PROFILE[/REPETITION]]`, or the start of a key.
+
+    `declared` gives what the store holds of the suite's rows as they are called now: a row may have been renamed.
+    """
     if "/" not in case:
         records = store.find(case)
     else:
         suite, entry, *rest = case.split("/")
-        records = [
-            record
-            for record in store.records(suite)
-            if record.entry == entry and [record.profile, str(record.repetition)][: len(rest)] == rest
-        ]
+
+        def named(record: Record) -> bool:
+            return record.entry == entry and [record.profile, str(record.repetition)][: len(rest)] == rest
+
+        records = list(filter(named, store.records(suite))) or list(filter(named, declared().values()))
     if not records:
         rows = sorted({record.entry for record in store.records(case.split("/")[0])}) if "/" in case else []
         raise BenchError(f"{store.name} holds no record of {case!r}{nearest(case.split('/')[1], rows) if rows else ''}")

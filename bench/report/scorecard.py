@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from itertools import groupby
+from typing import get_args
 
 from retable.bench.judge.judgement import Judgement
-from retable.bench.judge.predicate import predicate
-from retable.bench.judge.words import comes_again, said, told
+from retable.bench.judge.words import told
+from retable.bench.report import energy
+from retable.bench.report.energy import sentences
 from retable.bench.report.escape import clean
 from retable.bench.report.escape import markdown as escape
 from retable.bench.suite import Strength, Suite, VerdictWord
@@ -23,7 +25,10 @@ ANSWERS = {
     "Contradicted here": (STRENGTHS, "contradicted"),
 }
 """A reviewer's questions, by the strengths and the verdict that answer them."""
-HEAD = ("Paper", "Number", "Size", "Direction", "Property", "From", "Errata")
+IN_FULL = ("Reproduced here: numbers of the paper", "Contradicted here")
+"""Those that a README answers with what was found for every claim."""
+ENERGY = "Energy claims by rule"
+HEAD = ("Paper", "Number", "Size", "Direction", "Property", "Energy", "From", "Errata")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,36 +70,67 @@ def sentence(judged: Judgement) -> str:
 
 
 def render(lines: Sequence[Line]) -> str:
-    """As plain text: the counts, then every claim that was decided under a reviewer's question."""
+    """As plain text: the counts, every claim that was decided under a reviewer's question, comparisons of energies by rule."""
     rows = [HEAD, *(_cells(line) for line in lines), _total(lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     shown = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
     for question, found in answers(lines).items():
         shown += ["", f"{question}: {len(found)}"]
         shown += [clean(f"  {line.suite.name}/{one.claim.name}: {sentence(one)}") for line, one in found]
+    if asked := energies(lines):
+        shown += ["", ENERGY, *(clean(f"  {line.suite.name}/{name}: {text}") for line, name, text in asked)]
     return "\n".join([*shown, *_errata(lines), "", LEGEND])
 
 
 def markdown(lines: Sequence[Line]) -> str:
-    """The same for a README: the counts in the open, the claims folded away by question."""
+    """For a README: the counts; numbers and contradictions with what was found, directions by their sentence, the rest by name."""
     rows = [HEAD, ("---",) * len(HEAD), *(_cells(line) for line in lines), _total(lines)]
     shown = [f"| {' | '.join(escape(cell) if cell != '---' else cell for cell in row)} |" for row in rows]
     for question, found in answers(lines).items():
-        shown += ["", f"<details><summary>{question}: {len(found)}</summary>", ""]
-        shown += [f"- `{line.suite.name}`: {escape(clean(sentence(one)))}" for line, one in found]
-        shown += ["", "</details>"]
+        told = [_told(line, one) for line, one in found] if question in IN_FULL else _by_suite(found)
+        shown += _folded(f"{question}: {len(found)}", told, "open" if question in IN_FULL else "")
+    asked = [f"- `{line.suite.name}`: {escape(clean(text))}" for line, _, text in energies(lines)]
+    shown += _folded(ENERGY, asked) if asked else []
     return "\n".join([*shown, "", escape(LEGEND)])
+
+
+def _folded(summary: str, items: Iterable[str], how: str = "") -> list[str]:
+    return ["", f"<details{how and f' {how}'}><summary>{summary}</summary>", "", *items, "", "</details>"]
+
+
+def _told(line: Line, judged: Judgement) -> str:
+    found = f": {told(judged)}" if judged.estimate is not None else ""
+    return f"- `{line.suite.name}`: {escape(clean(judged.claim.text.rstrip('.') + found))}"
+
+
+def _by_suite(found: Sequence[tuple[Line, Judgement]]) -> Iterator[str]:
+    """A line a suite with its claims: a direction by its sentence and what became of its number, the others by their names."""
+    for name, claims in groupby(found, lambda pair: pair[0].suite.name):
+        yield f"- `{name}`: {'; '.join(_short(one) for _, one in claims)}"
+
+
+def _short(judged: Judgement) -> str:
+    if judged.claim.strength != "direction":
+        return f"`{judged.claim.name}`"
+    beside = f"; {judged.beside}" if "contradicted here" in judged.beside else ""
+    return escape(clean(judged.claim.text.rstrip(".") + beside))
+
+
+def energies(lines: Sequence[Line]) -> list[tuple[Line, str, str]]:
+    """Every comparison of energies: its claim's name, and under which rules it holds."""
+    return [(line, one.claim.name, text) for line in lines for one, text in sentences(line.judgements)]
 
 
 LEGEND = (
     "Counts are claims reproduced / contradicted / not measured here. A number is the paper's own figure within the stated "
-    "tolerance, a size at least the stated part of its effect, a direction only a sign, a property something exact."
+    "tolerance, a size at least the stated part of its effect, a direction only a sign, a property something exact. "
+    f"{energy.LEGEND}"
 )
 
 
 def _cells(line: Line) -> tuple[str, ...]:
     counts = (_counts([line], strength) for strength in STRENGTHS)
-    return (_named(line.suite), *counts, line.source, str(len(line.errata) or ""))
+    return (_named(line.suite), *counts, energy.standing(line.judgements), line.source, str(len(line.errata) or ""))
 
 
 def _named(suite: Suite) -> str:
@@ -108,6 +144,7 @@ def _total(lines: Sequence[Line]) -> tuple[str, ...]:
         "All",
         *(_counts(lines, strength) for strength in STRENGTHS),
         "",
+        "",
         str(sum(len(one.errata) for one in lines) or ""),
     )
 
@@ -120,46 +157,3 @@ def _counts(lines: Sequence[Line], strength: Strength) -> str:
 def _errata(lines: Sequence[Line]) -> list[str]:
     found = [f"  {line.suite.name}: {clean(text)}" for line in lines for text in line.errata]
     return ["", "Errata", *found] if found else []
-
-
-def claims_table(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """Every claim: the paper's sentence and its source, predicate, strength, verdict, probability of coming again, change."""
-    return [
-        {
-            "suite": line.suite.name,
-            "claim": one.claim.name,
-            "text": one.claim.text,
-            "source": one.claim.source,
-            "strength": one.claim.strength,
-            "predicate": predicate(one.claim),
-            "weakens": one.claim.weakens,
-            "because": one.claim.because,
-            "verdict": one.verdict,
-            "said": said(one),
-            "comes_again": one.again,
-            "again": "certainly" if one.again == 1.0 else comes_again(one),
-            "estimate": told(one) if one.estimate is not None else "",
-            "reason": one.reason,
-            "elsewhere": one.elsewhere,
-            "changed": one.changed.sentence() if one.changed else "",
-        }
-        for line in lines
-        for one in line.judgements
-    ]
-
-
-def render_claims(lines: Sequence[Line]) -> str:
-    """The table of all claims as plain text, a block each, and how many of them are not what they were."""
-    shown = []
-    for row in claims_table(lines):
-        shown.append(clean(f"{row['suite']}/{row['claim']}  {row['said']}"))
-        shown.append(clean(f"    {row['text']} ({row['source']})"))
-        shown.append(clean(f"    {row['strength']}: {row['predicate']}"))
-        shown += [
-            clean(f"    {row[key]}") for key in ("estimate", "reason", "again", "elsewhere", "changed") if row[key]
-        ]
-    changes = [one.changed for line in lines for one in line.judgements if one.changed]
-    added = sum(one.before is None for one in changes)
-    return "\n".join(
-        [*shown, f"{len(changes) - added} claims changed after their first result, {added} added after it"]
-    )

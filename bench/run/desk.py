@@ -6,18 +6,15 @@ files in its outbox, and the driver takes them over. So a stage is the same in t
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from retable.bench.record import Artefact
-from retable.bench.store.artefacts import ABANDONED, Artefacts
+from retable.bench.store.artefacts import Artefacts
+from retable.bench.store.sweep import sweep, unfinished_name
 
 Inputs = Mapping[str, Mapping[str, Artefact]]
 """The artefacts of earlier stages, by key and name."""
@@ -60,8 +57,8 @@ class Room:
     @classmethod
     def beside(cls, store: Path) -> Room:
         """Desks of this machine: they read the store's artefacts in place, and each driver has outboxes of its own."""
-        _sweep(store / "outboxes")
-        mine = store / "outboxes" / f"{os.getpid()}-{secrets.token_hex(4)}"
+        sweep(store / "outboxes")
+        mine = store / "outboxes" / unfinished_name()
         return cls(inbox=store / "artefacts", outboxes=mine, logs=store / "logs")
 
     def desk(self, key: str, inputs: Inputs) -> Desk:
@@ -80,11 +77,3 @@ class Room:
     def close(self) -> None:
         """Let go of all desks; logs stay."""
         shutil.rmtree(self.outboxes, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what drivers that were killed long ago left; a living one makes its folder again when it needs it."""
-    with suppress(OSError):
-        for entry in os.scandir(folder):
-            if entry.stat().st_mtime < time.time() - ABANDONED:
-                shutil.rmtree(entry, ignore_errors=True)

@@ -25,6 +25,8 @@ from retable.bench.store.store import Store
 
 TICK = 0.2
 """Seconds between two looks at jobs that another process is working on."""
+PATIENCE = 5.0
+"""Seconds of nothing but such looks after which it is told whom the run waits for."""
 
 
 def execute(
@@ -159,6 +161,8 @@ class _Schedule:
         self._records = Stored(store)
         self._machines: set[str] = set()
         self._elsewhere: list[Job] = []
+        self._idle_since: float | None = None
+        self._told: set[int | None] = set()
         needed = {need for job in self._jobs.values() for need in job.needs if need not in self._jobs}
         if unknown := needed - store.ok_keys(needed):
             raise ValueError(f"jobs need {min(unknown)!r}, which is neither among them nor in the store")
@@ -177,6 +181,7 @@ class _Schedule:
                     self._start(self._by_order[heapq.heappop(self._ready)])
                 if not (self._pool.running or self._ready or self._elsewhere) and len(self._records) < len(self._jobs):
                     raise ValueError("jobs need each other in a circle")
+                self._tell_of_waiting()
                 if self._pool.running or self._elsewhere:
                     for reply in self._pool.wait(TICK, interrupt):
                         self._collect(reply)
@@ -199,6 +204,19 @@ class _Schedule:
     def _inputs(self, job: Job) -> Inputs:
         records = {key: self._store.get(key) for key in job.reads}
         return {key: record.artefacts for key, record in records.items() if record is not None}
+
+    def _tell_of_waiting(self) -> None:
+        """Of each process that holds a job which this run waits for, once: it may be stopped."""
+        if self._pool.running or not self._elsewhere:
+            self._idle_since = None
+            return
+        self._idle_since = self._idle_since or time.monotonic()
+        if time.monotonic() - self._idle_since < PATIENCE:
+            return
+        for job in self._elsewhere:
+            if (holder := self._locks.holder(job.key)) not in self._told:
+                self._told.add(holder)
+                self._on_event(Event(kind="waits", job=job, holder=holder))
 
     def _retry_elsewhere(self) -> None:
         for job in self._elsewhere:

@@ -18,7 +18,7 @@ class Job:
 
     It starts when the jobs whose keys are in `needs` have ended `ok`, and may read the artefacts of `reads`. `sources` are
     the digests of components that are not Retable's own, by (kind, name): another machine has to have the same. `avoid`
-    names nodes on which it must not run.
+    names nodes on which it must not run. `offline` keeps it, and what it starts, from the network.
     """
 
     key: str
@@ -32,6 +32,7 @@ class Job:
     gpus: int = 0
     sources: Mapping[tuple[str, str], str] = field(default_factory=dict)
     avoid: frozenset[str] = frozenset()
+    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,15 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What a progress display is told; a job that could not start because of its needs only ends."""
+    """What a progress display is told; a job that could not start because of its needs only ends.
 
-    kind: Literal["started", "ended"]
+    `waits` says that nothing is left to do here but to wait for a job that another process has taken, `holder` if it is known.
+    """
+
+    kind: Literal["started", "ended", "waits"]
     job: Job
     record: Record | None = None
+    holder: int | None = None
 
 
 class Executor(Protocol):

@@ -132,6 +132,7 @@ def make_jobs(plan: Plan, *, avoid: Mapping[str, frozenset[str]] = MappingProxyT
             gpus=int(stage.device.startswith("cuda")),
             sources=_sources(stage),
             avoid=avoid.get(stage.template.key, frozenset()),
+            offline=stage.offline,
         )
         for stage in stages
     ]

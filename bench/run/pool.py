@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,13 +23,16 @@ from retable.bench.record import Status
 from retable.bench.run.desk import Desk, Inputs, Room
 from retable.bench.run.job import Job, Reply
 from retable.bench.run.numerics import environment
-from retable.bench.run.worker import TRACEBACK_LIMIT, describe, kill_session, storable
+from retable.bench.run.wire import FloodError, Wire
+from retable.bench.run.worker import MARK, TRACEBACK_LIMIT, describe, kill_session, storable
 from retable.bench.suite import Numerics
 
 GLANCE = 0.1
 """Seconds between two looks at the memory of a worker's own process."""
 CENSUS = 1.0
 """Seconds between two looks at the memory of its children, for which all processes of the machine have to be listed."""
+LOG_LIMIT = 64 << 20
+"""Bytes of what a job prints that are kept, seen at every glance; of more its end is."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -43,10 +47,10 @@ ROOT = Path(__file__).parents[3]
 class Worker:
     """One worker process; `job` is what it works on."""
 
-    def __init__(self, run: str, plugins: Sequence[str], threads: int, numerics: Numerics) -> None:
+    def __init__(self, run: str, plugins: Sequence[str], threads: int, numerics: Numerics, offline: bool) -> None:
         from multiprocessing import Pipe
 
-        self.threads, self.numerics = threads, numerics
+        self.kind = threads, numerics, offline
         self.job: Job | None = None
         self.visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.started = self.glanced = self.counted = 0.0
@@ -54,6 +58,7 @@ class Worker:
         # What a job prints must not mix with the driver's data on stdout; of a worker that dies it is the last trace.
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
         self.connection, theirs = Pipe()
+        self.wire, self.mark = Wire(self.connection), secrets.token_hex(16)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "retable.bench.run.worker", str(theirs.fileno())],
@@ -62,9 +67,9 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env=_environment(threads, numerics),
+                env={**_environment(threads, numerics), MARK: self.mark},
             )
-        settings = {"path": sys.path, "run": run, "plugins": [str(plugin) for plugin in plugins]}
+        settings = {"path": sys.path, "run": run, "plugins": [str(plugin) for plugin in plugins], "offline": offline}
         with suppress(OSError):  # it died at once: whoever gives it a job will find out
             self.connection.send_bytes(json.dumps(settings).encode())
 
@@ -83,11 +88,14 @@ class Worker:
         """The reply to the job if it has ended, by itself or by its limits."""
         assert self.job is not None
         died = self.process.poll() is not None
-        if self.connection.poll():
-            try:
-                return self._end(json.loads(self.connection.recv_bytes()))
-            except (EOFError, OSError, ValueError):
-                died = True
+        try:
+            if (answer := self.wire.read()) is not None:
+                return self._end(answer)
+        except (EOFError, OSError):
+            died = True
+        except FloodError:
+            self.kill()
+            return self._stopped(Status.FAILED, "Flood", "wrote more to its driver than any answer has")
         if died:
             return self._death()
         now, limits = time.monotonic(), self.job.limits
@@ -104,7 +112,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and all that it started."""
-        kill_session(self.process.pid)
+        kill_session(self.process.pid, self.mark)
         self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
@@ -120,6 +128,7 @@ class Worker:
 
         assert self.job is not None
         self.glanced = now
+        _shorten(self.log)
         try:
             process = psutil.Process(self.process.pid)
             family = [process]
@@ -163,6 +172,7 @@ class Worker:
         seconds = time.monotonic() - self.started
         reply = Reply.of(self.job, outcome, seconds, self.resident, outbox=Path(self.desk.outbox))
         self.job = None
+        _shorten(self.log)
         with suppress(OSError):
             if not self.log.stat().st_size:
                 self.log.unlink()
@@ -201,7 +211,7 @@ class Pool:
         except Exception as error:
             self._replies.append(Reply(job=job, failure=describe(error)[1]))
             return
-        worker = self._idle(job.limits.threads, job.numerics)
+        worker = self._idle(job.limits.threads, job.numerics, job.offline)
         with suppress(OSError):  # it has died: `wait` reports how
             self._room.logs.mkdir(parents=True, exist_ok=True)
             worker.give(job, self._room.desk(job.key, inputs), self._room.log(job.key), message)
@@ -232,15 +242,14 @@ class Pool:
             self._retire(worker)
         self._room.close()
 
-    def _idle(self, threads: int, numerics: Numerics) -> Worker:
+    def _idle(self, *kind: Any) -> Worker:
         idle = [worker for worker in self._workers if worker.job is None]
         for worker in idle:
-            same = (worker.threads, worker.numerics) == (threads, numerics)
-            if same and worker.visible == os.environ.get("CUDA_VISIBLE_DEVICES") and worker.alive:
+            if worker.kind == kind and worker.visible == os.environ.get("CUDA_VISIBLE_DEVICES") and worker.alive:
                 return worker
         if idle and len(self._workers) >= self._size:
             self._retire(idle[0])
-        worker = Worker(self._run, self._plugins, threads, numerics)
+        worker = Worker(self._run, self._plugins, *kind)
         self._workers.append(worker)
         return worker
 
@@ -249,6 +258,17 @@ class Pool:
         if not worker.connection.closed:
             worker.kill()
         worker.output.close()
+
+
+def _shorten(log: Path) -> None:
+    """A job that prints without end must not fill the disk; what it prints meanwhile is added after what is kept."""
+    with suppress(OSError):
+        if log.stat().st_size > LOG_LIMIT:
+            with log.open("rb") as file:
+                end = _tail(file)
+            os.truncate(log, 0)
+            with log.open("ab") as file:
+                file.write(b"[...]\n" + end)
 
 
 def _tail(file: BinaryIO) -> bytes:

@@ -103,6 +103,8 @@ class Diary:
         self._lock.close()
 
     def __call__(self, event: Event) -> None:
+        if event.kind == "waits":
+            return
         if event.record is None:
             self._running[event.job.key] = (event.job.name, time.time())
         else:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ from retable.bench.run.numerics import establish
 from retable.bench.run.plan import Fitted, StageSpec
 from retable.bench.run.pulse import FOLDER, beating
 from retable.bench.run.seeds import seeded
+from retable.bench.run.settings import restored
+from retable.bench.run.shelf import Shelf
 from retable.bench.run.watch import reading, unkeyed
 from retable.bench.run.worker import describe
 from retable.bench.suite import Component
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "BENCH_CHECKPOINTS"
 """What the models read: the folder for checkpoints of a training."""
+_shelf = Shelf()
 
 
 def run_stage(spec: StageSpec, desk: Desk) -> Record:
@@ -47,12 +49,16 @@ def run_stage(spec: StageSpec, desk: Desk) -> Record:
     with (
         PeakMemory() as memory,
         seeded(spec.template.seed),
+        restored() as changed,
         chosen,
         backends.observe() as ran,
         reading() as read,
         beats,
     ):
-        outcome = _fit(spec, desk) if spec.template.stage == "fit" else _evaluate(spec, desk)
+        try:
+            outcome = _fit(spec, desk) if spec.template.stage == "fit" else _evaluate(spec, desk)
+        finally:
+            written = _shelf.written()
     timings = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu_started}
     timings.update(outcome.pop("timings", {}))
     return replace(
@@ -62,6 +68,7 @@ def run_stage(spec: StageSpec, desk: Desk) -> Record:
         unkeyed=unkeyed(
             _modules(spec), read, [Path(desk.inbox), Path(desk.outbox), Path(os.environ.get("BENCH_DATA", "data"))]
         ),
+        changed=(*changed, *(f"data set {name}" for name in written)),
         memory={} if memory.bytes is None else {"peak_resident": memory.bytes},
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **{"status": Status.OK, **outcome},
@@ -162,16 +169,9 @@ def _measure(names: Sequence[str], evidence: Any) -> tuple[dict[str, Measurement
 
 def _data(component: Component | None) -> Any:
     assert component is not None, "a task that fits needs a data set"
-    return _load_data(component.use, canonical(component.params))
-
-
-@lru_cache(maxsize=2)
-def _load_data(use: str, params: str) -> Any:
-    """A loaded data set; kept, because the cases that a worker gets in a row mostly share it."""
-    import json
-
-    dataset: Any = build("dataset", Component(use=use, params=json.loads(params)))
-    return dataset.load()
+    dataset: Any = build("dataset", component)
+    name = component.use if not component.params else f"{component.use} {canonical(component.params)}"
+    return _shelf.get(name, dataset.load)
 
 
 def _restore(fitted: Fitted, data: Any, desk: Desk, device: str) -> nn.Module:

@@ -2,7 +2,8 @@
 
 The driver starts a worker as the leader of its own session. The worker forks a guardian at once, while it is small: the
 guardian only waits for the end of the pipe on its stdin, whose other end the driver alone holds, and then kills the
-whole session. So nothing outlives a driver that was killed, however deep in C code a job is.
+whole session. So nothing outlives a driver that was killed, however deep in C code a job is. What a job starts inherits
+the worker's mark in its environment, by which it is found when it has left the session and lost its parents.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 4_000
 TRACEBACK_LIMIT = 20_000
+MARK = "RETABLE_WORKER"
+"""The variable that names a worker to all that it starts."""
 
 
 def attempt(run: str, load: Callable[[], Any], desk: Desk) -> dict[str, Any]:
     """Call the function `run` ("module:function") on a payload and a desk; its record as JSON, or how it failed.
 
-    KeyboardInterrupt passes through; everything else that a job may raise, SystemExit too, is a failure of the job.
+    KeyboardInterrupt passes through; everything else that a job may raise, SystemExit too, is a failure of the job. A child
+    that a job forked and that comes back here ends: the answer is its parent's.
     """
     from retable.bench.record import Record
 
-    started = time.perf_counter()
+    started, process = time.perf_counter(), os.getpid()
     try:
         record = _function(run)(load(), desk)
         if not isinstance(record, Record):
@@ -42,6 +46,9 @@ def attempt(run: str, load: Callable[[], Any], desk: Desk) -> dict[str, Any]:
     except BaseException as error:
         status, failure = describe(error)
         return {"status": str(status), "failure": failure, "seconds": time.perf_counter() - started}
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
 
 
 def describe(error: BaseException) -> tuple[Status, dict[str, str]]:
@@ -81,16 +88,15 @@ def _said(error: BaseException) -> str:
     return f"no text was given{where}"
 
 
-def kill_session(leader: int) -> None:
-    """SIGKILL to a worker, its process group, and those of its descendants that have left the group."""
-    try:
+def kill_session(leader: int, mark: str) -> None:
+    """SIGKILL to a worker, its process group, and what it started that has left the group, orphans by their mark."""
+    with suppress(Exception):  # nobody can list processes here: the group is what can be reached
         import psutil
 
-        for process in psutil.Process(leader).children(recursive=True):
-            with suppress(psutil.Error):
-                process.kill()
-    except Exception:  # it is gone already, or nobody can list processes here: the group is what can be reached
-        pass
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.pid not in (leader, os.getpid()) and process.environ().get(MARK) == mark:
+                    process.kill()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -106,17 +112,23 @@ def main() -> NoReturn:
 
     faulthandler.enable()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        _serve(Connection(channel))
+        _serve(Connection(channel), channel)
     os._exit(0)  # not sys.exit: threads that a job left behind must not keep the process
 
 
-def _serve(driver: Any) -> None:
+def _serve(driver: Any, channel: int) -> None:
     """First come the driver's settings; then by turns a pickled desk with the path of a log, and a pickled payload, which is
     answered by what `attempt` returns."""
     import pickle
     from functools import partial
 
+    from retable.bench.run.wire import send
+
     settings = json.loads(driver.recv_bytes())
+    if settings["offline"]:
+        from retable.bench.run.offline import cut_off
+
+        cut_off()
     sys.path[:] = settings["path"]
     plugins = list(settings["plugins"])
 
@@ -134,7 +146,7 @@ def _serve(driver: Any) -> None:
         _print_to(log)
         reply = attempt(settings["run"], partial(load, message), desk)
         _flush()
-        driver.send_bytes(json.dumps(reply).encode())
+        send(channel, reply)
 
 
 def _print_to(log: str) -> None:
@@ -166,7 +178,7 @@ def _fork_guardian(channel: int) -> None:
         while os.read(0, 1):
             pass
     finally:
-        kill_session(leader)
+        kill_session(leader, os.environ.get(MARK, ""))
         os._exit(0)
 
 

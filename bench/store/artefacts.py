@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from errno import EXDEV
@@ -19,10 +17,9 @@ from typing import Any, BinaryIO
 
 from retable.bench.errors import StoreError
 from retable.bench.record import Artefact
+from retable.bench.store.sweep import sweep, unfinished_name
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-ABANDONED = 24 * 3600.0
-"""Seconds after which an unfinished file is taken for a killed process's."""
 
 
 class Artefacts:
@@ -36,7 +33,7 @@ class Artefacts:
         """Write, flush to disk, then rename: a crash at any moment leaves the old state or the new one."""
         if not NAME.fullmatch(name) or name.endswith("."):
             raise StoreError(f"{self.folder}: {name[:80]!r} cannot name an artefact")
-        temporary = self.unfinished / f"{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = self.unfinished / unfinished_name()
         try:
             self.unfinished.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb+") as file:
@@ -79,7 +76,7 @@ class Artefacts:
 
     def _copy(self, source: Path, target: Path) -> None:
         self.unfinished.mkdir(parents=True, exist_ok=True)
-        temporary = self.unfinished / f"{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = self.unfinished / unfinished_name()
         try:
             with source.open("rb") as file, temporary.open("xb") as copy:
                 copyfileobj(file, copy)
@@ -150,12 +147,7 @@ class Artefacts:
 
     def sweep(self) -> None:
         """Remove what processes that were killed long ago left unfinished."""
-        with suppress(OSError):
-            if self.unfinished.is_symlink():  # somebody else's folder
-                return
-            for entry in os.scandir(self.unfinished):
-                if entry.stat(follow_symlinks=False).st_mtime < time.time() - ABANDONED:
-                    os.unlink(entry)
+        sweep(self.unfinished)
 
 
 def sync(folder: Path) -> None:

@@ -90,8 +90,8 @@ class Database:
         """SQLite's errors as one sentence for the user."""
         try:
             yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorname", "")
+        except (sqlite3.Error, UnicodeError) as error:
+            code = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT" if isinstance(error, UnicodeError) else "")
             known = next((text for name, text in SENTENCES.items() if code.startswith(name)), str(error))
             raise StoreError(f"{self.path}: {known.format(timeout=self.timeout)}") from error
 

@@ -21,6 +21,7 @@ from retable.bench.store.filesystem import network
 TEXTS = ("key", "suite", "profile", "status", "checksum", "body")
 COLUMNS = ", ".join(["id", *(f"CAST({name} AS BLOB)" for name in TEXTS)])
 """Read as bytes: a damaged text need not be UTF-8 any more."""
+CERTIFICATE = "id, CAST(key AS BLOB), CAST(checksum AS BLOB), CAST(body AS BLOB)"
 INSERT = f"INSERT INTO records ({', '.join(TEXTS)}) VALUES (?, ?, ?, ?, ?, ?)"
 CHUNK = 500
 Row = tuple[int, bytes, bytes, bytes, bytes, bytes, bytes]
@@ -41,6 +42,8 @@ class Store:
         self.path = self.folder / "records.sqlite"
         self.artefacts = Artefacts(self.folder / "artefacts")
         _check_folder(self.folder, create)
+        if self.path.exists() and not self.path.is_file():
+            raise StoreError(f"{self.path}: it cannot be opened (not a file, or no permission)")
         if create:
             self.artefacts.sweep()
         self._database = Database(self.path, create=create, timeout=timeout)
@@ -117,9 +120,9 @@ class Store:
         """The intact certificates of a key, oldest first."""
         if not self._has("certificates"):
             return []
-        query = "SELECT checksum, CAST(body AS BLOB) FROM certificates WHERE key = ? ORDER BY id"
-        rows = self._database.rows(query, key)
-        return [json.loads(body) for checksum, body in rows if sha256(body).hexdigest() == checksum]
+        query = f"SELECT {CERTIFICATE} FROM certificates WHERE key = ? ORDER BY id"
+        found = (_certificate(key.encode(), *rest) for _, _, *rest in self._database.rows(query, key))
+        return [certificate for certificate in found if certificate is not None]
 
     def save_environment(self, environment: Mapping[str, Any]) -> str:
         """Keep what is known of the machine; its id is the digest of its content."""
@@ -131,7 +134,7 @@ class Store:
         """What `save_environment` kept; None when it is unknown or damaged."""
         query = "SELECT CAST(body AS BLOB) FROM environments WHERE id = ?"
         for (body,) in self._database.rows(query, identity):
-            if sha256(body).hexdigest() == identity:
+            if _digest(body) == identity:
                 facts: dict[str, Any] = json.loads(body)
                 return facts
         return None
@@ -167,23 +170,37 @@ class Store:
         """One sentence for everything that is not as it was written; reads the whole store."""
         found: list[str] = []
         try:
-            found += [f"database: {line}" for (line,) in self._database.rows("PRAGMA quick_check") if line != "ok"]
+            found += [f"database: {line}" for (line,) in self._database.rows("PRAGMA integrity_check") if line != "ok"]
             for row in self._database.rows(f"SELECT {COLUMNS} FROM records ORDER BY id"):
                 record = self._decode(row)
                 if record is None:
-                    key = row[1][:12].decode(errors="replace")
-                    found.append(f"record {row[0]} (key {key}): its content fails its checksum")
+                    found.append(f"record {row[0]} (key {_start(row[1])}): its content fails its checksum")
                 elif record.ok:
                     lines = self.artefacts.damage(record.artefacts.values())
                     found += [f"record {row[0]} (key {record.key[:12]}): {line}" for line in lines]
-            query = "SELECT CAST(id AS BLOB), CAST(body AS BLOB) FROM environments"
-            for identity, body in self._database.rows(query):
-                if sha256(body).hexdigest().encode() != identity:
-                    name = identity[:12].decode(errors="replace")
-                    found.append(f"environment {name}: its content fails its checksum")
+            found += self._damage_beside()
         except StoreError as error:
             found.append(str(error))
         return found
+
+    def _damage_beside(self) -> Iterator[str]:
+        """Of machines, certificates and what other stores said; and machines that records name and nobody has kept."""
+        known, lost = set(), "its content fails its checksum"
+        for identity, body in self._database.rows("SELECT CAST(id AS BLOB), CAST(body AS BLOB) FROM environments"):
+            known.add(identity)
+            if _digest(body).encode() != identity:
+                yield f"environment {_start(identity)}: {lost}"
+        if self._has("certificates"):
+            for number, key, *rest in self._database.rows(f"SELECT {CERTIFICATE} FROM certificates ORDER BY id"):
+                if _certificate(key, *rest) is None:
+                    yield f"certificate {number} (key {_start(key)}): {lost}"
+        if self._has("others"):
+            for row in self._database.rows(f"SELECT {COLUMNS} FROM others ORDER BY id"):
+                if self._decode(row) is None:
+                    yield f"record {row[0]} of another store (key {_start(row[1])}): {lost}"
+        named = {record.environment for record in self.every() if record.environment}
+        for identity in sorted(name for name in named if name.encode() not in known):
+            yield f"environment {identity[:12]}: records name it, and it is not there"
 
     def repair(self) -> int:
         """Move rows that fail their checksum into the table `quarantine`; returns how many there were."""
@@ -213,7 +230,7 @@ class Store:
     def _decode(self, row: Row) -> Record | None:
         """The record of a row, or None when it is not what was written."""
         identity, *columns, checksum, body = row
-        if sha256(body).hexdigest().encode() != checksum:
+        if _digest(body).encode() != checksum:
             return None
         text = body.decode()
         try:
@@ -227,6 +244,23 @@ class Store:
             raise StoreError(f"{self.path}: {message}")
         expected = (record.key, record.suite, record.profile, str(record.status))
         return record if columns == [value.encode() for value in expected] else None
+
+
+def _digest(body: bytes | None) -> str:
+    """A damaged row may have no body at all."""
+    return "" if body is None else sha256(body).hexdigest()
+
+
+def _start(key: bytes | None) -> str:
+    return (key or b"")[:12].decode(errors="replace")
+
+
+def _certificate(key: bytes, checksum: bytes, body: bytes) -> dict[str, Any] | None:
+    """What was written, if it is, and under its own key."""
+    if _digest(body).encode() != checksum:
+        return None
+    certificate: dict[str, Any] = json.loads(body)
+    return certificate if certificate["key"].encode() == key else None
 
 
 def environment_id(environment: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,6 +21,7 @@ from retable.bench.record import Measurement, Record
 from retable.bench.registry import is_timing
 from retable.bench.store.keys import differences as changes
 from retable.bench.suite import Bound, Entry, Rule, Suite, Tolerance, VerdictWord
+from retable.bench.versions.archive import Archive, same_row
 from retable.bench.versions.diff import machine
 from retable.bench.versions.tolerances import Tolerances
 from retable.bench.versions.versions import Version
@@ -58,11 +60,23 @@ def frozen_checks(suite: Suite, results: Results, version: Version, only: str = 
     if version.name.suite != suite.name:
         raise BenchError(f"{version.name} is a version of another suite than {suite.name}")
     entries = {entry.name: entry for entry in suite.entries}
+    names = _renamed(suite, version)
     return [
-        _frozen(held, entries.get(held.entry), suite, results, version.tolerances)
+        _frozen(held, entries.get(names.get(held.entry, held.entry)), suite, results, version.tolerances)
         for held in _held(version)
-        if fnmatch(held.entry, only)
+        if fnmatch(names.get(held.entry, held.entry), only)
     ]
+
+
+def _renamed(suite: Suite, version: Version) -> dict[str, str]:
+    """The present names of rows that have another one since the version, by that of then."""
+    archive, memo, found = Archive(version, Path()), dict[Any, Any](), dict[str, str]()
+    frozen, present = {entry for entry, _ in version.results}, {entry.name for entry in suite.entries}
+    for case in suite.cases():
+        record = None if case.entry.name in frozen else same_row(case, archive, memo)
+        if record is not None and record.entry not in present:
+            found[record.entry] = case.entry.name
+    return found
 
 
 def other_machine(

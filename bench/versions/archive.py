@@ -7,11 +7,11 @@ was when the number was measured; what differs is said.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from retable.bench import registry
 from retable.bench.declare.params import build_metric
@@ -20,6 +20,8 @@ from retable.bench.judge.results import Found, look_up
 from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
 from retable.bench.store.keys import Memo, component_ingredients, numerics
 from retable.bench.suite import Case, Component, Suite
+from retable.bench.versions.boxes import FILE as BOXES
+from retable.bench.versions.boxes import Boxes, read_boxes
 from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.rates import Rates, read_rates
 from retable.bench.versions.samples import frozen_file
@@ -27,6 +29,8 @@ from retable.bench.versions.versions import Name, Version, find, load, numbers, 
 
 if TYPE_CHECKING:
     from retable.bench.store.reader import Reader
+
+T = TypeVar("T")
 
 
 class Archive:
@@ -75,12 +79,20 @@ class Archive:
     @property
     def rates(self) -> Rates:
         """The firing rates that were frozen; none in versions that have no such file."""
-        if RATES not in self.version.manifest["files"]:
+        return self._beside(RATES, read_rates)
+
+    @property
+    def boxes(self) -> Boxes:
+        """What detectors found, likewise."""
+        return self._beside(BOXES, read_boxes)
+
+    def _beside(self, file: str, read: Callable[[bytes], dict[str, T]]) -> dict[str, T]:
+        if file not in self.version.manifest["files"]:
             return {}
         try:
-            return read_rates((self.folder / RATES).read_bytes())
+            return read((self.folder / file).read_bytes())
         except (ValueError, TypeError, AttributeError, OSError) as error:
-            raise StoreError(f"{self.folder}: {RATES} cannot be read: {error}") from None
+            raise StoreError(f"{self.folder}: {file} cannot be read: {error}") from None
 
 
 def open_archive(root: Path, suite: str, text: str) -> Archive:
@@ -118,6 +130,8 @@ def _frozen(suite: Suite, archive: Archive) -> Found:
     memo: Memo = {}
     for case in suite.cases():
         record = version.results.get((case.entry.name, case.repetition))
+        if record is None and (record := same_row(case, archive, memo)) is not None:
+            said[f"{case.entry.name} is measured as {record.entry} was in {version.name}, and shows its numbers"] = None
         if record is None:
             continue
         if changed := _declared_otherwise(case, record, archive, memo):
@@ -125,6 +139,7 @@ def _frozen(suite: Suite, archive: Archive) -> Found:
             failure = Failure(type="DeclaredOtherwise", message=why)
             record = replace(record, status=Status.MISSING, metrics={}, failure=failure)
             otherwise[case.entry.name] = None
+        record = replace(record, entry=case.entry.name)
         results[case.entry.name, case.repetition] = _of_present_metrics(record, version)
     lacking = dict.fromkeys(
         case.entry.name for case in suite.cases() if (case.entry.name, case.repetition) not in results
@@ -139,6 +154,16 @@ def _frozen(suite: Suite, archive: Archive) -> Found:
     return Found(results=results, said=tuple(said))
 
 
+def same_row(case: Case, archive: Archive, memo: Memo) -> Record | None:
+    """The record of a row that the version has under another name and that is declared as the case's is."""
+    for record in archive.version.results.values():
+        alike = record.repetition == case.repetition and set(case.entry.metrics) <= set(record.metrics)
+        known = alike and _parts(record, archive).keys() >= {"method", "task"}
+        if known and not _declared_otherwise(case, record, archive, memo):
+            return record
+    return None
+
+
 def _numerics(suite: Suite, version: Version) -> list[str]:
     """That numbers are of other numerics than the suite asks for now."""
     frozen = {str(record.ingredients.get("numerics", "native")) for record in version.results.values()}
@@ -148,8 +173,7 @@ def _numerics(suite: Suite, version: Version) -> list[str]:
 
 def _declared_otherwise(case: Case, record: Record, archive: Archive, memo: Memo) -> list[str]:
     """What of method, data and task is not as it was, as `method.width: 32 -> 64`; sources are another matter."""
-    fit = archive.get(record.needs[0]) if record.needs else None
-    then = {**(fit.ingredients if fit else {}), **record.ingredients}
+    then = _parts(record, archive)
     pairs: list[tuple[registry.Kind, Component | None]] = [("method", case.entry.method), ("task", case.entry.task)]
     if then.get("dataset") is not None:
         pairs.append(("dataset", case.entry.dataset))
@@ -162,6 +186,12 @@ def _declared_otherwise(case: Case, record: Record, archive: Archive, memo: Memo
             memo[place] = component_ingredients(kind, component)
         changed += _parameters(kind, then[kind], memo[place])
     return changed
+
+
+def _parts(record: Record, archive: Archive) -> dict[str, Any]:
+    """What a record was made from, with what its weights were."""
+    fit = archive.get(record.needs[0]) if record.needs else None
+    return {**(fit.ingredients if fit else {}), **record.ingredients}
 
 
 def _parameters(kind: registry.Kind, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

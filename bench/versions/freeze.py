@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,8 +17,11 @@ from retable.bench.errors import BenchError, StoreError
 from retable.bench.judge.results import Environments, Results, collect, unmeasured, with_needs
 from retable.bench.record import SCHEMA, canonical
 from retable.bench.store.artefacts import sync
+from retable.bench.store.sweep import sweep, unfinished_name
 from retable.bench.suite import Suite
 from retable.bench.versions import attest
+from retable.bench.versions.boxes import FILE as BOXES
+from retable.bench.versions.boxes import boxes
 from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.rates import rates
 from retable.bench.versions.samples import BUDGET, Sample, find_samples, frozen_name
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from retable.bench.store.store import Store
 
 Render = Callable[[Suite, Results, Environments], Mapping[str, str]]
-ABANDONED = 24 * 3600.0
-"""Seconds after which an unfinished version is taken for a killed process's."""
 ATTEMPTS = 100
 
 
@@ -88,9 +88,7 @@ def freeze(
         "bench": __version__,
         "files": {name: {"sha256": sha256(text).hexdigest(), "bytes": len(text)} for name, text in files.items()},
     }
-    if known := _same(root, suite.name, facts["files"]):
-        return known, False
-    return publish(root, suite.name, files, facts), True
+    return publish(root, suite.name, files, facts)
 
 
 def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
@@ -99,9 +97,8 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
     from retable.bench.judge.spread import spreads_csv
 
     results = {place: record for place, record in collect(suite, store).items() if record.ok}
-    records = sorted(
-        with_needs(results.values(), store).values(), key=lambda r: (r.stage, r.entry, r.repetition, r.key)
-    )
+    fits = [record for record in with_needs(results.values(), store).values() if record.stage == "fit"]
+    records = sorted([*results.values(), *fits], key=lambda r: (r.stage, r.entry, r.repetition, r.key))
     identities = sorted({record.environment for record in records if record.environment})
     certificates = certificates_of(store, [record.key for record in results.values()])
     kept, left_out = find_samples(suite, results.values(), store.read_artefact)
@@ -113,11 +110,18 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
         TOLERANCES: pretty(measured(results, certificates).plain()),
         "environments.json": pretty({identity: store.environment(identity) or {} for identity in identities}),
         RATES: f"{canonical(rates(results.values(), store.read_artefact))}\n",
+        **_boxes(results, store),
         "samples.json": pretty({"budget": BUDGET, "files": _told(kept), "left_out": left_out}),
         f"{suite.name}.yaml": Path(suite.path).read_text(encoding="utf-8") if suite.path else "",
     }
     files = {name: content.encode() for name, content in texts.items()}
     return files | {frozen_name(sample): sample.content for sample in kept}
+
+
+def _boxes(results: Results, store: Store) -> dict[str, str]:
+    """What detectors found; a suite without any has no such file."""
+    found = boxes(results.values(), store.read_artefact)
+    return {BOXES: f"{canonical(found)}\n"} if found else {}
 
 
 def _told(samples: list[Sample]) -> dict[str, dict[str, Any]]:
@@ -128,13 +132,16 @@ def _told(samples: list[Sample]) -> dict[str, dict[str, Any]]:
     }
 
 
-def publish(root: Path, suite: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Name:
-    """Write files and manifest beside the versions, then rename them into place under the next free number."""
+def publish(root: Path, suite: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> tuple[Name, bool]:
+    """Write files and manifest beside the versions, then rename them into place under the next free number.
+
+    Its name, and whether it is new: what the newest version holds already, or another process publishes first, is not.
+    """
     folder = folder_of(root, suite)
-    unfinished = folder / UNFINISHED / f"{os.getpid()}-{secrets.token_hex(8)}"
+    unfinished = folder / UNFINISHED / unfinished_name()
     try:
         unfinished.mkdir(parents=True)
-        _sweep(unfinished.parent)
+        sweep(unfinished.parent)
         for name, content in files.items():
             assert is_file_name(name), name
             _write(unfinished / name, content)
@@ -147,12 +154,14 @@ def publish(root: Path, suite: str, files: Mapping[str, bytes], facts: Mapping[s
             unfinished.parent.rmdir()
 
 
-def _into_place(root: Path, suite: str, unfinished: Path, facts: Mapping[str, Any]) -> Name:
+def _into_place(root: Path, suite: str, unfinished: Path, facts: Mapping[str, Any]) -> tuple[Name, bool]:
     """A folder that is there and not empty is never replaced by a rename, so of two writers one takes the next number."""
     folder = folder_of(root, suite)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for _ in range(ATTEMPTS):
         number = max(numbers(root, suite), default=0) + 1
+        if known := _same(root, suite, facts["files"]):
+            return known, False
         with suppress(FileNotFoundError):
             (unfinished / MANIFEST).unlink()
         _write(unfinished / MANIFEST, render({**facts, "version": number, "published": created}))
@@ -164,7 +173,7 @@ def _into_place(root: Path, suite: str, unfinished: Path, facts: Mapping[str, An
                 raise
             continue
         sync(folder)
-        return Name(suite, number)
+        return Name(suite, number), True
     raise StoreError(f"{folder}: {ATTEMPTS} others were faster")
 
 
@@ -184,14 +193,6 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     path.chmod(0o444)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed long ago left."""
-    for path in folder.iterdir():
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - ABANDONED:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def pretty(value: Any) -> str:

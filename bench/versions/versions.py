@@ -155,6 +155,8 @@ def read_manifest(root: Path, name: Name) -> dict[str, Any]:
     """The manifest of a version; refuses a damaged one and one of a newer format."""
     path = path_of(root, name) / MANIFEST
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for ever
+            raise OSError(0, "it is no file")
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(

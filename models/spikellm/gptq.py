@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retable.models.common.precision import no_autocast
 from retable.models.spikellm.quantizer import WeightGrid
 
 BLOCK = 128
@@ -18,9 +19,10 @@ class Hessian:
         self.tokens = 0
 
     def add(self, x: Tensor) -> None:
-        """x (..., C)."""
+        """x (..., C), in single precision also where the layer runs under autocast: sums of squares leave that of half."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        self.sum += (rows.T @ rows).double()
+        with no_autocast(rows):
+            self.sum += (rows.T @ rows).double()
         self.tokens += len(rows)
 
     @property

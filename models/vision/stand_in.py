@@ -29,6 +29,8 @@ def network(method: Any, root: Path, data: Any) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         state = random_state(method.build(data).network)
+    if method.NAME == "meta-spikeformer" and method.kd:  # the distilled file has a second head, whatever is built here
+        state |= {key.replace("head.", "head_kd."): state[key].clone() for key in ("head.weight", "head.bias")}
     if method.NAME == "sew-resnet":  # SpikingJelly's containers of a convolution and its norm
         state = {_LAYER_OF_PAIR.sub(r".module.\1.\2", key): tensor for key, tensor in state.items()}
     if method.NAME == "ms-resnet":  # trained by data-parallel processes

@@ -144,6 +144,54 @@ class Behaviour:
         return 1.0
 
     @staticmethod
+    def forks_and_returns(argument: Any) -> float:
+        """The child comes back into the worker as if it were the job."""
+        return 2.0 if os.fork() == 0 else 1.0
+
+    @staticmethod
+    def leaves_an_orphan(argument: str) -> float:
+        """A grandchild in a session of its own whose parent is gone; its id goes to a file, then the job hangs."""
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                Path(argument).write_text(str(os.getpid()))
+                os.execv(sys.executable, [sys.executable, "-c", PATIENT])
+            os._exit(0)
+        os.wait()
+        threading.Event().wait()
+        return 1.0
+
+    @staticmethod
+    def leaves_an_orphan_and_dies(argument: str) -> float:
+        threading.Thread(target=Behaviour.leaves_an_orphan, args=[argument], daemon=True).start()
+        while not Path(argument).exists() or not Path(argument).read_text():
+            os.sched_yield()
+        os._exit(7)
+
+    @staticmethod
+    def writes_to_the_driver(argument: tuple[bytes, int, bool]) -> float:
+        """Some bytes, so many times, to the pipe of its answer; then it hangs, or goes on."""
+        content, times, hangs = argument
+        for _ in range(times):
+            os.write(int(sys.argv[1]), content)
+        if hangs:
+            threading.Event().wait()
+        return 1.0
+
+    @staticmethod
+    def prints_much(argument: int) -> float:
+        for number in range(argument):
+            os.write(1, f"{number:>99}\n".encode() * 1000)
+        return 1.0
+
+    @staticmethod
+    def reaches_out(argument: Any) -> float:
+        """Whether a program that it starts gets further than this machine."""
+        code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=0.5)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        return float("unreachable" not in done.stderr)
+
+    @staticmethod
     def eats(argument: int) -> float:
         hoard = bytearray(os.urandom(1) * argument)
         threading.Event().wait()

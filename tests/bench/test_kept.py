@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -51,6 +52,24 @@ def test_a_change_of_the_installation_forgets_everything(monkeypatch: pytest.Mon
     assert kept("x", ["b"], lambda: 2) == 2
     monkeypatch.setattr(module, "installation", lambda: "another")
     assert kept("x", ["a"], lambda: 3) == 3
+
+
+def test_only_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 4)
+    for one in range(9):
+        kept("x", [str(one)], str(one).strip)
+        os.utime(max((folder() / "x").iterdir(), key=lambda file: file.stat().st_mtime_ns), (one, one))
+    files = sorted((folder() / "x").iterdir(), key=lambda file: file.stat().st_mtime)
+    assert 2 <= len(files) <= 4
+    assert kept("x", ["8"], str) == "8"
+
+
+def test_packages_are_read_once_for_all_changes_of_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "installation", lambda: "before")
+    assert registry._installed.__wrapped__() == {kind: {} for kind in registry.KINDS}
+    monkeypatch.setattr(module, "installation", lambda: "after")
+    monkeypatch.setattr("importlib.metadata.entry_points", None)
+    assert registry._installed.__wrapped__() == {kind: {} for kind in registry.KINDS}
 
 
 def test_a_package_that_appears_on_the_path_forgets_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,6 +268,14 @@ def test_the_published_backbones_have_their_size(name: str, numbers: int) -> Non
     with torch.device("meta"):
         vit = VisionTransformer(VIT_SIZES[name])
     assert sum(parameter.numel() for parameter in vit.parameters()) == numbers
+    # as released: two tables, the patches, twelve tensors a block, the last norm; a file of EPT has the prompts beside them
+    keys = set(vit.state_dict())
+    assert len(keys) == 2 + 2 + 12 * VIT_SIZES[name].depth + 2
+    assert {key.removeprefix("layers.11.") for key in keys if key.startswith("layers.11.")} == {
+        f"{part}.{kind}"
+        for part in ("ln1", "attn.qkv", "attn.proj", "ln2", "ffn.layers.0.0", "ffn.layers.1")
+        for kind in ("weight", "bias")
+    }
 
 
 class Memory:

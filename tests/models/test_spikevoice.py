@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from retable.models.spikevoice.block import SequentialBlock, STSABlock, spiking_
 from retable.models.spikevoice.checkpoint import load_released
 from retable.models.spikevoice.losses import losses
 from retable.models.spikevoice.network import SpikeVoice, sinusoids
+from retable.models.spikevoice.recipe import Recipe
 from retable.models.spikevoice.sizes import Arm, Config
 from retable.models.spikevoice.variance import Control, Targets, bins, regulate
 
@@ -376,3 +378,20 @@ class TestNetwork:
     def test_blocks_are_what_their_names_say(self) -> None:
         assert isinstance(block("stsa"), STSABlock)
         assert type(block("sequential")) is SequentialBlock
+
+
+class TestRecipe:
+    def test_the_published_rate_rises_to_step_4000_and_is_cut_three_times(self) -> None:
+        recipe = Recipe()
+        peak = recipe.rate(4000, 256)
+        assert peak == pytest.approx(1 / (16 * 4000**0.5))
+        assert recipe.rate(1, 256) == pytest.approx(peak / 4000)
+        assert recipe.rate(16_000, 256) == pytest.approx(peak / 2)
+        for n, cuts in ((300_000, 0), (300_001, 1), (400_001, 2), (500_001, 3)):
+            assert recipe.rate(n, 256) == pytest.approx(peak * (4000 / n) ** 0.5 * 0.3**cuts)
+
+    def test_a_stated_rate_rises_to_itself_and_falls_as_a_cosine(self) -> None:
+        recipe = Recipe(steps=101, warmup=10, lr=2.0)
+        assert recipe.rate(5, 256) == pytest.approx(1.0)
+        assert recipe.rate(51, 256) == pytest.approx(1 + math.cos(math.pi * 50 / 101))
+        assert max(recipe.rate(n, 256) for n in range(1, 102)) <= 2.0

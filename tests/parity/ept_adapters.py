@@ -25,7 +25,8 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}
 ARCH = {"embed_dims": "width", "num_layers": "depth", "num_heads": "heads", "feedforward_channels": "mlp"}
 OPTIONS = {"img_size": "image_size", "patch_size": "patch", "in_channels": "in_channels"}
 SWITCHES = {"qkv_bias": "qkv_bias", "final_norm": "final_norm"}
-OF_TUNINGS = ("arch", "prompt_length", "prompt_layers", "out_indices")
+OF_TUNINGS = ("arch", "prompt_length", "prompt_layers", "out_indices", "prompt_init")
+"""How prompts start is read by nobody: a fixture holds what they are."""
 
 
 def vit_size(options: dict[str, Any]) -> ViTSize:
@@ -33,8 +34,15 @@ def vit_size(options: dict[str, Any]) -> ViTSize:
     known = OPTIONS | SWITCHES
     if unknown := set(options) - set(known) - set(OF_TUNINGS):
         raise KeyError(f"options of the fixture that nothing here reads: {sorted(unknown)}")
-    own = {known[name]: value for name, value in options.items() if name in known}
+    own = {known[name]: side(value) for name, value in options.items() if name in known}
     return ViTSize(**{ARCH[name]: value for name, value in options["arch"].items()}, **own)
+
+
+def side(value: int | list[int]) -> int:
+    """Of a square, however it is written."""
+    height, width = value if isinstance(value, list) else (value, value)
+    assert height == width, f"{value} is no square"
+    return height
 
 
 def out_indices(options: dict[str, Any]) -> list[int]:

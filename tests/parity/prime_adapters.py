@@ -29,7 +29,7 @@ GRADIENT = 1e-4
 
 def array_of(golden: Golden, base: Array) -> Array:
     """Masked where the fixture has scores, with its sparsity."""
-    masked = any(name.endswith(".scores") for name in golden.arrays)
+    masked = any(re.search(r"[./]scores$", name) for name in golden.arrays)
     return replace(
         base, sparsity=golden.config.get("sparsity", base.sparsity), kind="topology" if masked else "weights"
     )
@@ -72,13 +72,13 @@ def check_classifier(golden: Golden) -> None:
         assert_close(cross_entropy(logits_TBK, want["target"]), want["ce"], "ce", **OUTPUT)
         assert_close(tet(logits_TBK, want["target"]), want["tet"], "tet", **OUTPUT)
     if "ee_steps" in want:
-        check_early_exit(logits_TBK.detach(), want)
+        check_early_exit(logits_TBK.detach(), want, golden.config)
 
 
-def check_early_exit(logits_TBK: Tensor, want: dict[str, Tensor]) -> None:
-    """Threshold 0.8 at temperature 2; the two confidences are those at the exit."""
-    first_TN, second_TN = confidences(logits_TBK, temperature=2.0)
-    steps_N = exits(first_TN, 0.8)
+def check_early_exit(logits_TBK: Tensor, want: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Threshold 0.8 at temperature 2 unless the fixture says others; the two confidences are those at the exit."""
+    first_TN, second_TN = confidences(logits_TBK, temperature=config.get("temperature", 2.0))
+    steps_N = exits(first_TN, config.get("threshold", 0.8))
     assert steps_N.tolist() == want["ee_steps"].tolist()
     means_TBK = logits_TBK.cumsum(0) / torch.arange(1, len(logits_TBK) + 1)[:, None, None]
     at = torch.from_numpy(steps_N) - 1, torch.arange(len(steps_N))
@@ -112,24 +112,24 @@ def check_layers(golden: Golden) -> None:
         assert torch.equal(mask, want[f"{case}_mask"]), f"the mask of {case} differs"
 
 
-def block_of(kind: str, weight: Tensor, wide: Tensor, narrow: Tensor) -> blocks.Block:
-    """One masked block; its stride is the ratio of the sides of its input and output, the linear one's alpha is 2."""
+def block_of(kind: str, array: Array, weight: Tensor, wide: Tensor, narrow: Tensor) -> blocks.Block:
+    """One block; its stride is the ratio of the sides of its input and output, the linear one's alpha is 2."""
     if kind == "lin":
         out, into = weight.shape
-        return blocks.Block(Linear(INPAINTING, into, out), out, alpha=2.0)
-    stride, kernel = wide.shape[2] // narrow.shape[2], weight.shape[2]
+        return blocks.Block(Linear(array, into, out), out, alpha=2.0)
+    stride, kernel = -(-wide.shape[2] // narrow.shape[2]), weight.shape[2]
     if kind == "conv":
         out, into = weight.shape[:2]
-        return blocks.Block(Conv2d(INPAINTING, into, out, kernel, stride, kernel // 2), out)
+        return blocks.Block(Conv2d(array, into, out, kernel, stride, kernel // 2), out)
     into, out = weight.shape[:2]
-    return blocks.Block(ConvTranspose2d(INPAINTING, into, out, kernel, stride), out)
+    return blocks.Block(ConvTranspose2d(array, into, out, kernel, stride), out)
 
 
 def check_block(golden: Golden, kind: str) -> None:
     want, state = golden.tensors(f"{kind}/"), golden.tensors(f"{kind}/sd/")
     x = want["x"].clone().requires_grad_()
     sides = (want["x"], want["y_train"])
-    block = block_of(kind, state["weight"], *(sides if kind == "conv" else sides[::-1]))
+    block = block_of(kind, array_of(golden, INPAINTING), state["weight"], *(sides if kind == "conv" else sides[::-1]))
     named = own_keys({f"block.{key}": value for key, value in state.items()})
     block.load_state_dict({key.removeprefix("block."): value for key, value in named.items()})
     spikes = block.train()(time_first(x))

@@ -35,15 +35,16 @@ def check_stfn(golden: Golden) -> None:
 
 
 def check_convolution(config: dict, want: dict[str, Tensor], dynamics: Dynamics, graph: Graph) -> None:
-    hidden = (config["H"], config["H"])
+    depth = sum(name.startswith("W") and name[1:].isdigit() for name in want)
+    hidden = tuple(want[f"W{i + 1}"].shape[1] for i in range(depth))
     net = SpikingGNN(config["C"], config["classes"], hidden, T=config["T"], dynamics=dynamics)
     names = {"W": "aggregate.W", "b": "aggregate.b", "lam": "norm.lam", "gam": "norm.gam"}
-    keys = {f"{short}{i + 1}": f"layers.{i}.{name}" for i in range(2) for short, name in names.items()}
+    keys = {f"{short}{i + 1}": f"layers.{i}.{name}" for i in range(depth) for short, name in names.items()}
     keys |= {"Wo": "readout.head.W", "bo": "readout.head.b"}
     net.load_state_dict({name: want[key] for key, name in keys.items()})
     seen = watch(net)
     logits = net(want["X"], graph)
-    for i in (1, 2):
+    for i in range(1, depth + 1):
         check_layer(seen, f"layers.{i - 1}", {what: want[f"{what}{i}"] for what in "SYH"})
     close(logits, want["logits"], FORWARD, "logits")
     close(net.steps(want["X"], graph)[-1], want["logits"], FORWARD, "logits by step")

@@ -13,6 +13,7 @@ MAIN = "tests/bench/cli/test_main.py::"
 STREAMS = "tests/bench/cli/test_streams.py::"
 READER = "tests/bench/declare/test_reader.py::"
 STATE = "tests/bench/run/test_state.py::"
+WORKER = "tests/bench/run/test_worker.py::"
 SITE = "tests/bench/report/test_site.py::"
 REPORT = "tests/bench/report/test_report.py::"
 CLAIMS = "tests/bench/judge/test_claims.py::"
@@ -55,6 +56,7 @@ PROMISES = (
             f"{STORE}test_a_disk_full_of_artefacts_leaves_nothing_half",
             f"{VERSIONS}test_a_disk_that_is_full_leaves_no_version_and_no_rubbish",
             f"{STREAMS}test_the_status_is_that_of_the_verdict",
+            f"{STREAMS}test_a_full_disk_names_the_file_and_leaves_nothing_of_it",
         ),
     ),
     Promise(
@@ -70,7 +72,12 @@ PROMISES = (
     Promise(
         5,
         "many runs over one store share the work",
-        (f"{STORE}test_eight_processes_write_at_once", f"{EXECUTOR}test_runs_over_one_store_share_the_work"),
+        (
+            f"{STORE}test_eight_processes_write_at_once",
+            f"{EXECUTOR}test_runs_over_one_store_share_the_work",
+            f"{EXECUTOR}test_a_run_that_waits_for_a_stopped_one_says_for_whom",
+            f"{VERSIONS}test_writers_of_the_same_at_once_make_one_version",
+        ),
     ),
     Promise(
         6,
@@ -79,6 +86,8 @@ PROMISES = (
             f"{STORE}test_a_flipped_bit_never_gives_another_record",
             f"{STORE}test_a_database_with_overwritten_pages_is_reported_not_believed",
             f"{STORE}test_artefacts_are_named_by_content_and_checked_when_read",
+            f"{STORE}test_whatever_is_damaged_is_told",
+            f"{STORE}test_an_index_that_hides_a_record_is_told",
             f"{VERSIONS}test_one_flipped_bit_is_found",
         ),
     ),
@@ -94,6 +103,7 @@ PROMISES = (
             f"{STORE}test_stores_of_every_released_layout_are_read",
             f"{STORE}test_a_newer_store_is_refused_and_left_alone",
             f"{STORE}test_a_record_of_a_newer_schema_is_not_read_as_if_it_were_ours",
+            f"{STORE}test_what_a_later_version_wrote_beside_what_is_known_is_kept",
             f"{VERSIONS}test_released_versions_are_read",
         ),
     ),
@@ -155,6 +165,7 @@ PROMISES = (
             f"{SITE}test_hostile_names_of_suites_and_plots_stay_in_the_folder",
             f"{VERSIONS}test_any_text_is_a_name_inside_the_folder_or_refused",
             f"{STATE}test_the_sweep_follows_no_link",
+            f"{STATE}test_the_sweep_takes_what_is_old_and_whose_process_is_gone",
         ),
     ),
     Promise(
@@ -171,6 +182,8 @@ PROMISES = (
             f"{RUN}test_runs_do_not_disturb_the_random_state_of_the_process",
             f"{STATE}test_every_generator_starts_from_the_seed",
             f"{STATE}test_settings_are_put_back",
+            f"{STATE}test_what_one_row_writes_into_the_data_another_does_not_see",
+            f"{WORKER}test_a_child_that_comes_back_says_nothing",
         ),
     ),
     Promise(
@@ -188,6 +201,9 @@ PROMISES = (
             f"{EXECUTOR}test_a_job_over_its_time_is_killed_with_its_children",
             f"{EXECUTOR}test_a_job_over_its_memory_is_killed",
             f"{EXECUTOR}test_a_dead_worker_fails_its_job_and_the_others_go_on",
+            f"{WORKER}test_an_orphan_goes_with_its_worker",
+            f"{WORKER}test_the_driver_never_waits_for_the_rest_of_an_answer",
+            f"{WORKER}test_what_a_job_prints_without_end_is_kept_by_its_end",
         ),
     ),
     Promise(
@@ -205,6 +221,7 @@ PROMISES = (
         (
             f"{KEYS}test_missing_data_have_another_key_than_data_at_hand",
             f"{STATE}test_offline_refuses_every_way_out",
+            f"{WORKER}test_what_an_offline_job_starts_has_no_network",
             "tests/bench/datasets/test_datasets.py::test_what_is_missing_is_said_before_anything_runs",
             "tests/bench/datasets/test_foreign_files.py::test_a_bad_file_is_named_when_the_data_are_loaded",
         ),

@@ -1,7 +1,7 @@
 """`speech-corpus`: LJSpeech, Baker (BZNSYP), LibriTTS or AISHELL-3 as published, with TextGrids of the Montreal Forced Aligner.
 
-$BENCH_DATA/<folder>/ holds the corpus in its own layout and TextGrid/<speaker>/<utterance>.TextGrid beside it. Features are made once
-and kept in .features/ there, since a corpus is larger than a memory.
+$BENCH_DATA/<folder>/ holds the corpus in its own layout and TextGrid/<speaker>/<utterance>.TextGrid beside it; that of LJSpeech's one
+speaker is published as TextGrid/LJSpeech/. Features are made once and kept in .features/ there, since a corpus is larger than a memory.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ SOUNDS: dict[CorpusName, str] = {
     "aishell3": "train/wav/*/*.wav",
 }
 """Where each keeps its recordings."""
+ALONE = "LJSpeech"
+"""The folder of LJSpeech's published alignments."""
+LEFT_OUT = 0.05
+"""The aligner fails on some recordings of the large corpora, and some hold no voice: this share of all may be left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechCorpus:
-    """`held_out` utterances of a fixed order are not trained on. Recordings are brought to 22050 samples a second."""
+    """`held_out` utterances of a fixed order are not trained on. Recordings are brought to 22050 samples a second.
+
+    Those without an alignment, or without any voice, are left out as by the released code; more than LEFT_OUT are an error.
+    """
 
     NAME: ClassVar[str] = "speech-corpus"
 
@@ -94,15 +101,19 @@ class SpeechCorpus:
         speakers = tuple(sorted({source.speaker for source in sources}))
         grids = [textgrid.spoken(textgrid.intervals(source.grid)) for source in sources]
         symbols = tuple(sorted({interval.text for grid in grids for interval in grid}))
-        order = fixed_order(len(sources), f"speech-corpus {self.corpus}")
+        made = [
+            self._features(source, grid, symbols, speakers, front_end)
+            for source, grid in zip(sources, grids, strict=True)
+        ]
+        files = [file for file in made if file is not None]
+        silent = next((source for source, file in zip(sources, made, strict=True) if file is None), None)
+        if silent is not None:
+            check_left_out(len(made) - len(files), len(made), f"{silent.sound} holds no voice")
+        order = fixed_order(len(files), f"speech-corpus {self.corpus}")
         if len(order) <= self.held_out:
             raise BenchError(
                 f"{self.folder} has {len(order)} utterances, not more than the {self.held_out} to hold out"
             )
-        files = [
-            self._features(source, grid, symbols, speakers, front_end)
-            for source, grid in zip(sources, grids, strict=True)
-        ]
         held_out, train = ([files[i] for i in part] for part in (order[: self.held_out], order[self.held_out :]))
         scales = {name: scale_of([getattr(read(file), name) for file in train]) for name in FEATURES}
         return SpeechData(
@@ -117,22 +128,25 @@ class SpeechCorpus:
         )
 
     def _sources(self) -> list[Source]:
-        """By name. Raises MissingDataError where there are none, naming the first alignment that is missing."""
+        """By name, those that are aligned. Raises MissingDataError where there are none, or too few are."""
         found = [self._source(path) for path in sorted(self.folder.glob(SOUNDS[self.corpus]))]
         if not found:
             raise MissingDataError(
                 f"{self.corpus} is missing: put its recordings at {self.folder / SOUNDS[self.corpus]} and their "
                 f"alignments at {self.folder}/TextGrid/<speaker>/<utterance>.TextGrid, or set BENCH_DATA"
             )
-        for source in found:
-            if not source.grid.is_file():
-                raise MissingDataError(f"{source.sound} has no alignment at {source.grid}")
-        return found
+        aligned = [source for source in found if source.grid.is_file()]
+        without = next((source for source in found if not source.grid.is_file()), None)
+        if without is not None:
+            check_left_out(len(found) - len(aligned), len(found), f"{without.sound} has no alignment at {without.grid}")
+        return aligned
 
     def _source(self, sound: Path) -> Source:
         """Speakers are the folders that the corpus has for them; one of a single speaker is named after itself."""
         speaker = {"libritts": sound.parts[-3], "aishell3": sound.parts[-2]}.get(self.corpus, FOLDERS[self.corpus])
-        grid = self.folder / "TextGrid" / speaker / f"{sound.stem}.TextGrid"
+        grids = self.folder / "TextGrid"
+        alone = self.corpus == "ljspeech" and (grids / ALONE).is_dir()
+        grid = grids / (ALONE if alone else speaker) / f"{sound.stem}.TextGrid"
         return Source(name=sound.stem, speaker=speaker, sound=sound, grid=grid)
 
     def _features(
@@ -142,14 +156,17 @@ class SpeechCorpus:
         symbols: tuple[str, ...],
         speakers: tuple[str, ...],
         front_end: FrontEnd,
-    ) -> Path:
-        """Where those of a recording are kept, made if they are not; another recording, alignment or option is another file."""
+    ) -> Path | None:
+        """Where those of a recording are kept, made if they are not; another recording, alignment or option is another file.
+
+        None for a recording without any voice.
+        """
         import numpy as np
 
-        from retable.bench.datasets.speech.features import Recording, raw
+        from retable.bench.datasets.speech.features import Recording, VoicelessError, raw
 
         if not grid:
-            raise BenchError(f"{source.grid} aligns nothing but silence")
+            return None
         sound = contents.file_digest(source.sound)
         facts = f"{sound} {source.grid.read_bytes()!r} {self.level} {self.pitch} {symbols} {speakers} {front_end}"
         file = self.folder / ".features" / f"{source.name}-{sha256(facts.encode()).hexdigest()[:16]}.npz"
@@ -164,8 +181,17 @@ class SpeechCorpus:
                 phonemes=np.array([1 + symbols.index(interval.text) for interval in grid], np.int64),
                 onsets=np.array([round(interval.start * front_end.rate) - first for interval in grid], np.int64),
             )
-            write(file, raw(recording, front_end, self.level, self.pitch))
+            try:
+                write(file, raw(recording, front_end, self.level, self.pitch))
+            except VoicelessError:
+                return None
         return file
+
+
+def check_left_out(count: int, of: int, example: str) -> None:
+    """Raises MissingDataError with the example where more than LEFT_OUT of the recordings cannot be used."""
+    if count > LEFT_OUT * of:
+        raise MissingDataError(f"{count} of {of} recordings cannot be used, more than {LEFT_OUT:.0%}: {example}")
 
 
 class Stored(Sequence["Utterance"]):
@@ -230,7 +256,9 @@ def read_sound(path: Path, rate: int) -> np.ndarray:
         own, samples = wavfile.read(path)
     except ValueError as error:
         raise BenchError(f"{path} is not a WAV file: {error}") from error
-    if samples.dtype.kind == "i":
+    if samples.dtype.kind == "u":  # 8 bits are stored around 128
+        samples = samples / 128.0 - 1
+    elif samples.dtype.kind == "i":
         samples = samples / float(np.iinfo(samples.dtype).max + 1)
     if samples.ndim > 1:
         samples = samples.mean(1)

@@ -42,15 +42,19 @@ class Raw:
     energy: np.ndarray
 
 
+class VoicelessError(BenchError):
+    """No frame of a recording has a pitch."""
+
+
 def raw(recording: Recording, front_end: FrontEnd, level: Level, tracker: Tracker) -> Raw:
-    """Features of one recording. Raises BenchError for phonemes that are not in order or a recording without any voice."""
+    """Features of one recording. Raises BenchError for phonemes that are not in order, VoicelessError without any voice."""
     import numpy as np
 
     magnitudes_MF = front_end.magnitudes(recording.wave)
     durations = frames_of(recording, len(magnitudes_MF), front_end.hop)
     voice = f0(recording.wave, front_end.rate, front_end.hop, tracker)[: len(magnitudes_MF)]
     if not voice.any():
-        raise BenchError(f"{recording.name}: no frame has a voice, so that there is no pitch")
+        raise VoicelessError(f"{recording.name}: no frame has a voice, so that there is no pitch")
     values = {"pitch": filled(voice), "energy": np.linalg.norm(magnitudes_MF, axis=1).astype(np.float32)}
     if level == "phoneme":
         values = {name: by_phoneme(value, durations) for name, value in values.items()}

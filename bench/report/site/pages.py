@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from retable import __version__
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.draw import describe
+from retable.bench.report.energy import standing
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
-from retable.bench.report.scorecard import LEGEND, STRENGTHS, VERDICTS, Line, answers, sentence
+from retable.bench.report.scorecard import ENERGY, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
 from retable.bench.report.site.provenance import provenance
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
@@ -45,6 +46,7 @@ def index_page(chapters: Sequence[Chapter]) -> str:
                 "source": chapter.source,
                 "counts": [counts[word] for word in ("reproduced", "contradicted", "not measured")],
                 "strengths": [[line.count(strength, word) for word in VERDICTS] for strength in STRENGTHS],
+                "energy": standing(chapter.judgements),
                 "errata": line.errata,
                 "surprises": sum(not claim.as_expected for claim in claims),
                 "cases": (len(chapter.suite.cases()) - len(chapter.unmeasured), len(chapter.suite.cases())),
@@ -64,6 +66,8 @@ def index_page(chapters: Sequence[Chapter]) -> str:
         totals=totals,
         strengths=STRENGTHS,
         asked=asked,
+        by_rule=[(line.suite.name, name, text) for line, name, text in energies(lines)],
+        energy_heading=ENERGY,
         legend=LEGEND,
         environments=environments,
         data="",

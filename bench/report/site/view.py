@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retable.bench.judge.judgement import Judgement
-from retable.bench.judge.predicate import predicate
+from retable.bench.judge.predicate import compared, predicate
 from retable.bench.judge.words import comes_again, evidence, explain, said
+from retable.bench.report.energy import by_rule
 from retable.bench.report.grid import caption, floors
 from retable.bench.report.numbers import NOT_FOUND, measured, not_measured, number, reported
 from retable.bench.report.table import Cell, Row, Table, legend
@@ -185,7 +186,7 @@ def claim_view(judged: Judgement, suite: str, identity: str) -> ClaimView:
         word=word,
         sign=sign,
         evidence=evidence(judged),
-        expected=judged.expected + (" again by other seeds" if judged.verdict == judged.expected else ""),
+        expected=str(judged.claim.expect) + (" again by other seeds" if judged.verdict == judged.expected else ""),
         as_expected=judged.as_expected,
         opens=identity if judged.evidence else "",
         chart=chart(judged),
@@ -205,11 +206,12 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "Predicate": predicate(claim),
         "Weaker than": f"{claim.weakens}: {claim.because}" if claim.weakens else "",
         "Not controlled": claim.uncontrolled,
+        "By energy rule": by_rule(judged.rules) if judged.rules else "",
         "Changed": judged.changed.sentence() if judged.changed else "",
         "Kind": f"{claim.kind} of {claim.metric}",
-        "Rows": " < ".join(claim.entries) if claim.kind == "ordering" else " / ".join(claim.entries),
+        "Rows": compared(claim),
         "Seeds needed": str(claim.min_seeds),
-        "Expected": judged.expected + (f": {claim.expect.because}" if claim.expect.because else ""),
+        "Expected": str(claim.expect) + (f": {claim.expect.because}" if claim.expect.because else ""),
     }
     facts = {name: fact for name, fact in facts.items() if fact}
     return {

@@ -19,7 +19,6 @@ from retable.bench.report.site.pages import explore_page, index_page, suite_page
 
 def write_site(chapters: Sequence[Chapter], folder: Path) -> Path:
     """Everything that `bench report` leaves in `folder`; returns the scorecard's path. Equal stores give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
     for chapter in chapters:
         _write_chapter(chapter, folder)
     put(folder, "tables.tex", content=document(chapters))

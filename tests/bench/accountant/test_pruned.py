@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from retable.bench.accountant import Accountant, costs
 from retable.bench.errors import BenchError
-from retable.models.prime.config import CLASSIFICATION, CONV_NEURON, Array
+from retable.models.prime.config import CLASSIFICATION, CONV_NEURON, Array, Convolution
+from retable.models.prime.network import Network
 from retable.models.prime.neurons import Fire
 from retable.models.prime.topology import Conv2d, ConvTranspose2d, Linear
 from retable.models.vision.layers import each_step
@@ -140,3 +141,20 @@ def test_prices_that_were_not_found_make_no_energy() -> None:
     with pytest.raises(BenchError, match=r"prices of prime-40nm were not found: htree, .*rram_crossbar, adc"):
         account.figure("prime-macro", "energy")
     assert [name for name, table in costs.tables().items() if table.not_found] == ["prime-40nm"]
+
+
+def test_pooled_spikes_cost_an_accumulate_for_each_spike_in_their_window() -> None:
+    """Means of four spikes are no spikes: 3/4 costs the three accumulates that it stands for, and not one."""
+    torch.manual_seed(0)
+    network = Network((2, 12, 12), 3, (Convolution(4, 3, padding=1), Convolution(5, 3))).eval()
+    x = torch.poisson(torch.full((2, 3, 2, 12, 12), 0.3))
+    with torch.no_grad(), Accountant(network) as accountant:
+        accountant.mark(x, high=int(x.max()))
+        network(x)
+    account = accountant.result(samples=2)
+    second = [row.work for row in account.rows if row.layer == "features.conv1"]
+    spikes = 4 * F.avg_pool2d(network.spikes(x)["features.conv0"].flatten(0, 1), 2)
+    assert set(spikes.unique().tolist()) >= {0.0, 1.0, 2.0}
+    mask = network.masks()["features.conv1"]
+    assert sum(work.ac for work in second) == float(F.conv2d(spikes, mask).sum().detach())
+    assert sum(work.mac for work in second) == 0

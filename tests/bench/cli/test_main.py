@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +123,7 @@ def test_a_profile_that_is_not_there(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("3", (0, 1, 2)), ("0,2", (0, 2)), ("7,", None), ("x", None), ("0", None)]
+    ("text", "expected"), [("3", (0, 1, 2)), ("0,2", (0, 2)), ("7,", None), ("x", None), ("0", None), ("9" * 9, None)]
 )
 def test_repetitions(text: str, expected: tuple[int, ...] | None) -> None:
     import argparse
@@ -139,6 +141,44 @@ def test_a_plugin_that_does_not_load_is_one_sentence(bench: Bench, tmp_path: Pat
     assert done.returncode == 2
     assert "broken.py" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "amount"),
+    [("--jobs", "1000000000"), ("--jobs", "²"), ("--seeds", "1000000000"), ("--max-jobs", "9" * 12)],
+)
+def test_absurd_amounts_are_refused(bench: Bench, option: str, amount: str) -> None:
+    done = bench("run", "tiny", option, amount)
+    assert done.returncode == 2
+    assert f"argument {option}:" in done.stderr
+    bench.edit("threads: 1}}\n  paper", "threads: 1000000000}}\n  paper")
+    assert "'threads' of 'limits' of" in (done := bench("check")).stderr
+    assert done.stderr.rstrip().endswith("must be a whole number from 1 to 1024, not 1000000000")
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "folder", "another's"])
+def test_a_store_that_no_verb_can_open_is_no_success_of_doctor(bench: Bench, kind: str) -> None:
+    path = bench.folder / "results" / "work" / "records.sqlite"
+    path.parent.mkdir(parents=True)
+    {
+        "file": lambda: path.write_bytes(b"not a database" * 100),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "another's": lambda: sqlite3.connect(path).execute("CREATE TABLE other (a)"),
+    }[kind]()
+    assert bench("table", "tiny").returncode == 2
+    done = bench("doctor")
+    assert done.returncode == 3
+    assert str(path.relative_to(bench.folder)) in done.stdout
+
+
+def test_a_pipe_in_place_of_a_manifest_is_damage(bench: Bench) -> None:
+    manifest = bench.folder / "results" / "tiny" / "v1" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    os.mkfifo(manifest)
+    done = bench("verify", plugin=False)
+    assert done.returncode == 1
+    assert "its manifest cannot be read (it is no file)" in done.stderr or "it is no file" in done.stderr
 
 
 def test_doctor_reports_machine_and_data(bench: Bench) -> None:

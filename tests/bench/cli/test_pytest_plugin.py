@@ -74,6 +74,18 @@ def test_frozen_numbers_and_rules_are_items_too(measured: Bench) -> None:
     assert "4 passed" in done.stdout, done.stdout
 
 
+def test_what_the_gate_misses_is_not_passed(measured: Bench) -> None:
+    """A row that no claim is about and that was never run."""
+    row = "  - {name: high, label: High, group: Ours, method: high, reported: {weight: not found}}\n"
+    measured.edit("  high: {extends: low", "  other: {extends: low, with: {level: 5.0}}\n  high: {extends: low")
+    measured.edit(row, f"{row}  - {{name: other, label: Other, method: other}}\n")
+    assert measured("gate", "tiny").returncode == 3
+    done = pytest_of(measured, "--bench", "suites/tiny.yaml")
+    assert done.returncode == 1
+    assert "tiny/other/mini/0" in done.stdout
+    assert "3 failed, 1 passed" in done.stdout
+
+
 def test_what_is_wrong_with_a_suite_is_a_sentence(measured: Bench) -> None:
     assert "no such suite file" in pytest_of(measured, "--bench", "suites/nobody.yaml").stderr
     measured.edit("level: 2.0", "levle: 2.0")

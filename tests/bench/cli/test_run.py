@@ -158,7 +158,7 @@ def test_a_method_that_does_not_import_fails_only_its_own_cases(bench: Bench) ->
     plugin.write_text(
         "from unittest.mock import patch\nfrom retable.bench import registry\n"
         "own = registry._installed\n"
-        "registry._installed = lambda kind: {**own(kind), **({'torn': 'torn:Torn'} if kind == 'method' else {})}\n"
+        "registry._installed = lambda: {**own(), 'method': {**own()['method'], 'torn': 'torn:Torn'}}\n"
     )
     bench.edit("  high: {extends: low", "  torn: {use: torn, with: {any: 1}}\n  high: {extends: low")
     bench.edit("  - {name: cited", "  - {name: torn, label: Torn, method: torn}\n  - {name: cited")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -60,6 +61,50 @@ def test_the_status_is_that_of_the_verdict(stored: Bench, line: str, status: int
     assert b"Exception ignored" not in done.stderr
     if "table tiny" in line and "full" in line:
         assert done.stderr == b"bench: stdout: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        (("table", "tiny", "--format", "csv", "--output"), "out.csv"),
+        (("table", "tiny", "--format", "csv", "--output"), "out/"),
+        (("gate", "tiny", "--format", "junit", "--out"), "out.xml"),
+        (("report", "tiny", "--out"), "site"),
+        (("new", "suite", "mine"), "suites/mine.yaml"),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_full_disk_names_the_file_and_leaves_nothing_of_it(
+    stored: Bench, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], path: str, there: bool
+) -> None:
+    target, write = stored.folder / path, Path.write_bytes
+    if there and target.suffix in (".csv", ".xml"):
+        target.write_text("before")
+
+    def full(self: Path, content: bytes) -> int:
+        write(self, content[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = {file for file in stored.folder.rglob("*") if file.is_file()}
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = stored(*verb, *([] if verb[0] == "new" else [path]))
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if "No space" in line]
+    assert line.startswith(f"bench: {path}")
+    assert {file for file in stored.folder.rglob("*") if file.is_file()} == before
+    assert target.is_dir() or not target.exists() or target.read_text() == "before"
+
+
+@needs_full
+def test_what_is_no_plain_file_is_written_to_as_it_is(stored: Bench) -> None:
+    done = stored("gate", "tiny", "--out", "/dev/full")
+    assert (done.returncode, done.stderr) == (2, "bench: /dev/full: cannot be written: No space left on device\n")
+    assert stored("table", "tiny", "--output", "/dev/null").returncode == 0
+    link = stored.folder / "link.csv"
+    link.symlink_to("aim.csv")
+    assert stored("table", "tiny", "--format", "csv", "--output", "link.csv").returncode == 0
+    assert link.is_symlink()
+    assert (stored.folder / "aim.csv").read_text() == stored("table", "tiny", "--format", "csv").stdout
 
 
 def test_a_run_goes_on_when_nobody_reads(bench: Bench) -> None:

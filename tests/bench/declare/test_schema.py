@@ -23,6 +23,7 @@ NEEDS_THE_WHOLE_FILE = {
     # names that must exist, and what is measured where
     "claim-entry-of-other-profile",
     "claim-entry-only-reported",
+    "claim-of-a-rehearsal",
     "claim-entry-unknown",
     "claim-metric-unknown",
     "claim-metric-unmeasured",
@@ -61,6 +62,9 @@ NEEDS_THE_WHOLE_FILE = {
     "choice-with-a-gap-in-parameters",
     "missing-mini",
     # the value itself
+    "claim-expects-anything",
+    "claim-expects-either-unreasoned",
+    "claim-expects-the-same-twice",
     "claim-expects-unreasoned",
     "claim-tolerance-alone",
     "rule-of-another-grammar",

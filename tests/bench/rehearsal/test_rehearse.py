@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from retable.bench.datasets import coco
 from retable.bench.rehearsal.stage import data_in
+from retable.bench.run import stage
+from retable.bench.run.shelf import Shelf
 from retable.models.common import checkpoint
+from retable.models.spikellm import gptq, omniquant, pipeline, published
+from retable.models.vision import method as vision
 from tests.bench.conftest import Bench
 
 REHEARSAL = """\
@@ -115,29 +123,73 @@ def test_the_data_folder_is_back_after_a_failure(tmp_path: Path, monkeypatch: py
     assert os.environ["BENCH_DATA"] == str(tmp_path)
 
 
-FAULTS = {
-    "containers": (
+FAULTS: dict[str, tuple[str, str, Callable[[pytest.MonkeyPatch], None], str]] = {
+    "checkpoints in containers are not read": (
         "table_survey",
         "imagenet-sew-resnet-18",
-        "from retable.models.common import checkpoint\ncheckpoint.CONTAINERS = ()\n",
+        lambda patch: patch.setattr(checkpoint, "CONTAINERS", ()),
+        "is not a named tensor",
     ),
-    "prefixes": (
+    "a prefix stays on every key": (
         "table_spikelm",
         "run-rte-t4",
-        "from retable.models.common import checkpoint\ncheckpoint.PREFIXES = ()\n",
+        lambda patch: patch.setattr(checkpoint, "PREFIXES", ()),
+        "is missing",
+    ),
+    "distilled networks have one head": (
+        "table_survey",
+        "imagenet-meta-55m",
+        lambda patch: patch.setattr(
+            vision.MetaSpikeformer, "architecture", one_head(vision.MetaSpikeformer.architecture)
+        ),
+        "head_kd.weight belongs to no parameter",
+    ),
+    "a folder of shards is not a model": (
+        "table_spikellm_w2a16",
+        "run-base",
+        lambda patch: patch.setattr(published, "_tensors", lambda folder: list(folder.glob("model.safetensors"))),
+        "no language model at",
+    ),
+    "layers of half precision meet single precision": (
+        "table_spikellm_w2a16",
+        "run-spikellm",
+        lambda patch: [
+            patch.setattr(pipeline, "HALF", ()),
+            patch.setattr(omniquant, "half_precision", lambda *_: nullcontext()),
+        ],
+        "same dtype",
+    ),
+    "sums of squares in half precision": (
+        "table_spikellm_w2a16",
+        "run-gptq",
+        lambda patch: patch.setattr(gptq, "no_autocast", lambda _: nullcontext()),
+        "positive-definite",
+    ),
+    "detections leave the image": (
+        "table_spikeyolo_coco",
+        "spikeyolo-23m",
+        lambda patch: patch.setattr(
+            coco.CocoSplit,
+            "restore",
+            lambda split, index, boxes, shape: split._letterbox(index, shape).restored(boxes.astype("float64")),
+        ),
+        "leaves image",
     ),
 }
-"""What users of the published files met, and what puts it back."""
+"""What users of the published files met: the row that has to notice, what puts it back, and what is said then."""
+
+
+def one_head(architecture: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    return lambda method: {**architecture(method), "kd": False}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_put_back_is_found(fault: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    suite, row, code = FAULTS[fault]
-    for name in ("CONTAINERS", "PREFIXES"):  # the plug-in is loaded in this process too
-        monkeypatch.setattr(checkpoint, name, getattr(checkpoint, name))
-    plugin = bench.folder / "fault.py"
-    plugin.write_text(code)
-    options = ("--only", row, "--jobs", "1", "--quiet")
-    done = bench("rehearse", str(SUITES / f"{suite}.yaml"), *options, "--plugin", str(plugin), plugin=False)
+    suite, row, put_back, said = FAULTS[fault]
+    put_back(monkeypatch)
+    monkeypatch.setattr(stage, "establish", lambda numerics: None)  # this process has settled its own
+    monkeypatch.setattr(stage, "_shelf", Shelf())  # its data are in a folder that will be no more
+    done = bench("rehearse", str(SUITES / f"{suite}.yaml"), "--only", row, "--jobs", "0", "--quiet", plugin=False)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "1 failed" in done.stdout
+    assert said in done.stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from retable.bench.errors import BenchError
 from retable.bench.record import Direction
 from retable.bench.report.draw import FORMATS, _figure, describe, draw
+from retable.bench.report.maps import LONGEST, _end
 from retable.bench.report.plot import Axis, Line, Plot, Point, build_plots, front
 from retable.bench.suite import Series, Sketch
 from tests.bench.conftest import Bench
@@ -108,8 +111,42 @@ def test_a_curve_goes_through_the_details_after_the_prefix_by_number() -> None:
     plot = build_plots(made, found)[0]
     (line,) = plot.lines
     assert [(point.x, point.y) for point in line.points] == [(0.5, 5.0), (10.0, 3.0)]
-    assert plot.y.label == "Accuracy"
+    assert (plot.x.label, plot.y.label) == ("Eps", "Accuracy")
     assert plot.missing == ("Row 1: not run",)
+
+
+def test_axes_are_named_as_declared_and_keep_their_direction() -> None:
+    line = Series(label="all", rows=("*",))
+    sketch = Sketch(name="p", title="P", kind="lines", x="score", y="score", series=(line,), label="Right answers (%)")
+    plot = world(sketch, [1.0, 1.1])
+    plain = world(replace(sketch, label=""), [1.0, 1.1])
+    assert plot.y == replace(plain.y, label="Right answers (%)")
+    assert plot.x == plain.x
+    made = suite([entry(0, "Row 0")])
+    curve = Sketch(name="p", title="P", kind="curve", y="score", rows=("*",), prefix="eps ", across="Budget (of 255)")
+    object.__setattr__(made, "sketches", (curve,))
+    assert build_plots(made, results([1.0], details={"eps 1": 3.0}))[0].x.label == "Budget (of 255)"
+
+
+@pytest.mark.parametrize(("values", "at_values"), [((1, 3, 10, 30), True), ((0.0092, 0.0094, 0.01, 0.12), False)])
+def test_ticks_stand_at_the_values_only_where_they_can_be_read(values: tuple[float, ...], at_values: bool) -> None:
+    points = tuple(Point(x=x, y=i) for i, x in enumerate(values))
+    axis = Axis(label="x", scale="log")
+    plot = Plot(
+        name="p", title="P", note="", suite="s", arxiv="0", profile="mini", x=axis, y=Axis(label="y"), points=points
+    )
+    with _figure(plot) as figure:
+        ticks = figure.axes[0].get_xticks()
+        low, high = figure.axes[0].get_xlim()
+    assert (set(values) == {float(tick) for tick in ticks}) == at_values
+    assert sum(low <= tick <= high for tick in ticks) >= 2
+
+
+def test_a_layer_s_short_name_keeps_its_head_and_its_end() -> None:
+    names = [f"{part}.layer_stack.{i}.slf_attn_t.lif_kv" for part in ("encoder", "decoder") for i in range(3)]
+    short = [_end(name) for name in names]
+    assert len(set(short)) == len(names)
+    assert all(len(name) <= LONGEST for name in short)
 
 
 places = st.integers(-5, 5).map(float)

@@ -17,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from retable.bench.cli.progress import Progress
 from retable.bench.record import Record, Status, digest
+from retable.bench.run import executor
 from retable.bench.run.executor import execute
 from retable.bench.run.job import Event, Job
 from retable.bench.run.worker import describe
@@ -308,6 +310,31 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     mine.close()
 
 
+def test_a_run_that_waits_for_a_stopped_one_says_for_whom(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(executor, "PATIENCE", 0.0)
+    child = os.fork()
+    if child == 0:
+        Locks(store.folder / "locks").take(job("a").key)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.pause()
+    os.waitpid(child, os.WUNTRACED)
+    told: list[Event] = []
+
+    def hear(event: Event) -> None:
+        if event.kind == "waits":
+            told.append(event)
+            Progress(total=1, quiet=True)(event)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    assert outcomes([job("a")], store, on_event=hear)["a"].ok
+    assert [event.holder for event in told] == [child]
+    said = f"waits for a, which process {child}, which is stopped (`kill -CONT {child}` lets it go on"
+    assert capsys.readouterr().err.startswith(said)
+
+
 # Interruption
 
 
@@ -373,13 +400,16 @@ def _session(process: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_kill_storm(tmp_path: Path, workers: int) -> None:
+def test_kill_storm(tmp_path: Path, workers: int, record_property: Callable[[str, object], None]) -> None:
     """Drivers killed at random moments: what was acknowledged is there, nothing is twice, the results are right."""
     size, folder, chance = 120, tmp_path / "store", random.Random(workers)
     acknowledged: set[str] = set()
+    started = time.monotonic()
+    assert driver("drive", tmp_path / "empty", 0, workers).wait(60) == 0
+    longest = max(0.6, 2 * (time.monotonic() - started))  # a busy machine takes long to start anything
     for _ in range(25):
         process = driver("drive", folder, size, workers)
-        lines, moment = chance.choice([0, 1, 1, 2, 4]), time.monotonic() + chance.uniform(0.0, 0.6)
+        lines, moment = chance.choice([0, 1, 1, 2, 4]), time.monotonic() + chance.uniform(0.0, longest)
         while lines and (left := moment - time.monotonic()) > 0 and select.select([process.stdout], [], [], left)[0]:
             lines -= 1
             acknowledged.add(process.stdout.readline().strip())
@@ -388,6 +418,8 @@ def test_kill_storm(tmp_path: Path, workers: int) -> None:
         process.kill()
         acknowledged |= set(process.communicate()[0].split())
     acknowledged -= {""}
+    record_property("count", ("kills of a run", 25))
+    record_property("count", ("acknowledged records, 0 lost", len(acknowledged)))
     assert 0 < len(acknowledged) < size, "the kills were not spread over the run"
     final = driver("drive", folder, size, workers)
     assert final.wait(60) == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -194,12 +195,16 @@ def damaged_copies(body: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("column", ["body", "checksum", "key", "suite", "profile", "status"])
-def test_a_flipped_bit_never_gives_another_record(store: Store, column: str) -> None:
+def test_a_flipped_bit_never_gives_another_record(
+    store: Store, column: str, record_property: Callable[[str, object], None]
+) -> None:
     good = measured()
     store.append(good)
     write = store._database.connection.execute
     ((original,),) = write(f"SELECT CAST({column} AS BLOB) FROM records").fetchall()
-    for damaged in damaged_copies(original):
+    copies = list(damaged_copies(original))
+    record_property("count", ("damaged rows, all found, no other number", len(copies)))
+    for damaged in copies:
         write(f"UPDATE records SET {column} = CAST(? AS TEXT)", (damaged,))
         assert store.get(good.key) is None
         assert store.last(good.key) is None
@@ -231,6 +236,50 @@ def test_a_damaged_environment_is_unknown(store: Store) -> None:
     assert len(store.damage()) == 1
     store.save_environment({"cores": 2})
     assert store.environment(identity) == {"cores": 2}
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE certificates SET body = replace(body, '2', '3')", "certificate 1 (key"),
+        ("UPDATE certificates SET key = 'another'", "certificate 1 (key another)"),
+        ("UPDATE others SET body = x'ff'", "record 1 of another store (key"),
+        ("UPDATE records SET body = x'ff', checksum = x'fe', status = x'fd'", "record 1 (key"),
+        ("DELETE FROM environments", "records name it, and it is not there"),
+        ("UPDATE environments SET body = x'ff'", "its content fails its checksum"),
+    ],
+)
+def test_whatever_is_damaged_is_told(store: Store, statement: str, told: str) -> None:
+    """And is as if it were not there for all others."""
+    record = measured("a", environment=store.save_environment({"cores": 2}))
+    store.append(record)
+    store.certify({"key": record.key, "kind": "repeat", "setting": "", "runs": 2})
+    store.keep_other(record, "elsewhere")
+    assert store.damage() == []
+    store._database.connection.execute(statement)
+    (line,) = store.damage()
+    assert told in line
+    assert len(store.certificates(record.key)) == ("certificates" not in statement)
+    assert len(store.others(record.key)) == ("others" not in statement)
+    store.statistics()
+
+
+def test_an_index_that_hides_a_record_is_told(store: Store) -> None:
+    for name in "ab":
+        store.append(measured(name))
+    store._database.connection.executescript(
+        "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = sql || ' WHERE id > 1' WHERE name = 'records_by_key';"
+    )
+    store.close()
+    found = Store(store.folder, create=False).damage()
+    assert any("records_by_key" in line for line in found), found
+
+
+def test_what_a_later_version_wrote_beside_what_is_known_is_kept() -> None:
+    record = measured("a")
+    later = json.dumps({**json.loads(record.to_json()), "weather": {"sun": 1}})
+    assert json.loads(Record.from_json(later).to_json()) == json.loads(later)
+    assert Record.from_json(record.to_json()) == record
 
 
 def test_a_log_cut_anywhere_loses_only_what_came_after(store: Store, tmp_path: Path) -> None:

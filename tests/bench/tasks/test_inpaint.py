@@ -172,3 +172,15 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         Inpaint().evidence(Approach(T=2), stripes(), seed=0, device="cpu")
     with pytest.raises(BenchError, match="no held-out images to fill"):
         Inpaint(hole=HOLE).evidence(Approach(T=2), stripes(held_out=0), seed=0, device="cpu")
+
+
+def test_each_filling_stops_by_itself_whatever_its_batch() -> None:
+    data = stripes()
+    model, _ = PrimeInpainting(**SMALL_VAE).fit(data, {}, seed=0, device="cpu")
+    found = []
+    for batch_size in (1, 5, 100):
+        task = Inpaint(hole=HOLE, account_samples=0, batch_size=batch_size, stop=Stop(threshold=0.1, curve=(0.03, 1.0)))
+        found.append(task.evidence(model, data, seed=0, device="cpu").exits.curve)
+    for threshold, exits in found[0].items():
+        assert all(np.array_equal(other[threshold], exits) for other in found[1:])
+    assert len({tuple(exits) for exits in found[0].values()}) > 1

@@ -73,7 +73,8 @@ class TestFromAVersion:
         assert changed == "method.noise: not known -> 0.5"
 
     def test_a_row_that_came_later_is_named(self, published: Bench) -> None:
-        published.edit("  - {name: cited", "  - {name: late, label: Late, method: low}\n  - {name: cited")
+        published.edit("datasets:", "  late: {extends: low, with: {level: 4.0}}\ndatasets:")
+        published.edit("  - {name: cited", "  - {name: late, label: Late, method: late}\n  - {name: cited")
         done = published("table", "tiny", "--from", "v1")
         assert done.stderr == "bench: not in tiny/v1: late\n"
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -185,7 +186,9 @@ def test_writers_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
         content = {"table.txt": f"writer {number}".encode()}
         sums = {name: {"sha256": freezing.sha256(text).hexdigest()} for name, text in content.items()}
         facts = {"format": FORMAT, "record_schema": SCHEMA, "suite": "tiny", "profile": "mini", "files": sums}
-        return freezing.publish(tmp_path, "tiny", content, facts)
+        name, new = freezing.publish(tmp_path, "tiny", content, facts)
+        assert new
+        return name
 
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(write, range(16)))
@@ -193,6 +196,20 @@ def test_writers_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     assert all(damage(tmp_path, name) == [] for name in names)
     texts = {(tmp_path / "tiny" / f"v{n}" / "table.txt").read_text() for n in range(1, 17)}
     assert len(texts) == 16
+
+
+def test_writers_of_the_same_at_once_make_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them have written their files before any is put in its place."""
+    together = Barrier(8)
+    into_place = freezing._into_place
+    monkeypatch.setattr(freezing, "_into_place", lambda *arguments: (together.wait(20), into_place(*arguments))[1])
+    sums = {"table.txt": {"sha256": freezing.sha256(b"same").hexdigest()}}
+    facts = {"format": FORMAT, "record_schema": SCHEMA, "suite": "tiny", "profile": "mini", "files": sums}
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: freezing.publish(tmp_path, "tiny", {"table.txt": b"same"}, facts), range(8)))
+    assert numbers(tmp_path, "tiny") == [1]
+    assert {name for name, _ in done} == {V1}
+    assert sum(new for _, new in done) == 1
 
 
 # Verifying
