@@ -6,7 +6,7 @@ SUITES := $(wildcard suites/*.yaml)
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test slow torture lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
+.PHONY: run test slow torture elsewhere lint docs setup lock site scorecard reproduce reproducible rehearse gpu-check bench-kernels clean
 
 run: $(VENV)/.run
 	$(BIN)/bench run suites/table2_aim.yaml
@@ -16,8 +16,15 @@ test: setup
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 # The thirty promises of reliability, every test that holds them and mutants of the code: minutes, and a table at the end.
+# `INTO=README.md` writes it there too, `KILLS=200` kills `bench run` so often, at about 3 s each.
+KILLS ?= 12
 torture: setup
-	$(BIN)/python -m tests.torture
+	RETABLE_KILLS=$(KILLS) $(BIN)/python -m tests.torture $(addprefix --into ,$(INTO))
+
+# The tests under LANG=C, without a home, with umask 077, from another folder, and from an installed wheel: five times `make test`.
+ELSEWHERE ?=
+elsewhere: setup
+	PYTHON=$(abspath $(BIN)/python) .ci/elsewhere $(ELSEWHERE)
 
 # Tests that take minutes: every training killed and taken up again, every method through torch.compile.
 slow: setup

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from hashlib import sha256
 from typing import Any, Literal
 
 VerdictWord = Literal["reproduced", "contradicted", "not measured"]
-ClaimKind = Literal["value", "ordering", "ratio"]
+ClaimKind = Literal["value", "ordering", "ratio", "difference", "mean"]
 Strength = Literal["number", "size", "direction", "property"]
 """How much a claim says: the paper's own figure, a share of its effect, only a sign, or something exact that is counted."""
 Side = Literal["at_least", "at_most"]
@@ -92,6 +92,12 @@ class Entry:
     repetitions: tuple[int, ...] = ()
     where: str = field(default="", compare=False)
 
+    def own(self, metric: str) -> str:
+        """The metric; of `name[*]` the only one of that name that the row measures, if there is one."""
+        base, star, _ = metric.partition("[*]")
+        found = [one for one in self.metrics if star and one.startswith(f"{base}[")]
+        return found[0] if len(found) == 1 else metric
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
@@ -127,6 +133,8 @@ class Claim:
     """A checkable sentence of a paper.
 
     value: `metric` of `entries[0]` meets `bound`. ratio: `metric` of `entries[0]` over that of `entries[1]` meets `bound`.
+    difference: `metric` of `entries[0]` less that of `entries[1]` meets `bound`.
+    mean: `metric` over all `entries`, each counting alike, meets `bound`; `glue[*]` is what each row measures of that name.
     ordering: `metric` increases strictly along `entries`.
     `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
     `weakens` names the claim that says what the paper says, where this one says less, `because` why it does. `control` is
@@ -307,6 +315,28 @@ class Erratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedRecipe:
+    """How near a training of `rows` comes to the published one: what is missing, nothing where it is complete."""
+
+    rows: tuple[str, ...]
+    source: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        return f"missing: {'; '.join(self.missing)}" if self.missing else "complete"
+
+
+def chosen(name: str, globs: tuple[str, ...]) -> bool:
+    """Whether the last glob that matches takes the name in; one that starts with `!` takes it out."""
+    taken = False
+    for glob in globs:
+        if fnmatchcase(name, glob.removeprefix("!")):
+            taken = not glob.startswith("!")
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """Published weights that rows load, and what is known of them; `place` lies below $BENCH_DATA, as methods name it.
 
@@ -345,6 +375,7 @@ class Suite:
     reproducibility: Reproducibility = Reproducibility()
     rules: tuple[Rule, ...] = ()
     errata: tuple[Erratum, ...] = ()
+    recipes: tuple[PublishedRecipe, ...] = ()
     weights: Mapping[str, Weights] = field(default_factory=dict)
     path: str = ""
     overrides: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def overview(suite: Suite, source: Reader, *, as_json: bool) -> str:
-    """A line a row: name, label, how many of its seeds are stored, what it measures; then the errata."""
+    """A line a row: name, label, how many of its seeds are stored, what it measures; then published recipes and errata."""
     from retable.bench.versions.archive import held
 
     results = held(suite, source).results
@@ -26,9 +26,21 @@ def overview(suite: Suite, source: Reader, *, as_json: bool) -> str:
             "profile": suite.profile.name,
             "rows": facts,
             "errata": [asdict(one) for one in suite.errata],
+            "recipes": [{**asdict(one), "complete": not one.missing} for one in suite.recipes],
         }
         return json.dumps(whole, indent=2, ensure_ascii=False)
-    return f"{suite.name} at profile {suite.profile.name}: {suite.title}\n{_table(facts)}\n{_errata(suite)}"
+    head = f"{suite.name} at profile {suite.profile.name}: {suite.title}"
+    return "\n".join([head, _table(facts), *_recipes(suite), _errata(suite)])
+
+
+def _recipes(suite: Suite) -> list[str]:
+    """How near a training comes to the published one, and of which rows."""
+    from retable.bench.report.escape import clean
+
+    lines = ["published recipes, as `--profile paper` has them"] if suite.recipes else []
+    for one in suite.recipes:
+        lines += [f"  {', '.join(one.rows)}", f"    {clean(one.said)}", f"    source: {clean(one.source)}"]
+    return lines
 
 
 def _errata(suite: Suite) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.datasets.views import View
 from retable.bench.errors import BenchError, MissingDataError
@@ -96,21 +96,37 @@ def _data_folder() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceImages:
-    """The images of a reference batch, read whole (2 GB at 256 pixels) on first use; stored (N, H, W, C)."""
+    """The images of a reference batch, 2 GB at 256 pixels, stored (N, H, W, C): read from the file as they are asked for.
+
+    In order that is one reading; a step back begins at the start again where the file is compressed.
+    """
 
     path: Path
     count: int
+    shape: tuple[int, int, int]
 
     def __len__(self) -> int:
         return self.count
 
     def images(self, indices: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        chosen: np.ndarray = self._pixels[indices].transpose(0, 3, 1, 2)
-        return chosen
+        import numpy as np
+
+        (file, start), shape = self._opened, self.shape
+        found = np.empty((len(indices), *shape), np.uint8)
+        try:
+            for image, number in zip(found, np.asarray(indices).tolist(), strict=True):
+                file.seek(start + number * image.nbytes)
+                image[...] = np.frombuffer(file.read(image.nbytes), np.uint8).reshape(shape)
+        except (ValueError, zipfile.BadZipFile, OSError) as error:
+            raise BenchError(f"arr_0 of {self.path} cannot be read: {error}") from error
+        return found.transpose(0, 3, 1, 2)
 
     @cached_property
-    def _pixels(self) -> np.ndarray:
-        return _read(self.path, ("arr_0",))["arr_0"]
+    def _opened(self) -> tuple[Any, int]:
+        """The array within the archive, and where its pixels begin."""
+        file = zipfile.ZipFile(self.path).open("arr_0.npy")  # noqa: SIM115 - for as long as the data are
+        _npy_header(file)
+        return file, file.tell()
 
 
 def read_reference(path: Path, size: int) -> Reference:
@@ -133,7 +149,7 @@ def read_reference(path: Path, size: int) -> Reference:
         backend="ADM evaluator, TensorFlow graph",
         mu=mu,
         sigma=sigma,
-        images=ReferenceImages(path=path, count=shape[0]),
+        images=ReferenceImages(path=path, count=shape[0], shape=(size, size, 3)),
     )
 
 
@@ -157,14 +173,22 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 def _array_header(path: Path, name: str) -> tuple[tuple[int, ...], str]:
     """Shape and type of one array, without its content."""
-    from numpy.lib import format as npy
-
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-            read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-            shape, _, kind = read(file)
+            shape, kind = _npy_header(file)
     except (ValueError, zipfile.BadZipFile, OSError) as error:
         raise BenchError(f"{name} of {path} cannot be read: {error}") from error
+    return shape, kind
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and type; the file stands where the numbers begin. Raises ValueError, also for an array in Fortran's order."""
+    from numpy.lib import format as npy
+
+    read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+    shape, by_columns, kind = read(file)
+    if by_columns and len(shape) == 4:
+        raise ValueError("its images are stored in Fortran's order")
     return shape, str(kind)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from retable.bench.declare.beside import ERRATUM, RECIPE
 from retable.bench.declare.printed import PATTERN
 from retable.bench.declare.shapes import Anything, Either, Field, Items, Named, Number, Record, Text, Words
 from retable.bench.registry import Kind
@@ -245,6 +246,20 @@ CLAIM = Record(
             ),
             "The metric of one row over that of another meets a bound.",
         ),
+        "difference": Field(
+            _bounded(
+                "difference",
+                {
+                    "of": Field(NAME, "The row that is taken first.", required=True),
+                    "to": Field(NAME, "The row that is taken away.", required=True),
+                },
+            ),
+            "The metric of one row less that of another, in its own unit, meets a bound.",
+        ),
+        "mean": Field(
+            _bounded("mean", {"of": Field(Items(of=NAME, minimum=2), "The rows, each counting alike.", required=True)}),
+            "The mean of a metric over rows meets a bound; `name[*]` is whichever metric of that name each row measures.",
+        ),
         "strength": Field(
             Words(words=get_args(Strength)),
             "How much it says. `number`: the paper's figure; `size`: a share of its effect; `direction`: only a sign; "
@@ -397,17 +412,6 @@ REPRODUCIBILITY = Record(
     },
 )
 
-ERRATUM = Record(
-    title="erratum",
-    fields={
-        "sentence": Field(Text(), "What is so, in one sentence.", required=True, fixed=True),
-        "source": Field(Text(), "Who says it: the paper, the released code, arithmetic.", required=True, fixed=True),
-        "effect": Field(
-            Text(), "What it does to a number, as measured at mini; `effect not measured` unless said.", fixed=True
-        ),
-    },
-)
-
 PLACE = Text(noun="a place below $BENCH_DATA such as survey/sew-resnet-18.pth", pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
 WEIGHTS = Record(
     title="weights",
@@ -460,6 +464,11 @@ SUITE = Record(
         "claims": Field(Items(of=CLAIM, minimum=0), "The paper's sentences that can be checked.", fixed=True),
         "errata": Field(
             Items(of=ERRATUM, minimum=0), "Where the paper's text, its released code and arithmetic part.", fixed=True
+        ),
+        "recipes": Field(
+            Items(of=RECIPE, minimum=0),
+            "How near rows that the profile `paper` trains, or whose weights it reads, come to the published training.",
+            fixed=True,
         ),
         "alive": Field(
             Items(of=ALIVE, minimum=0),

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from retable.bench import registry
 from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml
+from retable.bench.declare.beside import erratum, recipes
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.defaults import default_layouts
@@ -33,13 +34,13 @@ from retable.bench.suite import (
     ClaimKind,
     Column,
     Entry,
-    Erratum,
     Expectation,
     Layout,
     Limits,
     Numerics,
     PlotKind,
     Profile,
+    PublishedRecipe,
     Reported,
     Reproducibility,
     Rule,
@@ -122,7 +123,8 @@ class _Reader:
             statistics=_statistics(_map(top, "statistics")),
             reproducibility=self._reproducibility(_map(top, "reproducibility")),
             rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
-            errata=tuple(_erratum(node.value) for node in _list(top, "errata")),
+            errata=tuple(erratum(node.value) for node in _list(top, "errata")),
+            recipes=self._recipes(_list(top, "recipes")),
             weights=read_weights(_map(top, "weights")),
             path=self.root.path,
         )
@@ -213,15 +215,18 @@ class _Reader:
 
     def _claim(self, node: Node, rows: dict[str, Entry]) -> Claim:
         own = node.value
-        kind: ClaimKind = next(kind for kind in ("value", "ordering", "ratio") if kind in own)
+        kind: ClaimKind = next(kind for kind in get_args(ClaimKind) if kind in own)
         predicate = own[kind].value
         names = {
             "value": lambda: [predicate["entry"]],
             "ratio": lambda: [predicate["of"], predicate["to"]],
+            "difference": lambda: [predicate["of"], predicate["to"]],
+            "mean": lambda: predicate["of"].value,
             "ordering": lambda: predicate["increasing"].value,
         }[kind]()
         metric = predicate["metric"].value
-        self._check_metric(metric, predicate["metric"])
+        if kind != "mean" or not metric.endswith("[*]"):
+            self._check_metric(metric, predicate["metric"])
         profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
@@ -278,7 +283,7 @@ class _Reader:
             problem = "does not exist"
         elif entry.method is None:
             problem = "has no method, so nothing is measured"
-        elif metric not in entry.metrics:
+        elif entry.own(metric) not in entry.metrics:
             problem = f"does not measure {metric!r}{nearest(metric, entry.metrics)}"
         else:
             return
@@ -371,6 +376,11 @@ class _Reader:
         except RuleError as error:
             raise node.error(str(error)) from error
 
+    def _recipes(self, nodes: list[Node]) -> tuple[PublishedRecipe, ...]:
+        for node in nodes:
+            self._rows(node.value)
+        return recipes(nodes, tuple(self.declaration.entry_names))
+
     def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
         """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
@@ -454,8 +464,3 @@ def _bound(node: Node) -> Bound:
     if isinstance(tolerance, str):
         tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
     return Bound(equals=equals, tolerance=float(tolerance))
-
-
-def _erratum(own: dict[str, Node]) -> Erratum:
-    effect = {"effect": _text(own, "effect")} if "effect" in own else {}
-    return Erratum(sentence=_text(own, "sentence"), source=_text(own, "source"), **effect)

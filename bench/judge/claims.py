@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from statistics import fmean
 from typing import NamedTuple
 
 from retable.bench.judge import again, controls, limits, stats
@@ -22,6 +23,8 @@ from retable.bench.judge.stats import Interval
 from retable.bench.judge.words import told
 from retable.bench.record import Measurement
 from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
+
+EQUAL = "undecided: equal numbers that are not exact show no spread"
 
 
 class Number(NamedTuple):
@@ -123,7 +126,9 @@ def by_itself(claim: Claim, suite: Suite, results: Results) -> Judgement:
     except _NotMeasuredError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
-        predicate = {"value": _value, "ratio": _ratio, "ordering": _ordering}[claim.kind]
+        predicate = {"value": _value, "ratio": _ratio, "difference": _difference, "mean": _mean, "ordering": _ordering}[
+            claim.kind
+        ]
         found = predicate(claim, sample, suite.statistics.alpha)
     except ValueError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
@@ -138,7 +143,8 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     """
     found, problems = [], []
     for name in claim.entries:
-        numbers, absences = numbers_of(suite.entry(name), claim.metric, results)
+        row = suite.entry(name)
+        numbers, absences = numbers_of(row, row.own(claim.metric), results)
         found.append(numbers)
         problems += absences if absences or numbers else [f"{name} was not run"]
     if all(found) and all(number.exact for numbers in found for number in numbers.values()):
@@ -220,7 +226,7 @@ def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
         verdict, reason = against(claim.bound, stats.interval(values, exact=True))
         return _Finding(verdict, f"{reason}; one seed has no interval", estimate)
     if estimate.low is None:
-        return _Finding("not measured", "undecided: equal numbers that are not exact show no spread", estimate)
+        return _Finding("not measured", EQUAL, estimate)
     verdict, reason = against(claim.bound, estimate)
     seen = again.seen(values, estimate, alpha, sample.error)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
@@ -238,6 +244,24 @@ def _ratio(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     low, high = (math.log(limit) if limit > 0 else -math.inf for limit in _limits(claim.bound))
     seen = again.seen(logs, stats.careful(logs, alpha), alpha)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, (low, high), alpha))
+
+
+def _difference(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """Of paired seeds, judged as a value is: the paper's points are a bound and not 0, where symmetry would help."""
+    gaps = [of - to for of, to in zip(*sample.values, strict=True)]
+    estimate = limits.of_mean(gaps, alpha, exact=sample.exact)
+    if sample.alone:
+        return _Finding("not measured", "undecided: one pair of seeds has no interval", estimate)
+    if estimate.low is None:
+        return _Finding("not measured", EQUAL, estimate)
+    verdict, reason = against(claim.bound, estimate)
+    seen = again.seen(gaps, estimate, alpha)
+    return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
+
+
+def _mean(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """Of each seed the mean of all rows, judged as a value is."""
+    return _value(claim, sample._replace(values=[[fmean(row) for row in zip(*sample.values, strict=True)]]), alpha)
 
 
 def _outlook(verdict: VerdictWord, seen: Seen | None, bounds: again.Bounds, alpha: float) -> Outlook:

@@ -25,7 +25,9 @@ def signs(claim: Claim, suite: Suite) -> Iterator[tuple[str, Alive]]:
 
 
 def baselines(claim: Claim) -> tuple[str, ...]:
-    """What a claim compares its row with: all rows but the one that is said to be best; none of a value."""
+    """What a claim compares its row with: all rows but the one that is said to be best; none of a value or a mean."""
+    if claim.kind == "mean":
+        return ()
     if claim.kind != "ordering":
         return claim.entries[1:]
     lower = type(build_metric(claim.metric)).DIRECTION == "lower"

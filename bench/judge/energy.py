@@ -33,7 +33,7 @@ TWINS = "energy_over_twin"
 def under_rules(claim: Claim, suite: Suite, results: Results, judge: Judge) -> tuple[UnderRule, ...]:
     """By rule, the claim's own first; empty for what is no comparison of energies, or has no number under its own rule."""
     base, own = _parts(claim.metric)
-    if base not in ENERGIES or claim.kind == "value":
+    if base not in ENERGIES or claim.kind in ("value", "mean"):
         return ()
     if judge(claim, suite, results).estimate is None:
         return ()

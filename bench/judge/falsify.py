@@ -21,6 +21,8 @@ from retable.bench.suite import Bound, Claim, Suite, VerdictWord
 JITTER = (0.0, 1.0, -1.0, 0.5, -0.5)
 """Shapes of the spread between made-up seeds, in units of it."""
 SPREAD = 1e-9
+EQUALS = {"ratio": 1.0, "difference": 0.0}
+"""What a comparison of a row with its equal gives."""
 STEPS = (0.0, 1e-6, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
 
 
@@ -28,7 +30,8 @@ def refused(claim: Claim, suite: Suite) -> str:
     """Why a claim proves nothing at the suite's profile, or the empty text. It must be made for that profile."""
     if why := tie(claim, suite):
         return f"it cannot fail: {why}"
-    reaches = [reach(suite.entry(name), claim.metric) for name in claim.entries]
+    rows = [suite.entry(name) for name in claim.entries]
+    reaches = [reach(row, row.own(claim.metric)) for row in rows]
     seen: dict[VerdictWord, str] = {}
     for results in _worlds(claim, suite, reaches):
         judged = by_itself(claim, suite, results)
@@ -47,27 +50,30 @@ def _uncontrolled(claim: Claim, suite: Suite) -> str:
     alive = {entry for entry, _ in signs(claim, suite)}
     if dead := [entry for entry in baselines(claim) if entry not in alive]:
         return f"nothing shows that the baseline {dead[0]} is alive by {claim.metric}: say so under 'alive', or why not ('uncontrolled')"
-    if claim.kind == "ratio" and not claim.control and _holds_of_equals(claim.bound):
+    if claim.kind in EQUALS and not claim.control and _within(claim.bound, EQUALS[claim.kind]):
         return "every row as good as its baseline meets it: name a row that must not ('control'), or say why there is none ('uncontrolled')"
     return ""
 
 
-def _holds_of_equals(bound: Bound | None) -> bool:
+def _within(bound: Bound | None, value: float) -> bool:
     if bound is None:
         return False
     if bound.equals is not None:
-        return abs(bound.equals - 1) <= bound.tolerance
-    return (bound.at_least is None or bound.at_least <= 1) and (bound.at_most is None or bound.at_most >= 1)
+        return abs(bound.equals - value) <= bound.tolerance
+    return (bound.at_least is None or bound.at_least <= value) and (bound.at_most is None or bound.at_most >= value)
 
 
 def _worlds(claim: Claim, suite: Suite, reaches: Sequence[Reach]) -> Iterator[Results]:
     """Made-up records of the claim's rows: numbers all over their reach, with and without a spread between seeds."""
-    counted = bool(getattr(type(build_metric(claim.metric)), "EXACT", False)) or claim.strength == "property"
-    for centres in product(*(_places(claim, one) for one in reaches)):
+    metrics = [suite.entry(name).own(claim.metric) for name in claim.entries]
+    counted = bool(getattr(type(build_metric(metrics[0])), "EXACT", False)) or claim.strength == "property"
+    alike = claim.kind == "mean"  # rows that all have a number have it as their mean
+    places = [_places(claim, one) for one in reaches]
+    for centres in zip(*places, strict=False) if alike else product(*places):
         for exact in (False, True) if counted else (False,):
             yield {
-                (name, repetition): _record(name, repetition, claim.metric, value, exact=exact)
-                for name, centre, limits in zip(claim.entries, centres, reaches, strict=True)
+                (name, repetition): _record(name, repetition, metric, value, exact=exact)
+                for name, metric, centre, limits in zip(claim.entries, metrics, centres, reaches, strict=True)
                 for index, repetition in enumerate(suite.entry(name).repetitions)
                 for value in [_near(centre, limits, 0.0 if exact else JITTER[index % len(JITTER)])]
             }
@@ -84,6 +90,7 @@ def _places(claim: Claim, limits: Reach) -> list[float]:
         marks = [edge for edge in edges if edge is not None]
         marks += [mark + side * bound.tolerance for mark in tuple(marks) for side in (-2, 2)]
         marks += [1.0] if claim.kind == "ratio" else []
+        marks += [-mark for mark in tuple(marks)] if claim.kind == "difference" else []
     places += [mark * factor for mark in marks for factor in (1.0, 0.5, 2.0)]
     return list(dict.fromkeys(place for place in places if limits.low <= place <= limits.high))
 

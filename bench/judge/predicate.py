@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from retable.bench.suite import Bound, Claim
 
+_SIGNS = {"ratio": " / ", "difference": " - "}
+
 
 def predicate(claim: Claim) -> str:
     """`accuracy of a / of b >= 0.92`: what is compared with what, as the judge does it."""
     if claim.kind == "ordering":
         return f"{claim.metric}: {' < '.join(claim.entries)}"
-    rows = " / ".join(f"of {name}" for name in claim.entries)
+    if claim.kind == "mean":
+        return f"mean {claim.metric} of {', '.join(claim.entries)} {bounded(claim.bound)}"
+    rows = _SIGNS.get(claim.kind, " ").join(f"of {name}" for name in claim.entries)
     return f"{claim.metric} {rows} {bounded(claim.bound)}"
 
 
@@ -17,7 +21,7 @@ def compared(claim: Claim) -> str:
     """The predicate of a comparison without what is measured: `a < b`, `a / b >= 3`."""
     if claim.kind == "ordering":
         return " < ".join(claim.entries)
-    return f"{' / '.join(claim.entries)} {bounded(claim.bound)}"
+    return f"{_SIGNS.get(claim.kind, ' ').join(claim.entries)} {bounded(claim.bound)}"
 
 
 def bounded(bound: Bound | None) -> str:

@@ -27,17 +27,19 @@ class ClassAccuracy:
     EXACT: ClassVar[bool] = False
 
     def measure(self, evidence: Any) -> Measurement:
+        import numpy as np
+
         generated: Features = evidence.features("generated", self.network)
         classes, wanted = generated.network.classes, evidence.data.num_classes
         if classes != wanted:
             return absent(self, f"{self.network} distinguishes {classes} classes, the data set has {wanted}")
         if reason := unusable(generated.probabilities, "generated images' class probabilities"):
             return absent(self, reason)
-        hits = generated.probabilities.argmax(axis=1) == evidence.labels
+        hits = np.asarray(generated.probabilities).argmax(axis=1) == evidence.labels
         held_out = evidence.features("held_out", self.network)
         floor = None
         if not unusable(held_out.probabilities, "held-out images' class probabilities"):
-            floor = float((held_out.probabilities.argmax(axis=1) == evidence.data.held_out.labels).mean())
+            floor = float((np.asarray(held_out.probabilities).argmax(axis=1) == evidence.data.held_out.labels).mean())
         return measured(
             self,
             hits.mean(),

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from retable.bench.datasets.fixed import require_packages
 from retable.bench.errors import BenchError, MissingDataError, UnknownNameError, nearest
+from retable.bench.metrics.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from retable.bench.datasets.images import Images
 
 DIGITS_CNN_FILE = Path(__file__).parent / "weights" / "digits-cnn-v1.safetensors"
 DIGITS_CNN_SHA256 = "cd32d1b8383ff355f5e1655870df747597bdef083cdc74617979b70ac38caf5b"
@@ -59,10 +62,13 @@ class NetworkInfo:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """Activations (N, D) and class probabilities (N, K) of N images, float64; `pixels_sha256` identifies the images."""
+    """Activations (N, D) and class probabilities (N, K) of N images, float64; `pixels_sha256` identifies the images.
 
-    activations: np.ndarray
-    probabilities: np.ndarray
+    Large ones lie in a file: whoever sums over them reads `rows.blocks`.
+    """
+
+    activations: np.ndarray | Rows
+    probabilities: np.ndarray | Rows
     network: NetworkInfo
     pixels_sha256: str
 
@@ -95,32 +101,43 @@ class FeatureNetwork:
     def resize(self) -> str:
         return self.info.resize
 
-    def extract(self, images: np.ndarray) -> Features:
-        """Features of uint8 images (N, C, H, W), C = 3 or 1 (repeated to three); N = 0 gives empty arrays."""
+    def extract(self, images: np.ndarray | Rows | Images) -> Features:
+        """Features of uint8 images (N, C, H, W), C = 3 or 1 (repeated to three); N = 0 gives empty arrays.
+
+        Images of a split are read a batch at a time. Raises BenchError for anything else than such images.
+        """
         import numpy as np
         import torch
 
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
-            raise BenchError(
-                f"{self.name} takes uint8 images (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}"
-            )
-        activations = np.empty((len(images), self.info.dim))
-        probabilities = np.empty((len(images), self.info.classes))
-        pixels = sha256(f"{images.shape}".encode())
+        read = _reader(images)
+        shape, kind = (len(images), *read(0, 1).shape[1:]), read(0, 1).dtype
+        if len(shape) != 4 or shape[1] not in (1, 3) or kind != np.uint8:
+            raise BenchError(f"{self.name} takes uint8 images (N, 1 or 3, H, W), not {kind} {shape}")
+        activations, probabilities = Rows((self.info.dim,), np.float64), Rows((self.info.classes,), np.float64)
+        pixels = sha256(f"{shape}".encode())
         with torch.inference_mode():
             for start in range(0, len(images), self.batch_size):
-                batch = np.ascontiguousarray(images[start : start + self.batch_size])
+                batch = np.ascontiguousarray(read(start, min(start + self.batch_size, len(images))))
                 pixels.update(batch.data)
                 x_BCHW = torch.from_numpy(batch).to(self.device).expand(-1, 3, -1, -1)
                 features_BD, logits_BK = self.forward(x_BCHW)
-                activations[start : start + len(batch)] = features_BD.double().cpu().numpy()
-                probabilities[start : start + len(batch)] = logits_BK.double().softmax(-1).cpu().numpy()
+                activations.append(features_BD.double().cpu().numpy())
+                probabilities.append(logits_BK.double().softmax(-1).cpu().numpy())
         return Features(
-            activations=activations,
-            probabilities=probabilities,
+            activations=activations.finished(),
+            probabilities=probabilities.finished(),
             network=self.info,
             pixels_sha256=pixels.hexdigest(),
         )
+
+
+def _reader(images: Any) -> Callable[[int, int], np.ndarray]:
+    """Reads images from one number up to another."""
+    import numpy as np
+
+    if hasattr(images, "images"):
+        return lambda first, behind: images.images(np.arange(first, min(behind, len(images))))
+    return lambda first, behind: images[first:behind]
 
 
 def load_network(name: str, device: str = "cpu") -> FeatureNetwork:

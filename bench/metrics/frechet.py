@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.metrics.rows import Rows, blocks
 from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
@@ -112,15 +113,19 @@ def _reference(evidence: Any, network: str, dim: int) -> Gaussian | str:
 
 def gaussian(features: Features, source: str) -> Gaussian:
     """Moments of at least two images' features."""
+    mu, sigma = moments(features.activations)
+    return Gaussian(mu=mu, sigma=sigma, n=len(features), source=source, digest=features.pixels_sha256)
+
+
+def moments(rows_ND: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and unbiased covariance (D, D); of rows in a file by two passes over them, which keeps all digits."""
     import numpy as np
 
-    return Gaussian(
-        mu=features.activations.mean(axis=0),
-        sigma=np.atleast_2d(np.cov(features.activations, rowvar=False)),
-        n=len(features),
-        source=source,
-        digest=features.pixels_sha256,
-    )
+    if isinstance(rows_ND, np.ndarray):
+        return rows_ND.mean(axis=0), np.atleast_2d(np.cov(rows_ND, rowvar=False))
+    mu_D = sum(block.sum(axis=0) for block in blocks(rows_ND)) / len(rows_ND)
+    sigma_DD = sum((block - mu_D).T @ (block - mu_D) for block in blocks(rows_ND)) / (len(rows_ND) - 1)
+    return np.asarray(mu_D), np.asarray(sigma_DD)
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> tuple[float, str]:

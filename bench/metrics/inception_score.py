@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.metrics.rows import Rows
 from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class InceptionScore:
         require_network(self.network)
 
 
-def inception_scores(probabilities_NK: np.ndarray, split: int = SPLIT) -> np.ndarray:
+def inception_scores(probabilities_NK: np.ndarray | Rows, split: int = SPLIT) -> np.ndarray:
     """The score of each split, in order; a last split that is shorter counts like the others, as in ADM's evaluator."""
     import numpy as np
 

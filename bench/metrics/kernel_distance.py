@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.metrics.rows import Rows, blocks
 from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class KernelDistance:
         require_network(self.network)
 
 
-def kernel_distance(x_ND: np.ndarray, y_MD: np.ndarray) -> float:
+def kernel_distance(x_ND: np.ndarray | Rows, y_MD: np.ndarray | Rows) -> float:
     """MMD^2 = mean_{i!=j} k(x_i, x_j) + mean_{i!=j} k(y_i, y_j) - 2 mean_{i,j} k(x_i, y_j)."""
     n, m = len(x_ND), len(y_MD)
     within_x = (_kernel_sum(x_ND, x_ND) - _diagonal_sum(x_ND)) / (n * (n - 1))
@@ -75,10 +76,15 @@ def _cubic(products: np.ndarray, dim: int) -> np.ndarray:
     return (products / dim + 1) ** 3
 
 
-def _kernel_sum(x_ND: np.ndarray, y_MD: np.ndarray) -> float:
-    rows = range(0, len(x_ND), CHUNK)
-    return float(sum(_cubic(x_ND[start : start + CHUNK] @ y_MD.T, x_ND.shape[1]).sum() for start in rows))
+def _kernel_sum(x_ND: np.ndarray | Rows, y_MD: np.ndarray | Rows) -> float:
+    import numpy as np
+
+    rows, all_MD = range(0, len(x_ND), CHUNK), np.asarray(y_MD)
+    return float(sum(_cubic(x_ND[start : start + CHUNK] @ all_MD.T, x_ND.shape[1]).sum() for start in rows))
 
 
-def _diagonal_sum(x_ND: np.ndarray) -> float:
-    return float(_cubic((x_ND**2).sum(axis=1), x_ND.shape[1]).sum())
+def _diagonal_sum(x_ND: np.ndarray | Rows) -> float:
+    import numpy as np
+
+    squares_N = np.concatenate([(block**2).sum(axis=1) for block in blocks(x_ND)])
+    return float(_cubic(squares_N, x_ND.shape[1]).sum())

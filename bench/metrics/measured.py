@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from retable.bench.metrics.rows import Rows, blocks
 from retable.bench.record import Measurement
 
 if TYPE_CHECKING:
@@ -39,14 +40,12 @@ def absent(metric: Any, reason: str, **rest: Any) -> Measurement:
     )
 
 
-def unusable(values: np.ndarray | Sequence[float], what: str, least: int = LEAST_SAMPLES) -> str | None:
+def unusable(values: np.ndarray | Rows | Sequence[float], what: str, least: int = LEAST_SAMPLES) -> str | None:
     """Why `values` (samples along the first axis) cannot be summarised, or None when they can."""
     import numpy as np
 
-    array = np.asarray(values)
+    array = values if isinstance(values, Rows) else np.asarray(values)
     if len(array) < least:
         return f"{len(array)} {what}, at least {least} are needed"
-    finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-    if not finite.all():
-        return f"{int((~finite).sum())} of {len(array)} {what} are not finite"
-    return None
+    spoilt = sum(int((~np.isfinite(block.reshape(len(block), -1)).all(axis=1)).sum()) for block in blocks(array))
+    return f"{spoilt} of {len(array)} {what} are not finite" if spoilt else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable.bench.metrics.features import Features, require_network
 from retable.bench.metrics.measured import absent, measured, unusable
+from retable.bench.metrics.rows import Rows, blocks
 from retable.bench.record import Direction, Measurement
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _measure(metric: Precision | Recall, evidence: Any, *, recall: bool) -> Meas
     )
 
 
-def coverage(points_ND: np.ndarray, manifold_MD: np.ndarray, k: int = K) -> float:
+def coverage(points_ND: np.ndarray | Rows, manifold_MD: np.ndarray | Rows, k: int = K) -> float:
     """Share of points within at least one ball around a manifold point, reaching to that one's k-th nearest other."""
     import numpy as np
 
@@ -104,18 +105,21 @@ def coverage(points_ND: np.ndarray, manifold_MD: np.ndarray, k: int = K) -> floa
     return float(np.concatenate(inside).mean())
 
 
-def _squared_distances(x_ND: np.ndarray, y_MD: np.ndarray) -> Iterator[np.ndarray]:
+def _squared_distances(x_ND: np.ndarray | Rows, y_MD: np.ndarray | Rows) -> Iterator[np.ndarray]:
     """|x_i - y_j|^2, a block of rows at a time.
 
     Computed as |x|^2 + |y|^2 - 2 x.y around the common mean; what cancellation leaves of equal points is set to 0.
     """
-    centre = y_MD.mean(axis=0)
-    x_ND, y_MD = x_ND - centre, y_MD - centre
-    squares_M = (y_MD**2).sum(axis=1)
-    rows = max(CHUNK_ELEMENTS // len(y_MD), 1)
+    import numpy as np
+
+    all_MD = np.asarray(y_MD)
+    centre = all_MD.mean(axis=0)
+    all_MD = all_MD - centre
+    squares_M = np.concatenate([(block**2).sum(axis=1) for block in blocks(all_MD)])
+    rows = max(CHUNK_ELEMENTS // len(all_MD), 1)
     for start in range(0, len(x_ND), rows):
-        block = x_ND[start : start + rows]
+        block = x_ND[start : start + rows] - centre
         scale = (block**2).sum(axis=1)[:, None] + squares_M
-        distances = scale - 2 * block @ y_MD.T
+        distances = scale - 2 * block @ all_MD.T
         distances[distances < 1e-12 * scale] = 0
         yield distances

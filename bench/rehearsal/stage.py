@@ -51,11 +51,10 @@ class Rehearsed:
             if not record.ok:
                 found[name] = f"{record.status}: {_first_line(record)}"
                 continue
-            for metric, measured in record.metrics.items():
-                if measured.value is None:
-                    found.setdefault(name, f"no number for {metric}: {measured.reason}")
-            if name in self.remarks:
-                found.setdefault(name, self.remarks[name])
+            said = _absences(record)
+            said += [self.remarks[name]] if name in self.remarks else []
+            if said:
+                found[name] = "; ".join(said)
         return found
 
 
@@ -156,6 +155,15 @@ def data_in(folder: Path) -> Iterator[Path]:
             del os.environ["BENCH_DATA"]
         else:
             os.environ["BENCH_DATA"] = before
+
+
+def _absences(record: Record) -> list[str]:
+    """One sentence for each reason why metrics of a stage that ended well have no number."""
+    metrics: dict[str, list[str]] = {}
+    for name, measured in record.metrics.items():
+        if measured.value is None:
+            metrics.setdefault(measured.reason or "", []).append(name)
+    return [f"no number for {', '.join(names)}: {reason}" for reason, names in metrics.items()]
 
 
 def _first_line(record: Record) -> str:

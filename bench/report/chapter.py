@@ -16,6 +16,7 @@ from retable.bench.report.table import Table, build_tables
 from retable.bench.store.reader import Reader
 from retable.bench.suite import Suite
 from retable.bench.versions.archive import Archive, held
+from retable.bench.versions.boxes import Boxes, boxes
 from retable.bench.versions.rates import Rates, rates
 from retable.bench.versions.samples import Sample, find_samples
 
@@ -41,6 +42,7 @@ class Chapter:
     problems: tuple[str, ...] = ()
     """A sentence for each sample that cannot be shown."""
     rates: Rates = field(default_factory=dict)
+    boxes: Boxes = field(default_factory=dict)
     past: tuple[Archive, ...] = ()
     """The published versions, oldest first."""
 
@@ -73,6 +75,7 @@ def gather(suite: Suite, reader: Reader, past: Sequence[Archive] = ()) -> Chapte
         samples=tuple(samples),
         problems=tuple(problems),
         rates=firing,
+        boxes=_boxes(found.results.values(), reader),
         past=tuple(past),
     )
 
@@ -84,3 +87,12 @@ def _rates(evaluations: Iterable[Record], reader: Reader) -> Rates:
         return rates(evaluations, reader.read_artefact)
     rows = {record.entry for record in evaluations}
     return {row: layers for row, layers in reader.rates.items() if row in rows}
+
+
+def _boxes(evaluations: Iterable[Record], reader: Reader) -> Boxes:
+    """Likewise."""
+    evaluations = [record for record in evaluations if record.ok]
+    if not isinstance(reader, Archive):
+        return boxes(evaluations, reader.read_artefact)
+    rows = {record.entry for record in evaluations}
+    return {row: images for row, images in reader.boxes.items() if row in rows}

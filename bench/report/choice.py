@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from retable.bench.errors import BenchError, nearest
-from retable.bench.report.table import Row, Table, chosen, ranked
-from retable.bench.suite import Column
+from retable.bench.report.table import Row, Table, ranked
+from retable.bench.suite import Column, chosen
 
 
 @dataclass(frozen=True, kw_only=True)

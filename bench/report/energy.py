@@ -58,7 +58,7 @@ def sentences(judgements: Sequence[Judgement]) -> Iterator[tuple[Judgement, str]
         yield judged, f"{compared(judged.claim)}: {by_rule(judged.rules)}"
     for judged in judgements:
         claim = judged.claim
-        energy = claim.kind != "value" and claim.metric.partition("[")[0] in ENERGIES
+        energy = claim.kind not in ("value", "mean") and claim.metric.partition("[")[0] in ENERGIES
         if energy and not judged.rules and not judged.reason.startswith("needs profile"):
             why = claim.expect.because or judged.reason
             yield judged, f"{compared(claim)}: no rule was asked, since its own gave no number ({why})"

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from retable.bench.judge import stats
 from retable.bench.judge.results import Results
 from retable.bench.record import Direction
-from retable.bench.report.table import Cell, cell_of, chosen
+from retable.bench.report.table import Cell, cell_of
 from retable.bench.report.words import with_unit, words
-from retable.bench.suite import Entry, Sketch, Suite
+from retable.bench.suite import Entry, Sketch, Suite, chosen
 from retable.bench.versions.rates import Rates
 
 

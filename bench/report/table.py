@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from statistics import fmean
 from typing import Literal
 
@@ -14,7 +13,7 @@ from retable.bench.judge import stats
 from retable.bench.judge.contested import Others, machine, nobody, told
 from retable.bench.judge.results import UNPLANNED, Environments, Results, absence, mixed_software
 from retable.bench.record import Direction, Measurement
-from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite
+from retable.bench.suite import Column, Component, Entry, Layout, Reported, Suite, chosen
 
 Mark = Literal["", "best", "second"]
 ELSEWHERE = "needs profile paper"
@@ -190,15 +189,6 @@ def _filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...
         if paper or here:
             filled.append(replace(column, show="both" if paper and here else "reported" if paper else "measured"))
     return tuple(filled)
-
-
-def chosen(name: str, globs: tuple[str, ...]) -> bool:
-    """Whether the last glob that matches takes the name in; one that starts with `!` takes it out."""
-    taken = False
-    for glob in globs:
-        if fnmatchcase(name, glob.removeprefix("!")):
-            taken = not glob.startswith("!")
-    return taken
 
 
 def cell_of(entry: Entry, metric: str, suite: Suite, results: Results) -> Cell:

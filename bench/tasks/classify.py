@@ -139,11 +139,13 @@ class Classify:
         except ModuleNotFoundError as error:
             return None, f"the accountant is not there: {error}"
         n = min(self.account_samples, len(data.held_out))
-        x = _prepared(model, data, np.linspace(0, len(data.held_out) - 1, n).astype(int), device)
+        chosen = np.linspace(0, len(data.held_out) - 1, n).astype(int)
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
-            if x.dim() == EVENT_DIMS:
-                accountant.mark(x, high=max(1, int(x.max())))
-            model(x)
+            for indices in np.array_split(chosen, -(-n // self.batch_size)):
+                x = _prepared(model, data, indices, device)
+                if x.dim() == EVENT_DIMS:
+                    accountant.mark(x, high=max(1, int(x.max())))
+                model(x)
         return accountant.result(samples=n), ""
 
     def _account_at_exit(self, model: Any, data: ImageData, device: str, stopped: Exits | None) -> tuple[Any, str]:

@@ -94,6 +94,7 @@ class Detect:
 
     def _account(self, model: Any, data: DetectionData, device: str) -> tuple[Any, str]:
         """The account and the empty text, or None and why there is none."""
+        import numpy as np
         import torch
 
         if not self.account_samples:
@@ -103,11 +104,12 @@ class Detect:
         except ModuleNotFoundError as error:
             return None, f"the accountant is not there: {error}"
         chosen = spread(len(data.held_out), self.account_samples)
-        x = _prepared(model, data.held_out.images(chosen), device)
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
-            if x.dim() == EVENT_DIMS and _counts(x):
-                accountant.mark(x, high=max(1, int(x.max())))
-            model(x)
+            for indices in np.array_split(chosen, -(-len(chosen) // self.batch_size)):
+                x = _prepared(model, data.held_out.images(indices), device)
+                if x.dim() == EVENT_DIMS and _counts(x):
+                    accountant.mark(x, high=max(1, int(x.max())))
+                model(x)
         return accountant.result(samples=len(chosen)), ""
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from retable.bench.metrics.rows import Rows
+from retable.progress import tell
+
 if TYPE_CHECKING:
     import numpy as np
 
-    from retable.bench.datasets.images import ImageData
+    from retable.bench.datasets.images import ImageData, Images
     from retable.bench.metrics.features import Features
 
 SHEET_ROWS = 4
@@ -39,12 +42,12 @@ class Generate:
 
     def evidence(self, model: Any, data: ImageData, *, seed: int, device: str) -> GenerateEvidence:
         """Samples and what the metrics need beside them; `model` is fitted, `data` holds uint8 images (N, C, H, W)."""
-        import numpy as np
         import torch
 
         generator = torch.Generator(device=device).manual_seed(seed)
         labels = torch.randint(data.num_classes, (self.samples,), generator=generator, device=device)
-        images, seconds = [], []
+        images: Rows | None = None
+        seconds: list[float] = []
 
         def draw(labels: Any) -> Any:
             return model.sample(
@@ -61,12 +64,16 @@ class Generate:
             draw(labels[:WARMUP_IMAGES])
             for batch in labels.split(self.batch_size):
                 started = time.perf_counter()
-                images.append(to_uint8(draw(batch)))
+                pixels = to_uint8(draw(batch))
+                images = Rows(pixels.shape[1:], pixels.dtype) if images is None else images
+                images.append(pixels)
                 seconds.append((time.perf_counter() - started) / len(batch))
+                tell(len(images), self.samples, what="images")
+        assert images is not None, "even no labels make a batch"
         return GenerateEvidence(
             model=model,
             data=data,
-            images=np.concatenate(images),
+            images=images.finished(),
             labels=labels.cpu().numpy(),
             seconds_per_image=seconds,
             images_per_batch=self.batch_size,
@@ -88,7 +95,7 @@ class GenerateEvidence:
 
     model: Any
     data: ImageData
-    images: np.ndarray
+    images: np.ndarray | Rows
     labels: np.ndarray
     seconds_per_image: list[float]
     images_per_batch: int
@@ -127,22 +134,20 @@ class GenerateEvidence:
             self._features[which, network] = load_network(network, device=self.device).extract(self._pixels(which))
         return self._features[which, network]
 
-    def _pixels(self, which: str) -> np.ndarray:
-        import numpy as np
-
+    def _pixels(self, which: str) -> np.ndarray | Rows | Images:
         if which == "generated":
             return self.images
         published = self.data.reference.images if self.data.reference else None
         split = {"train": self.data.train, "held_out": self.data.held_out, "reference": published}[which]
         assert split is not None, f"{self.data.name} has no {which} images"
-        return split.images(np.arange(len(split)))
+        return split
 
     def artefacts(self) -> Mapping[str, bytes]:
         """`samples.png`: a sheet with the first images of each class (at most ten classes), a column a class."""
         return {"samples.png": contact_sheet(self.images, self.labels)}
 
 
-def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int = 10, scale: int = 2) -> bytes:
+def contact_sheet(images: np.ndarray | Rows, labels: np.ndarray, classes: int = 10, scale: int = 2) -> bytes:
     """PNG bytes of a grid with a column a class and `SHEET_ROWS` rows; classes with too few images leave white cells."""
     import io
 

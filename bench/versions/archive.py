@@ -7,11 +7,11 @@ was when the number was measured; what differs is said.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from retable.bench import registry
 from retable.bench.declare.params import build_metric
@@ -20,6 +20,8 @@ from retable.bench.judge.results import Found, look_up
 from retable.bench.record import Artefact, Failure, Measurement, Record, Status, canonical
 from retable.bench.store.keys import Memo, component_ingredients, numerics
 from retable.bench.suite import Case, Component, Suite
+from retable.bench.versions.boxes import FILE as BOXES
+from retable.bench.versions.boxes import Boxes, read_boxes
 from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.rates import Rates, read_rates
 from retable.bench.versions.samples import frozen_file
@@ -27,6 +29,8 @@ from retable.bench.versions.versions import Name, Version, find, load, numbers, 
 
 if TYPE_CHECKING:
     from retable.bench.store.reader import Reader
+
+T = TypeVar("T")
 
 
 class Archive:
@@ -75,12 +79,20 @@ class Archive:
     @property
     def rates(self) -> Rates:
         """The firing rates that were frozen; none in versions that have no such file."""
-        if RATES not in self.version.manifest["files"]:
+        return self._beside(RATES, read_rates)
+
+    @property
+    def boxes(self) -> Boxes:
+        """What detectors found, likewise."""
+        return self._beside(BOXES, read_boxes)
+
+    def _beside(self, file: str, read: Callable[[bytes], dict[str, T]]) -> dict[str, T]:
+        if file not in self.version.manifest["files"]:
             return {}
         try:
-            return read_rates((self.folder / RATES).read_bytes())
+            return read((self.folder / file).read_bytes())
         except (ValueError, TypeError, AttributeError, OSError) as error:
-            raise StoreError(f"{self.folder}: {RATES} cannot be read: {error}") from None
+            raise StoreError(f"{self.folder}: {file} cannot be read: {error}") from None
 
 
 def open_archive(root: Path, suite: str, text: str) -> Archive:

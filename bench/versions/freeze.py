@@ -20,6 +20,8 @@ from retable.bench.store.artefacts import sync
 from retable.bench.store.sweep import sweep, unfinished_name
 from retable.bench.suite import Suite
 from retable.bench.versions import attest
+from retable.bench.versions.boxes import FILE as BOXES
+from retable.bench.versions.boxes import boxes
 from retable.bench.versions.rates import FILE as RATES
 from retable.bench.versions.rates import rates
 from retable.bench.versions.samples import BUDGET, Sample, find_samples, frozen_name
@@ -108,11 +110,18 @@ def contents(suite: Suite, store: Store, render: Render) -> dict[str, bytes]:
         TOLERANCES: pretty(measured(results, certificates).plain()),
         "environments.json": pretty({identity: store.environment(identity) or {} for identity in identities}),
         RATES: f"{canonical(rates(results.values(), store.read_artefact))}\n",
+        **_boxes(results, store),
         "samples.json": pretty({"budget": BUDGET, "files": _told(kept), "left_out": left_out}),
         f"{suite.name}.yaml": Path(suite.path).read_text(encoding="utf-8") if suite.path else "",
     }
     files = {name: content.encode() for name, content in texts.items()}
     return files | {frozen_name(sample): sample.content for sample in kept}
+
+
+def _boxes(results: Results, store: Store) -> dict[str, str]:
+    """What detectors found; a suite without any has no such file."""
+    found = boxes(results.values(), store.read_artefact)
+    return {BOXES: f"{canonical(found)}\n"} if found else {}
 
 
 def _told(samples: list[Sample]) -> dict[str, dict[str, Any]]:

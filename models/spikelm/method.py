@@ -20,7 +20,8 @@ class SpikingBert(Recipe):
 
     `k` times the mean is an elastic amplitude, `threshold` is that of `lif`. `vocab` names BERT's `vocab.txt` below
     $BENCH_DATA; without one the `vocabulary` commonest words of the training sentences are the tokens. `weights` names
-    pre-trained weights there, in the released layout or BERT's; fine-tuning starts from them.
+    pre-trained weights there, in the released layout or BERT's; fine-tuning starts from them. `protocol` official has elastic
+    keys and values in the `sign` variant too, as the released code; corrected has signs there.
     """
 
     NAME: ClassVar[str] = "spiking-bert"
@@ -36,6 +37,7 @@ class SpikingBert(Recipe):
     vocabulary: int = 30522
     length: int = 128
     dropout: float = 0.1
+    protocol: Literal["official", "corrected"] = "corrected"
     vocab: str | None = None
     weights: str | None = None
 
@@ -87,7 +89,7 @@ class SpikingBert(Recipe):
             max_position_embeddings=max(512, self.length),
             dropout=self.dropout,
         )
-        neurons = Neurons(self.neuron, self.T, self.k, self.threshold)
+        neurons = Neurons(self.neuron, self.T, self.k, self.threshold, self.protocol == "official")
         return SentenceClassifier(config, neurons, 2 if data is None else data.num_classes, tokenizer)
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> Fit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -95,24 +95,25 @@ class Neurons:
     sign     {-alpha, alpha}                          lif      {0, 1}, `threshold`, hard reset
     psn      {0, 1}, parallel                         none     the ANN twin
 
-    Keys and values of `sign` keep the zero, as in the released code: its attention has spikes of 2 bits in either variant.
+    With `two_bit_operands` keys and values of `sign` are those of `elastic`, as in the released code.
     """
 
     kind: Kind
     T: int
     k: float = 2.0
     threshold: float = 1.0
+    two_bit_operands: bool = False
 
     def before_linear(self) -> nn.Module:
-        return self._neuron(self.T)
+        return self._neuron(self.kind, self.T)
 
     def on_operand(self) -> nn.Module:
         if self.kind in ("none", "psn"):
-            return self._neuron(self.T)
-        ours = replace(self, kind="elastic") if self.kind == "sign" else self
-        return PerStep(ours._neuron(1) for _ in range(self.T))
+            return self._neuron(self.kind, self.T)
+        kind = "elastic" if self.kind == "sign" and self.two_bit_operands else self.kind
+        return PerStep(self._neuron(kind, 1) for _ in range(self.T))
 
-    def _neuron(self, T: int) -> nn.Module:
+    def _neuron(self, kind: Kind, T: int) -> nn.Module:
         kinds: dict[Kind, Callable[[], nn.Module]] = {
             "elastic": lambda: Elastic(T, self.k),
             "ternary": lambda: Elastic(T, k=None),
@@ -121,7 +122,7 @@ class Neurons:
             "psn": lambda: ParallelNeuron(T),
             "none": nn.Identity,
         }
-        return kinds[self.kind]()
+        return kinds[kind]()
 
 
 @contextmanager

@@ -50,9 +50,13 @@ class Tokenizer:
 
     @classmethod
     def published(cls, name: str, length: int) -> Tokenizer:
-        """WordPiece over the `vocab.txt` that `name` is below $BENCH_DATA. Raises MissingWeights."""
+        """WordPiece over the `vocab.txt` that `name` is below $BENCH_DATA; a special token written in a text is that token,
+        as in BERT's own tokenizer. Raises MissingWeights.
+        """
         model = require("tokenizers").models.WordPiece.from_file(str(weights_file(name)), unk_token=UNKNOWN)
-        return cls(model, length)
+        found = cls(model, length)
+        found.inner.add_special_tokens(list(SPECIAL))
+        return found
 
     def __len__(self) -> int:
         return int(self.inner.get_vocab_size())

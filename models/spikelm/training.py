@@ -68,7 +68,8 @@ def pretrain(
             batch = tuple(part[chosen].to(device) for part in (hidden_ids, mask, types))
             if not losses:
                 log = measure_amplitudes(model, batch)
-            set_rate(optimizer, recipe.pretrain_lr * rate_at(len(losses), recipe.pretrain_steps))
+            schedule = recipe.pretrain_schedule or recipe.pretrain_steps
+            set_rate(optimizer, recipe.pretrain_lr * rate_at(len(losses), schedule))
             places = targets[chosen].to(device)
             states_BNC = network.bert(*batch)
             wanted = places != IGNORED
@@ -156,7 +157,7 @@ def masked(ids_BN: Tensor, tokenizer: Tokenizer, generator: torch.Generator) -> 
 
 
 def rate_at(number: int, steps: int) -> float:
-    """Share of the learning rate at step `number`."""
+    """Share of the learning rate at step `number` of a schedule of `steps`."""
     warmup = max(1, round(WARMUP_SHARE * steps))
     return min((number + 1) / warmup, (steps - number) / max(1, steps - warmup))
 

@@ -136,7 +136,10 @@ class InARow(SSA):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj_lif(self.currents(x).flatten(0, 1)).view_as(x)
+        currents = self.currents(x)
+        if not currents.numel():  # no samples, no steps
+            return currents.view_as(x)
+        return self.proj_lif(currents.flatten(0, 1)).view_as(x)
 
 
 class SoftmaxInARow(InARow, SoftmaxAttention):

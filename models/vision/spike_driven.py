@@ -92,7 +92,7 @@ class SDSA(nn.Module):
 
 def _spread(x: Tensor) -> Tensor:
     """The largest of 3 x 3 neighbours in the last two of five dimensions."""
-    return F.max_pool2d(x.flatten(0, 2), 3, stride=1, padding=1).view(x.shape)
+    return F.max_pool2d(x.flatten(0, 2)[:, None], 3, stride=1, padding=1).view(x.shape)
 
 
 class MembraneMLP(nn.Module):

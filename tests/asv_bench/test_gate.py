@@ -147,15 +147,20 @@ def _judged(random: np.random.Generator, slowdown: float, first: int, again: int
 
 
 @pytest.mark.parametrize(("first", "again"), [(9, 9), (25, 99)])
-def test_without_a_change_less_than_one_in_two_hundred_comparisons_is_flagged(first: int, again: int) -> None:
+def test_without_a_change_less_than_one_in_two_hundred_comparisons_is_flagged(
+    first: int, again: int, record_property: Callable[[str, object], None]
+) -> None:
     random = np.random.default_rng(0)
     flagged = sum(_judged(random, 1.0, first, again) for _ in range(10_000))
+    record_property("figure", f"{flagged} of 10,000 comparisons of equal code flagged ({first} and {again} rounds)")
     assert flagged < 50
 
 
-def test_a_slowdown_of_half_is_found() -> None:
+def test_a_slowdown_of_half_is_found(record_property: Callable[[str, object], None]) -> None:
     random = np.random.default_rng(1)
-    assert sum(_judged(random, 1.5, 25, 99) for _ in range(300)) >= 297
+    found = sum(_judged(random, 1.5, 25, 99) for _ in range(300))
+    record_property("figure", f"{found} of 300 slowdowns by half found")
+    assert found >= 297
 
 
 def test_a_disturbance_that_passes_is_not_flagged() -> None:

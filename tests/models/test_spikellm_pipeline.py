@@ -14,10 +14,12 @@ pytest.importorskip("transformers")
 
 from retable.models.common.errors import CheckpointError, MissingWeights
 from retable.models.spikellm import method, pipeline, tiny_llama, transform
+from retable.models.spikellm.gptq import Hessian
 from retable.models.spikellm.language_model import LanguageModel
 from retable.models.spikellm.layers import NotLlamaError
 from retable.models.spikellm.quantizer import Quantizer
 from retable.models.spikellm.recipe import Recipe
+from retable.models.spikellm.saliency import inverse_hessian
 from retable.models.spikellm.weights import grid_of
 
 TEXT = "A tale told by an honest clerk, of ships and of the sea; every evening he would add a page to it. " * 30
@@ -260,6 +262,19 @@ def test_half_precision_goes_as_single_precision_does(chosen: Any, dtype: torch.
         assert logits.isfinite().all()
         losses.append(torch.tensor(log["layer_errors"]))
     torch.testing.assert_close(losses[1], losses[0], rtol=0.25, atol=1e-3)
+
+
+def test_sums_of_squares_are_of_single_precision_under_autocast() -> None:
+    """What half precision makes of them is no longer positive definite, or not finite."""
+    x = 200 * torch.randn(1, 64, 48, generator=torch.Generator().manual_seed(0))
+    sums = []
+    for enabled in (False, True):
+        hessian = Hessian(48, x.device)
+        with torch.autocast("cpu", torch.float16, enabled=enabled):
+            hessian.add(x.half())
+        sums.append(hessian.mean)
+    assert torch.equal(*sums)
+    torch.linalg.cholesky(inverse_hessian(sums[1])[0])
 
 
 def test_the_transformation_alone_learns_in_half_precision() -> None:

@@ -179,6 +179,7 @@ class TestTokenizer:
             Tokenizer.published("vocab.txt", 8)
         (tmp_path / "vocab.txt").write_text("\n".join((*SPECIAL, "word", "##s")) + "\n")
         assert Tokenizer.published("vocab.txt", 6)(["Words word"])[0].tolist() == [[2, 5, 6, 5, 3, 0]]
+        assert Tokenizer.published("vocab.txt", 5)(["word [MASK]"])[0].tolist() == [[2, 5, 4, 3, 0]], "as BERT reads it"
 
 
 class TestMasks:
@@ -247,16 +248,6 @@ class TestAmplitudes:
             spikes = neuron(torch.randn(2, 50))
         assert set(spikes.unique().tolist()) <= {-1, 0, 1}
 
-    def test_keys_and_values_of_the_binary_variant_keep_the_zero(self) -> None:
-        """Of sign's two amplitudes no input is small enough for a zero; released keys and values have 2 bits all the same."""
-        x = torch.randn(2, 500, generator=torch.Generator().manual_seed(0))
-        neurons = Neurons("sign", 2)
-        linear, operand = neurons.before_linear(), neurons.on_operand()
-        with measuring(linear), measuring(operand):
-            assert (linear(x) != 0).all()
-            spikes = operand(x)
-        assert 0.3 < float((spikes == 0).float().mean()) < 0.8
-
     def test_half_the_amplitude_does_not_fire_and_the_window_has_twice_its_width(self) -> None:
         x = torch.tensor([[0.5, 0.51, -0.5, -0.51, 1.0, -1.0, 1.01, 7.0]], requires_grad=True)
         spikes = Neurons("ternary", 1).before_linear()(x)
@@ -264,6 +255,29 @@ class TestAmplitudes:
         spikes.sum().backward()
         assert x.grad is not None
         assert x.grad.flatten().tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(("protocol", "binary"), [("official", False), ("corrected", True)])
+def test_keys_and_values_of_signs_are_two_bit_where_the_released_code_has_them(protocol: Any, binary: bool) -> None:
+    network = SpikingBert(**SMALL, neuron="sign", protocol=protocol).build(None).network
+    neurons = {name: module for name, module in network.named_modules() if isinstance(module, Elastic)}
+    operands = [module for name, module in neurons.items() if "key_neuron" in name or "value_neuron" in name]
+    assert {module.binary for module in operands} == {binary}
+    assert all(module.binary for module in neurons.values() if module not in operands)
+
+
+def test_pre_training_stops_on_the_way_of_a_longer_schedule(
+    data: LabelledTextData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retable.models.spikelm import training
+
+    rates: list[float] = []
+    monkeypatch.setattr(training, "set_rate", lambda optimizer, lr: rates.append(lr))
+    SpikingBert(**SMALL | {"epochs": 1}, pretrain_schedule=15).fit(data, {}, seed=0, device="cpu")
+    assert rates == pytest.approx([2e-4 * rate_at(step, 15) for step in range(3)])
+    assert rates[-1] > 0.8 * 2e-4
+    with pytest.raises(ValueError, match="`pretrain_schedule` must be at least the 3 `pretrain_steps`, not 2"):
+        SpikingBert(**SMALL, pretrain_schedule=2)
 
 
 def test_the_best_epoch_is_kept_where_the_paper_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,15 @@ def family(name: str, **options: Any) -> Any:
     return component(**options)
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [*((name, {}) for name in FAMILIES), ("sdt", {"dvs_mode": True}), ("qkformer", {"protocol": "official"})],
+)
+def test_no_samples_have_no_logits(name: str, more: dict[str, Any]) -> None:
+    model = family(name, T=2, **FAMILIES[name][1], **more).build(image_data(count=6, shape=(3, 32, 32))).eval()
+    assert model.steps(model.prepare(torch.zeros(0, 3, 32, 32, dtype=torch.uint8))).shape == (2, 0, 3)
+
+
 @pytest.mark.parametrize("spiking", [True, False])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (4, 2, 32, 32)], ids=["images", "events"])
 @pytest.mark.parametrize("name", FAMILIES)

@@ -132,5 +132,5 @@ def test_its_tests_notice(mutant: Mutant, copy: Path, record_property: Callable[
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     finally:
         file.write_text(original, encoding="utf-8")
-    record_property("figure", "mutants noticed")
+    record_property("count", ("mutants of the code, all noticed", 1))
     assert done.returncode == 1, f"the mutant survived, or its tests did not run: {done.stdout[-2000:]}"

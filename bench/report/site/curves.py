@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
-STEPS = ("step", "epoch")
-"""What a point of a log is counted by; a list of plain numbers is counted from 1."""
+STEPS = ("epoch", "step")
+"""What a point of a log is counted by, the first that grows from point to point; a list of plain numbers is counted from 1."""
 LEAST = 2
 Curve = tuple[str, list[float], list[float]]
 """What x counts, x, and y."""
@@ -29,14 +30,19 @@ def _curves(log: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Curve]]:
 
 
 def _points(points: list[Mapping[str, Any]], prefix: str) -> Iterator[tuple[str, Curve]]:
-    counter = next((name for name in STEPS if all(_number(point.get(name)) for point in points)), None)
+    counted = {name: [point.get(name) for point in points] for name in STEPS}
+    counter = next((name for name, found in counted.items() if _grows(found)), None)
     if counter is None:
         return
-    for name in dict.fromkeys(name for point in points for name in point if name != counter):
+    for name in dict.fromkeys(name for point in points for name in point if name not in STEPS):
         known = [point for point in points if _number(point.get(name))]
         if len(known) >= LEAST:
             x, y = _short([point[counter] for point in known]), _short([point[name] for point in known])
             yield f"{prefix}{name}".replace("_", " "), (counter, x, y)
+
+
+def _grows(values: list[Any]) -> bool:
+    return all(map(_number, values)) and all(one < other for one, other in pairwise(values))
 
 
 def _number(value: Any) -> bool:

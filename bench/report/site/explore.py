@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -11,10 +11,12 @@ from retable.bench.judge.stats import t_quantile
 from retable.bench.record import Measurement, Record
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.site.curves import curves
-from retable.bench.report.site.exhibits import ACROSS, Exhibit, exhibits
+from retable.bench.report.site.exhibits import Exhibit, exhibits
 from retable.bench.report.site.provenance import embedded
 from retable.bench.report.words import with_unit, words
 from retable.bench.versions.archive import Archive
+from retable.bench.versions.boxes import RESULTS, Boxes
+from retable.bench.versions.samples import Sample, find_samples
 
 SAMPLES = 600_000
 """Characters of values by sample on one page."""
@@ -29,17 +31,21 @@ class _Side:
     when: str
     evaluations: Sequence[Record]
     by_key: Mapping[str, Record]
+    samples: Sequence[Sample] = ()
+    boxes: Boxes = field(default_factory=dict)
 
 
 def explore(chapter: Chapter) -> tuple[str, dict[str, bytes]]:
     """The page's data as JSON for a script element, and the files that it shows, by name."""
-    shown = exhibits(chapter.suite, _digests(chapter))
     sides = _sides(chapter)
+    images = dict.fromkeys(image for side in sides for row in side.boxes.values() for image in row)
+    shown = exhibits(chapter.suite, _digests(chapter), images)
     room = SAMPLES
     told = []
     for side in sides:
         rows = {entry.name: _row(entry.name, side) for entry in chapter.suite.entries if entry.method is not None}
         room = _samples(side, rows, room)
+        _detections(side, rows, shown)
         told.append({"name": side.name, "when": side.when, "rows": {name: row for name, row in rows.items() if row}})
     metrics = _in_order(chapter, sides)
     data = {
@@ -49,24 +55,28 @@ def explore(chapter: Chapter) -> tuple[str, dict[str, bytes]]:
         "metrics": {name: _metric(chapter, name, sides) for name in metrics},
         "sides": told,
         "exhibits": [_told(exhibit) for exhibit in shown],
-        "files": _files(chapter),
+        "files": {side.name: files for side in sides if (files := _files(side))},
         "t": {n: round(t_quantile(1 - chapter.suite.statistics.alpha, n - 1), 4) for n in range(2, MOST_SEEDS + 1)},
         "share": round(100 * (1 - 2 * chapter.suite.statistics.alpha)),
     }
-    return embedded(data), {_file(exhibit): exhibit.picture for exhibit in shown if exhibit.picture}
+    old = {sample.file: sample.content for side in sides[1:] for sample in side.samples}
+    return embedded(data), old | {_file(exhibit): exhibit.picture for exhibit in shown if exhibit.picture}
 
 
 def _sides(chapter: Chapter) -> list[_Side]:
     """What the tables show comes first, then the other versions, the newest first."""
     evaluations = [record for record in chapter.records.values() if record.stage == "evaluate"]
-    sides = [_Side(chapter.source.rpartition("/")[2], "", evaluations, chapter.records)]
+    own = (evaluations, chapter.records, chapter.samples, chapter.boxes)
+    sides = [_Side(chapter.source.rpartition("/")[2], "", *own)]
     for archive in reversed(chapter.past):
         if archive.name == chapter.source:
-            sides[0] = _Side(sides[0].name, _published(archive), evaluations, chapter.records)
+            sides[0] = _Side(sides[0].name, _published(archive), *own)
         else:
             by_key = {record.key: record for record in archive.version.records}
             old = list(archive.version.results.values())
-            sides.append(_Side(f"v{archive.version.name.number}", _published(archive), old, by_key))
+            samples, _ = find_samples(chapter.suite, old, archive.read_artefact)
+            name = f"v{archive.version.name.number}"
+            sides.append(_Side(name, _published(archive), old, by_key, samples, archive.boxes))
     return sides
 
 
@@ -122,6 +132,18 @@ def _samples(side: _Side, rows: Mapping[str, dict[str, Any]], room: int) -> int:
     return room
 
 
+def _detections(side: _Side, rows: Mapping[str, dict[str, Any]], shown: Sequence[Exhibit]) -> None:
+    """Add what each row found in the images of its exhibit, on their tiles."""
+    for exhibit in shown:
+        for row in exhibit.rows:
+            if exhibit.ids and rows.get(row) and row in side.boxes:
+                found = side.boxes[row]
+                rows[row]["b"] = [
+                    [exhibit.box(index, *box[:5], box[5]) for box in found.get(image, [])]
+                    for index, image in enumerate(exhibit.ids)
+                ]
+
+
 def _repetitions(side: _Side, entry: str) -> Iterable[int]:
     return (record.repetition for record in side.evaluations if record.entry == entry)
 
@@ -157,7 +179,8 @@ def _digests(chapter: Chapter) -> dict[str, str]:
     """The digest of the data that each row with values by sample was measured on."""
     found = {}
     for record in chapter.records.values():
-        if record.stage == "evaluate" and any(measured.samples for measured in record.metrics.values()):
+        by_sample = RESULTS in record.artefacts or any(measured.samples for measured in record.metrics.values())
+        if record.stage == "evaluate" and by_sample:
             fits = [chapter.records[key].ingredients for key in record.needs if key in chapter.records]
             data: Mapping[str, Any] = next(
                 (one["dataset"] for one in [record.ingredients, *fits] if one.get("dataset")), {}
@@ -174,13 +197,14 @@ def _file(exhibit: Exhibit) -> str:
 def _told(exhibit: Exhibit) -> dict[str, Any]:
     told: dict[str, Any] = {"rows": exhibit.rows, "labels": list(exhibit.labels)}
     if exhibit.picture:
-        return told | {"picture": f"samples/{_file(exhibit)}", "tile": list(exhibit.tile), "across": ACROSS}
+        told |= {"picture": f"samples/{_file(exhibit)}", "tile": list(exhibit.tile), "across": exhibit.across}
+        return told | ({"ids": list(exhibit.ids), "truth": list(exhibit.truth)} if exhibit.ids else {})
     return told | {"texts": list(exhibit.texts)}
 
 
-def _files(chapter: Chapter) -> dict[str, list[dict[str, Any]]]:
+def _files(side: _Side) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    for sample in chapter.samples:
+    for sample in side.samples:
         file = {
             "kind": sample.kind,
             "file": f"samples/{sample.file}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retable.bench.judge.judgement import Judgement
-from retable.bench.judge.predicate import predicate
+from retable.bench.judge.predicate import compared, predicate
 from retable.bench.judge.words import comes_again, evidence, explain, said
 from retable.bench.report.energy import by_rule
 from retable.bench.report.grid import caption, floors
@@ -209,7 +209,7 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "By energy rule": by_rule(judged.rules) if judged.rules else "",
         "Changed": judged.changed.sentence() if judged.changed else "",
         "Kind": f"{claim.kind} of {claim.metric}",
-        "Rows": " < ".join(claim.entries) if claim.kind == "ordering" else " / ".join(claim.entries),
+        "Rows": compared(claim),
         "Seeds needed": str(claim.min_seeds),
         "Expected": str(claim.expect) + (f": {claim.expect.because}" if claim.expect.because else ""),
     }

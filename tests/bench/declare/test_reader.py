@@ -171,6 +171,19 @@ def test_claims(suites: tuple[Suite, Suite]) -> None:
     assert (at_paper.bound.equals, at_paper.bound.at_most) == (None, None)
 
 
+def test_a_mean_is_of_what_each_row_measures_and_nothing_else_is(tmp_path: Path) -> None:
+    mean = 'mean: {metric: "weight[*]", of: [base, stack], at_least: 1}'
+    text = EXAMPLE.replace("value: {entry: base, metric: weight, equals: -200, tolerance: 0.5 %}", mean)
+    with pytest.raises(DeclarationError, match=r"'base' does not measure 'weight\[\*\]'"):
+        load_suite(write(tmp_path, text))
+    plain = load_suite(write(tmp_path, text.replace("weight[*]", "weight"))).claims[0]
+    assert (plain.kind, plain.metric, plain.entries) == ("mean", "weight", ("base", "stack"))
+    with pytest.raises(DeclarationError, match="weight"):
+        load_suite(
+            write(tmp_path, EXAMPLE.replace("{entry: base, metric: weight,", '{entry: base, metric: "weight[*]",'))
+        )
+
+
 def test_expected_verdicts(suites: tuple[Suite, Suite]) -> None:
     mini, paper = ([(claim.expect.verdict, claim.expect.because) for claim in suite.claims] for suite in suites)
     assert mini == [("reproduced", ""), ("contradicted", "of the noise"), ("not measured", "needs profile paper")]

@@ -131,3 +131,13 @@ def test_a_sign_of_life_of_another_metric_covers_what_it_says() -> None:
     clean = Alive(rows=("direct",), metric="clean_accuracy", bound=Bound(at_least=20), chance="10 %")
     assert "is alive" in refused(claim, replace(suite, alive=(clean,)))
     assert refused(claim, replace(suite, alive=(replace(clean, covers=("robust_accuracy",)),))) == ""
+
+
+def test_a_difference_that_equals_meet_needs_a_control() -> None:
+    suite = at_mini("table_spikelm")
+    behind = made("difference", "accuracy", "mini-t4", "mini-bert", bound=Bound(at_least=-6.7))
+    assert "name a row that must not" in refused(behind, suite)
+    assert refused(replace(behind, control="mini-ternary"), suite) == ""
+    ahead = made("difference", "accuracy", "mini-t4", "mini-lif", bound=Bound(equals=16.8, tolerance=0.5))
+    assert refused(ahead, suite) == ""
+    assert "cannot be reproduced" in refused(replace(ahead, bound=Bound(at_least=101)), suite)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from retable.bench.judge import history
 from retable.bench.judge.claims import judge
 from retable.bench.judge.predicate import statement
-from retable.bench.judge.words import evidence, said
-from retable.bench.suite import Alive, Bound, Claim, Strength
+from retable.bench.judge.words import evidence, explain, said
+from retable.bench.record import Record
+from retable.bench.suite import Alive, Bound, Claim, Strength, Suite
 from tests.bench.judge.test_claims import bounded, ordering, results, suite
 
 WORLDS = 600
@@ -41,6 +42,33 @@ def share(strength: Strength, verdict: str, ratio: float, *, seed: int = 0) -> f
         a, b = np.exp(noise[0]), ratio * np.exp(noise[1])
         found += judge(held, results(a=a.tolist(), b=b.tolist()))[0].verdict == verdict
     return found / WORLDS
+
+
+def points(gap: float, verdict: str) -> float:
+    """How often a claim of 3 points more (within half a point) has the verdict where the truth is `gap`."""
+    draws = np.random.default_rng(1)
+    held, found = suite(bounded("difference", "b", "a", equals=3.0, tolerance=0.5), seeds=4), 0
+    for a, b in draws.normal(scale=0.3, size=(WORLDS, 2, 4)):
+        measured = results(a=(50 + a).tolist(), b=(50 + gap + b).tolist())
+        found += judge(held, measured)[0].verdict == verdict
+    return found / WORLDS
+
+
+@pytest.mark.parametrize("edge", [2.5, 3.5])
+def test_at_the_edge_of_a_difference_either_verdict_is_wrong_as_seldom_as_declared(edge: float) -> None:
+    assert points(edge, "reproduced") <= DECLARED + SLACK
+    assert points(edge, "contradicted") <= DECLARED + SLACK
+
+
+def test_a_difference_is_in_points_and_not_a_ratio() -> None:
+    claim = bounded("difference", "b", "a", equals=3.08, tolerance=0.1)
+    (judged,) = judge(suite(claim), results(a=[47.5, 47.6, 47.7], b=[50.6, 50.68, 50.76]))
+    assert said(judged) == "number reproduced"
+    assert "score of b - of a = 3.08 ± 0.1; 3 seeds" in statement(claim)
+    (other,) = judge(suite(claim), results(a=[47.5, 47.6, 47.7], b=[50.9, 51.08, 51.16]))
+    assert other.verdict == "contradicted"
+    (equal,) = judge(suite(claim), results(a=[1.0, 2.0, 3.0], b=[4.08, 5.08, 6.08]))
+    assert equal.verdict == "not measured"
 
 
 @pytest.mark.parametrize(("strength", "edge"), [("number", 1.9), ("number", 2.1), ("size", 1.5), ("direction", 1.0)])
@@ -165,3 +193,31 @@ def test_a_claim_that_was_added_for_another_profile_was_not_added_after_its_resu
         claim = replace(bounded("value", "a", at_least=1.0), profiles=profiles)
         (judged,) = judge(suite(claim), measured, {"v": None})
         assert (judged.changed is not None) == marked
+
+
+def of_its_own(**values: float) -> tuple[Suite, dict[tuple[str, int], Record]]:
+    """Rows that each measure a task of their own, at one seed and exactly what is given."""
+    mean = replace(bounded("mean", *values, equals=76.5, tolerance=0.5, min_seeds=1), metric="glue[*]")
+    held = suite(mean, seeds=1)
+    rows = tuple(replace(row, metrics=("accuracy", f"glue[{row.name}]")) for row in held.entries)
+    found = {
+        (name, 0): replace(one, metrics={f"glue[{name}]": one.metrics["score"]})
+        for name, value in values.items()
+        for one in [results(**{name: [value]})[name, 0]]
+    }
+    return replace(held, entries=rows), found
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(38.8, "reproduced"), (16.9, "contradicted")])
+def test_a_mean_is_over_what_each_row_measures_of_a_name(last: float, verdict: str) -> None:
+    held, found = of_its_own(a=95.0, b=95.7, c=last)
+    (judged,) = judge(held, found)
+    assert judged.verdict == verdict
+    assert "mean glue[*] of a, b, c = 76.5 ± 0.5" in statement(judged.claim)
+    assert explain(judged).startswith("mean ")
+
+
+def test_a_mean_without_one_of_its_rows_is_not_measured() -> None:
+    held, found = of_its_own(a=95.0, b=95.7, c=38.8)
+    (judged,) = judge(held, {place: one for place, one in found.items() if place[0] != "c"})
+    assert (judged.verdict, judged.reason) == ("not measured", "c was not run")

@@ -39,6 +39,12 @@ class TestCurves:
             "train accuracy": ("epoch", [1, 2, 3], [10.0, 20.0, 30.0]),
         }
 
+    def test_an_epoch_counts_where_it_grows_and_is_never_a_quantity(self) -> None:
+        steps = [{"step": 10 * n, "epoch": n / 4, "loss": 3.0 - n} for n in range(3)]
+        assert curves({"curve": steps}) == {"loss": ("epoch", [0.0, 0.25, 0.5], [3.0, 2.0, 1.0])}
+        same = [{**point, "epoch": 1} for point in steps]
+        assert curves({"curve": same}) == {"loss": ("step", [0.0, 10.0, 20.0], [3.0, 2.0, 1.0])}
+
     @given(
         st.recursive(
             st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),

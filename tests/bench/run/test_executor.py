@@ -400,7 +400,7 @@ def _session(process: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_kill_storm(tmp_path: Path, workers: int) -> None:
+def test_kill_storm(tmp_path: Path, workers: int, record_property: Callable[[str, object], None]) -> None:
     """Drivers killed at random moments: what was acknowledged is there, nothing is twice, the results are right."""
     size, folder, chance = 120, tmp_path / "store", random.Random(workers)
     acknowledged: set[str] = set()
@@ -418,6 +418,8 @@ def test_kill_storm(tmp_path: Path, workers: int) -> None:
         process.kill()
         acknowledged |= set(process.communicate()[0].split())
     acknowledged -= {""}
+    record_property("count", ("kills of a run", 25))
+    record_property("count", ("acknowledged records, 0 lost", len(acknowledged)))
     assert 0 < len(acknowledged) < size, "the kills were not spread over the run"
     final = driver("drive", folder, size, workers)
     assert final.wait(60) == 0

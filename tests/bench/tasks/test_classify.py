@@ -253,6 +253,22 @@ def test_variants_of_the_literature_rule_price_the_same_counts() -> None:
     assert every - once == pytest.approx(macs / 2 * 4.6e-9)
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 2, 16, 16)], ids=["images", "events"])
+def test_operations_are_counted_in_batches_as_at_once(shape: tuple[int, ...]) -> None:
+    model, _ = fitted(SmallSNN(T=2), image_data(shape=shape))
+    rules = ("full", "literature", "syops", "simple-memory", "lemaire", "neuromc")
+    at_once, in_batches = (
+        Classify(account_samples=7, batch_size=size, rules=rules).evidence(
+            model, image_data(shape=shape), seed=0, device="cpu"
+        )
+        for size in (8, 3)
+    )
+    for metric in (*(Energy(rule=rule) for rule in rules), SpikesPerSample(), FiringRate(), Accumulates()):  # type: ignore[arg-type]
+        one, other = metric.measure(at_once), metric.measure(in_batches)
+        assert other.value == pytest.approx(one.value, rel=1e-5), metric  # syops rounds a batch
+        assert other.n == 7
+
+
 def test_joules_are_what_the_counters_saw_a_sample() -> None:
     evidence = evidence_of([[0, 0]], [0, 0])
     assert Joules().measure(evidence).reason == "nothing was metered"

@@ -77,6 +77,15 @@ def test_energy_is_that_of_the_network_without_its_vocoder(
     assert all("network" in layer for layer in layers)
 
 
+def test_speech_without_a_frame_cannot_be_stretched(data: Any) -> None:
+    model = SpikeVoiceMethod(**SMALL | {"arm": "ann", "T": 1}).build(data).eval()
+    bias = model.network.get_parameter("variance_adaptor.duration_predictor.linear_layer.bias")
+    torch.nn.init.constant_(bias, -5.0)
+    found = Stretch(factor=2).measure(Speak(account_samples=0).evidence(model, data, seed=0, device="cpu"))
+    assert found.value is None
+    assert "the model speaks not one frame of" in str(found.reason)
+
+
 def test_every_matrix_product_of_spikevoice_is_driven_by_spikes(data: Any) -> None:
     """The paper's claim of its architecture: no multiply-accumulates but those of normalisations and element-wise work."""
     model = SpikeVoiceMethod(**SMALL | {"T": 2}).build(data).eval()

@@ -99,6 +99,57 @@
     }
     return { first, second, p: n ? Math.min(1, 2 * tail) : 1 };
   };
+  // Detections: annotated boxes, and what A and B found in the same images; found is a box of its class that overlaps by half.
+  const SCENES = {
+    differ: ["they disagree", (a, b) => a.hits.some((hit, i) => hit !== b.hits[i])],
+    a: ["only A finds an object", (a, b) => a.hits.some((hit, i) => hit && !b.hits[i])],
+    b: ["only B finds an object", (a, b) => b.hits.some((hit, i) => hit && !a.hits[i])],
+    beside: ["a box that is no object", (a, b) => a.beside + b.beside > 0],
+    all: ["all", () => true],
+  };
+  const overlap = (one, two) => {
+    const side = (i) => Math.max(0, Math.min(one[i] + one[i + 2], two[i] + two[i + 2]) - Math.max(one[i], two[i]));
+    const shared = side(0) * side(1);
+    return shared / (one[2] * one[3] + two[2] * two[3] - shared);
+  };
+  const matched = (truth, found) => {
+    const hits = truth.map(() => false);
+    let beside = 0;
+    for (const box of [...found].sort((one, two) => two[5] - one[5])) {
+      const fits = truth.map((object, i) => (hits[i] || object[4] !== box[4] ? 0 : overlap(object, box)));
+      const best = fits.indexOf(Math.max(...fits));
+      if (best >= 0 && fits[best] >= 0.5) hits[best] = true;
+      else beside += 1;
+    }
+    return { hits, beside, count: hits.filter(Boolean).length };
+  };
+  const scene = (exhibit, index, a, b) => {
+    const [width, height] = exhibit.tile;
+    const frame = pictured(exhibit, index, `image ${exhibit.ids[index]}`, 150 / width);
+    frame.className = "scene";
+    const over = drawing("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    for (const [which, boxes] of [["a", held("a").b[index]], ["b", held("b").b[index]], ["truth", exhibit.truth[index]]]) {
+      for (const [x, y, w, h, kind, score] of boxes) {
+        const box = drawing("rect", { class: `box ${which}`, x, y, width: w, height: h });
+        box.append(drawing("title", {}, `${which === "truth" ? "annotated" : which.toUpperCase()}: ${kind}${score === undefined ? "" : ` ${score}`}`));
+        over.append(box);
+      }
+    }
+    frame.append(over);
+    const says = (one) => `${one.count} of ${one.hits.length}${one.beside ? ` and ${one.beside} beside` : ""}`;
+    return element("li", null, frame, Object.assign(element("span", `#${exhibit.ids[index]}: A ${says(a)}, B ${says(b)}`), { className: "under" }));
+  };
+  const scenes = (exhibit) => {
+    const judged = exhibit.ids.map((_, i) => ["a", "b"].map((which) => matched(exhibit.truth[i], held(which).b[i])));
+    fill(at("sample-filter"), Object.entries(SCENES).map(([key, [text]]) => [key, text]), at("sample-filter").value);
+    const found = [...judged.keys()].filter((i) => SCENES[at("sample-filter").value][1](...judged[i]));
+    const sum = (count) => judged.reduce((total, pair) => total + count(...pair), 0);
+    at("sample-told").textContent = `Of ${sum((a) => a.hits.length)} annotated objects in ${judged.length} images A finds ${sum((a) => a.count)} and B ${sum((a, b) => b.count)} (same class, overlap of at least a half, scores from 0.25 on); boxes beside an object: A ${sum((a) => a.beside)}, B ${sum((a, b) => b.beside)}.`;
+    at("sample-key").replaceChildren(key(["truth", "annotated"], ["a", `A: ${named("a")}`], ["b", `B: ${named("b")}`]));
+    at("tiles").append(...found.slice(0, shown).map((i) => scene(exhibit, i, ...judged[i])));
+    at("sample-count").textContent = `${found.length} of ${judged.length}`;
+    at("more").hidden = found.length <= shown;
+  };
   const exhibitOf = (row) => data.exhibits.find((exhibit) => exhibit.rows.includes(row));
   const pairs = () => {
     const a = held("a").s[at("sample-metric").value];
@@ -106,20 +157,22 @@
     const seed = at("sample-seed").value;
     return a && b && a[seed] && b[seed] && a[seed].length === b[seed].length ? [a[seed], b[seed]] : null;
   };
+  const pictured = (exhibit, index, label, times = 1) => {
+    const picture = element("span");
+    const [width, height] = exhibit.tile.map((side) => side * times);
+    picture.className = "tile";
+    picture.style.width = `${width}px`;
+    picture.style.height = `${height}px`;
+    picture.style.backgroundSize = `${exhibit.across * width}px auto`;
+    picture.style.backgroundImage = `url("${exhibit.picture}")`;
+    picture.style.backgroundPosition = `-${(index % exhibit.across) * width}px -${Math.floor(index / exhibit.across) * height}px`;
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", label);
+    return picture;
+  };
   const tile = (exhibit, index, text) => {
     const item = element("li");
-    if (exhibit && exhibit.picture) {
-      const picture = element("span");
-      const [width, height] = exhibit.tile;
-      picture.className = "tile";
-      picture.style.width = `${width}px`;
-      picture.style.height = `${height}px`;
-      picture.style.backgroundImage = `url("${exhibit.picture}")`;
-      picture.style.backgroundPosition = `-${(index % exhibit.across) * width}px -${Math.floor(index / exhibit.across) * height}px`;
-      picture.setAttribute("role", "img");
-      picture.setAttribute("aria-label", `sample ${index}`);
-      item.append(picture);
-    }
+    if (exhibit && exhibit.picture) item.append(pictured(exhibit, index, `sample ${index}`));
     if (exhibit && exhibit.texts) item.append(element("q", exhibit.texts[index]));
     const label = exhibit ? `, label ${exhibit.labels[index]}` : "";
     item.append(Object.assign(element("span", `#${index}${label}: ${text}`), { className: "under" }));
@@ -131,6 +184,11 @@
     list.replaceChildren();
     at("more").hidden = true;
     at("sample-count").textContent = "";
+    at("sample-key").replaceChildren();
+    const drawn = exhibitOf(chosen("a").row);
+    const boxed = Boolean(drawn && drawn.ids && drawn === exhibitOf(chosen("b").row) && held("a").b && held("b").b);
+    for (const id of ["sample-metric", "sample-seed"]) at(id).parentElement.hidden = boxed;
+    if (boxed) return scenes(drawn);
     if (!two) {
       at("sample-told").textContent = "These two have no values by sample in common on this page: choose rows on the same data.";
       return;
@@ -161,7 +219,7 @@
   const left = () => {
     for (const which of ["a", "b"]) {
       const { row, version } = chosen(which);
-      const files = version === data.sides[0].name ? data.files[row] || [] : [];
+      const files = (data.files[version] || {})[row] || [];
       const figures = files.map((file) => {
         const shown = Object.assign(document.createElement(file.kind === "image" ? "img" : "audio"), { src: file.file });
         if (file.kind === "image") shown.alt = `${file.name} of ${named(which)}`;
@@ -173,8 +231,8 @@
   };
 
   // Drawings: axes with a few round ticks, and what is drawn in them.
-  const ticks = (low, high) => {
-    const rough = (high - low) / 4 || Math.abs(low) / 4 || 1;
+  const ticks = (low, high, count = 4) => {
+    const rough = (high - low) / count || Math.abs(low) / 4 || 1;
     const size = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((times) => times * size).find((one) => one >= rough);
     const found = [];
@@ -182,7 +240,8 @@
     return found;
   };
   const axes = (xs, ys, xLabel, yLabel, places) => {
-    const [width, height, l, r, t, b] = [760, 340, 76, 16, 12, 48];
+    const width = Math.max(280, Math.min(760, at("training-plot").clientWidth || 760)); // so that text keeps its size in a narrow window
+    const [height, l, r, t, b] = [340, 76, 16, 12, 48];
     const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
     let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
     const room = (y1 - y0) * 0.06 || Math.abs(y0) * 0.1 || 1;
@@ -194,7 +253,7 @@
       sheet.append(drawing("line", { class: "grid", x1: l, x2: width - r, y1: y(value), y2: y(value) }));
       sheet.append(drawing("text", { x: l - 6, y: y(value) + 4, "text-anchor": "end" }, number(value)));
     }
-    for (const [value, text] of places || ticks(x0, x1).map((one) => [one, number(one)])) {
+    for (const [value, text] of places || ticks(x0, x1, width < 500 ? 2 : 4).map((one) => [one, number(one)])) {
       sheet.append(drawing("text", { x: x(value), y: height - b + 16, "text-anchor": "middle" }, text));
     }
     sheet.append(drawing("text", { x: (l + width - r) / 2, y: height - 8, "text-anchor": "middle" }, xLabel));
@@ -234,7 +293,7 @@
       at("history-plot").replaceChildren(element("p", "No version has this number."));
       return;
     }
-    const places = order.map((side, place) => [place, side.when ? `${side.name} (${side.when})` : side.name]);
+    const places = order.map((side, place) => [place, side.when && (at("history-plot").clientWidth || 760) / order.length > 110 ? `${side.name} (${side.when})` : side.name]);
     const { sheet, x, y } = axes([-0.5, order.length - 0.5], groups.flatMap((group) => group.values), "Version", data.metrics[metric].label, places);
     for (const { which, place, values } of groups) {
       const middle = x(place + (which === "a" ? -0.1 : 0.1));
@@ -301,6 +360,13 @@
   at("sample-metric").addEventListener("change", () => { shown = PAGE; seeds(); samples(); });
   for (const id of ["sample-seed", "sample-filter"]) at(id).addEventListener("change", () => { shown = PAGE; samples(); });
   at("more").addEventListener("click", () => { shown += PAGE; samples(); });
+  let narrow = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth === narrow) return;
+    narrow = window.innerWidth;
+    training();
+    history();
+  });
   at("quantity").addEventListener("change", training);
   at("history-metric").addEventListener("change", () => { history(); remember(); });
   refresh();
