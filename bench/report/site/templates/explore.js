@@ -19,6 +19,7 @@
     select.replaceChildren(...options.map(([value, text]) => Object.assign(element("option", text), { value })));
     if (options.some(([value]) => value === chosen)) select.value = chosen;
   };
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const half = (values) => {
     if (values.length < 2 || !data.t[values.length]) return null;
@@ -270,7 +271,7 @@
       at("training-plot").replaceChildren(element("p", "Neither row kept a log of this quantity."));
       return;
     }
-    const { sheet, x, y } = axes(lines.flatMap((line) => line.xs), lines.flatMap((line) => line.ys), lines[0].counter === "epoch" ? "Epoch" : "Training step", quantity);
+    const { sheet, x, y } = axes(lines.flatMap((line) => line.xs), lines.flatMap((line) => line.ys), lines[0].counter === "epoch" ? "Epoch" : "Training step", capital(quantity));
     for (const line of lines) {
       const path = drawing("path", { class: `line ${line.which}`, d: line.xs.map((value, i) => `${i ? "L" : "M"}${x(value).toFixed(1)} ${y(line.ys[i]).toFixed(1)}`).join("") });
       path.append(drawing("title", {}, `${named(line.which)}, repetition ${line.seed}`));
@@ -293,7 +294,7 @@
       at("history-plot").replaceChildren(element("p", "No version has this number."));
       return;
     }
-    const places = order.map((side, place) => [place, side.when && (at("history-plot").clientWidth || 760) / order.length > 110 ? `${side.name} (${side.when})` : side.name]);
+    const places = order.map((side, place) => [place, side.when && (Math.min(at("history-plot").clientWidth || 760, 760) - 92) / order.length > 110 ? `${side.name} (${side.when})` : side.name]);
     const { sheet, x, y } = axes([-0.5, order.length - 0.5], groups.flatMap((group) => group.values), "Version", data.metrics[metric].label, places);
     for (const { which, place, values } of groups) {
       const middle = x(place + (which === "a" ? -0.1 : 0.1));
@@ -319,7 +320,7 @@
     fill(at("sample-metric"), common.map((name) => [name, data.metrics[name].label]), at("sample-metric").value);
     seeds();
     const logged = [...new Set([...Object.keys(held("a").c), ...Object.keys(held("b").c)])];
-    fill(at("quantity"), logged.map((name) => [name, name]), at("quantity").value || "loss");
+    fill(at("quantity"), logged.map((name) => [name, capital(name)]), at("quantity").value || "loss");
     const known = Object.keys(data.metrics).filter((name) => held("a").m[name] || held("b").m[name]);
     fill(at("history-metric"), known.map((name) => [name, data.metrics[name].label]), at("history-metric").value || remembered.m);
     const gone = ["a", "b"].filter((which) => !sideOf(chosen(which).version).rows[chosen(which).row]);
