@@ -1,4 +1,4 @@
-"""JSON Schema of suite files, for completion and hover texts in editors: `python -m bench.schema` writes it.
+"""JSON Schema of suite files, for completion and hover texts in editors: `python -m retable.bench.declare.schema` writes it.
 
 It is made from `bench.declare.grammar`, as the reader's own checks are, and from the registry, whose names it offers. What only
 a whole file can tell (names that must exist, metrics that must be measured) is left to `bench check`.
@@ -14,8 +14,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, assert_never, get_args, get_origin
 
-from retable.bench.declare.grammar import NAME, SUITE
+from retable.bench.declare.grammar import SUITE
 from retable.bench.declare.params import parameters
+from retable.bench.declare.scalars import NAME
 from retable.bench.declare.shapes import (
     ABSENT,
     Anything,

@@ -27,6 +27,7 @@ class Mutant:
     test: str
 
 
+SETTINGS = "test_settings_are_put_back"
 STATE, DURABLE = "tests/bench/run/test_state.py", "tests/bench/store/test_durable.py"
 MUTANTS = (
     Mutant(
@@ -67,13 +68,29 @@ MUTANTS = (
         "tests/bench/store/test_keys.py",
     ),
     Mutant("NumPy not seeded", "bench/run/seeds.py", "        np.random.seed(seed % 2**32)\n", "", STATE),
-    Mutant("default type not put back", "bench/run/seeds.py", "            torch.set_default_dtype(kind)\n", "", STATE),
+    Mutant(
+        "settings not put back", "bench/run/settings.py", "                put(value)\n", "", f"{STATE}::{SETTINGS}"
+    ),
+    Mutant(
+        "shared data not looked at",
+        "bench/run/shelf.py",
+        "return all(now.get(place) == checksum for place, checksum in before.items())",
+        "return True",
+        f"{STATE}::test_what_is_added_to_shared_data_is_no_change_of_it",
+    ),
+    Mutant(
+        "a sweep follows links",
+        "bench/store/sweep.py",
+        "        if folder.is_symlink():\n            return\n",
+        "",
+        f"{STATE}::test_the_sweep_follows_no_link",
+    ),
     Mutant(
         "offline lets through",
         "bench/run/offline.py",
-        'raise ConnectionError(f"--offline: connection to {address[0]} refused")',
+        'raise ConnectionError(f"--offline: connection to {_text(host)} refused")',
         "pass",
-        STATE,
+        f"{STATE}::test_offline_refuses_every_way_out",
     ),
     Mutant("one lock for all keys", "bench/store/locks.py", '[:7], "big")', '[:0], "big")', DURABLE),
     Mutant(

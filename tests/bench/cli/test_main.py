@@ -43,7 +43,7 @@ def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
 
 def test_list_names_every_suite_with_its_profiles() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "list", "--json"], cwd=PROJECT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "retable", "list", "--json"], cwd=PROJECT, capture_output=True, text=True, check=True
     )
     names = {suite["suite"] for suite in json.loads(done.stdout)}
     assert names == {path.stem for path in (PROJECT / "suites").glob("*.yaml")}

@@ -24,7 +24,7 @@ def machine(bench: Bench) -> Bench:
     """A command `bench` on the path that knows the tiny components."""
     (bench.folder / "bin").mkdir()
     command = bench.folder / "bin" / "bench"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bench "$@" --plugin "{TINY}"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m retable "$@" --plugin "{TINY}"\n')
     command.chmod(0o755)
     bench.environment = {
         "PATH": f"{command.parent}:{os.environ['PATH']}",

@@ -86,7 +86,7 @@ def test_the_file_is_current(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "retable.bench.declare.schema", str(fresh)], cwd=PROJECT, check=True, capture_output=True
     )
-    assert fresh.read_text() == SCHEMA.read_text(), "run `python -m bench.schema`"
+    assert fresh.read_text() == SCHEMA.read_text(), "run `python -m retable.bench.declare.schema`"
 
 
 def test_it_is_a_valid_schema(validator: Draft202012Validator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,15 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retable.bench.record import Measurement
+from retable.bench.record import Artefact, Measurement
 from retable.bench.report.draw import describe, draw
 from retable.bench.report.plot import build_plots
 from retable.bench.report.site.curves import curves
 from retable.bench.report.site.explore import SAMPLES, explore
 from retable.bench.report.words import with_unit, words
 from retable.bench.suite import Column, Component, Layout, Sketch
+from retable.bench.versions.archive import Archive
 from retable.bench.versions.rates import rates, read_rates
-from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite
+from retable.bench.versions.versions import Name, Version
+from tests.bench.report.made_chapters import chapter, hostile_store, hostile_suite, png
 from tests.bench.report.made_tables import HOSTILE, entry, record, suite
 
 
@@ -122,8 +125,6 @@ class TestHeat:
                 {"layer": "b", "rate": 0.5, "rate_by_step": [0.25, 0.75]},
             ]
         }
-        from retable.bench.record import Artefact
-
         file = Artefact(path="x", sha256="0", bytes=1)
         records = [replace(record(0, seed), artefacts={"account.json": file}) for seed in (1, 0)]
         found = rates(records, lambda artefact: json.dumps(account).encode())
@@ -153,6 +154,19 @@ class TestExplore:
         (side,) = self.data(tmp_path, (1.0, 0.0) * (SAMPLES // 5))["sides"]
         kept = sum(len(one) for row in side["rows"].values() for seeds in row["s"].values() for one in seeds.values())
         assert 0 < kept <= SAMPLES
+
+    def test_what_rows_left_is_shown_of_every_version(self, tmp_path: Path) -> None:
+        made = chapter(hostile_suite("x"), hostile_store(tmp_path / "store"))
+        content = png(3)
+        picture = Artefact(path="x.png", sha256=sha256(content).hexdigest(), bytes=len(content))
+        (tmp_path / f"sample-{picture.sha256[:16]}.png").write_bytes(content)
+        old = [replace(one, artefacts={"a.png": picture}) for one in made.records.values() if one.entry == "e0"]
+        manifest = {"files": {f"sample-{picture.sha256[:16]}.png": {}}, "published": "2026-01-02T00:00:00Z"}
+        version = Version(name=Name("x", 1), profile="mini", manifest=manifest, records=tuple(old))
+        text, files = explore(replace(made, past=(Archive(version, tmp_path),)))
+        (shown,) = json.loads(text)["files"]["v1"]["e0"]
+        assert files[shown["file"].removeprefix("samples/")] == content
+        assert json.loads(text)["files"].keys() == {"v1"}
 
     def test_samples_are_shown_only_of_the_data_that_were_judged(self) -> None:
         from retable.bench.declare.params import build

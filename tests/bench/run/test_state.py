@@ -194,16 +194,16 @@ def test_a_program_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["artefacts/unfinished", "outboxes"])
 def test_the_sweep_follows_no_link(tmp_path: Path, name: str) -> None:
     elsewhere, planted = tmp_path / "elsewhere", tmp_path / "store" / name
-    (elsewhere / "1-ab").mkdir(parents=True)
-    for old in (elsewhere / "old", elsewhere / "1-ab" / "old"):
+    (elsewhere / "folder").mkdir(parents=True)
+    for old in (elsewhere / "file", elsewhere / "folder" / "inside"):
         old.write_text("mine")
         os.utime(old, (0, 0))
-    os.utime(elsewhere / "1-ab", (0, 0))
+    os.utime(elsewhere / "folder", (0, 0))
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.symlink_to(elsewhere)
     Artefacts(tmp_path / "store" / "artefacts").sweep()
     Room.beside(tmp_path / "store")
-    assert {path.name for path in elsewhere.rglob("*")} == {"old", "1-ab"}
+    assert {path.name for path in elsewhere.rglob("*")} == {"file", "folder", "inside"}
 
 
 def test_the_sweep_takes_what_is_old_and_whose_process_is_gone(tmp_path: Path) -> None:
