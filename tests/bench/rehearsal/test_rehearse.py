@@ -13,6 +13,7 @@ import pytest
 from retable.bench.datasets import coco
 from retable.bench.rehearsal.stage import data_in
 from retable.bench.run import stage
+from retable.bench.run.shelf import Shelf
 from retable.models.common import checkpoint
 from retable.models.spikellm import gptq, omniquant, pipeline, published
 from retable.models.vision import method as vision
@@ -187,8 +188,8 @@ def test_a_fault_put_back_is_found(fault: str, bench: Bench, monkeypatch: pytest
     suite, row, put_back, said = FAULTS[fault]
     put_back(monkeypatch)
     monkeypatch.setattr(stage, "establish", lambda numerics: None)  # this process has settled its own
+    monkeypatch.setattr(stage, "_shelf", Shelf())  # what it holds lies in a folder that goes
     done = bench("rehearse", str(SUITES / f"{suite}.yaml"), "--only", row, "--jobs", "0", "--quiet", plugin=False)
-    stage._load_data.cache_clear()  # of a folder that is no more
     assert done.returncode == 3, done.stdout + done.stderr
     assert "1 failed" in done.stdout
     assert said in done.stdout
