@@ -25,7 +25,7 @@ def summed(forecasts: Sequence[Forecast]) -> str:
 
     found, bounded = total(forecasts), sum(forecast.bound for forecast in forecasts)
     parts = [f"about {duration(found.seconds or 0.0)} one after the other"] if bounded < len(forecasts) else []
-    parts += [f"{bounded} stages of unknown time, up to their limits"] if bounded else []
+    parts += [f"{bounded} stage{'s' * (bounded > 1)} of unknown time, up to their limits"] if bounded else []
     parts += [f"{size(found.memory or 0)} at a time", f"{size(found.disk or 0)} on disk"]
     return f"in all: {', '.join(parts)}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retable.bench import registry
-from retable.bench.declare.grammar import NAME
+from retable.bench.declare.scalars import NAME
 from retable.bench.errors import OK, BenchError
 from retable.bench.report.files import write
 

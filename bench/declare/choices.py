@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from retable.bench.declare.grammar import NAME, PROFILE_NAMES, SUITE
+from retable.bench.declare.grammar import SUITE
+from retable.bench.declare.scalars import NAME, PROFILE_NAMES
 from retable.bench.declare.shapes import ABSENT, check
 from retable.bench.declare.strict_yaml import Node
 from retable.bench.errors import UnknownNameError, nearest

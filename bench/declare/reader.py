@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from retable.bench import registry
 from retable.bench.contracts import usable
-from retable.bench.declare import strict_yaml
+from retable.bench.declare import strict_yaml, values
 from retable.bench.declare.beside import erratum, recipes
 from retable.bench.declare.choices import Declaration
 from retable.bench.declare.components import Components, require_needs
@@ -19,7 +19,6 @@ from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
 from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
-from retable.bench.declare.printed import printed
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
 from retable.bench.declare.shapes import ABSENT, check
@@ -29,7 +28,6 @@ from retable.bench.declare.weights import check_named, read_weights
 from retable.bench.errors import BenchError, nearest
 from retable.bench.suite import (
     Alive,
-    Bound,
     Claim,
     ClaimKind,
     Column,
@@ -41,20 +39,12 @@ from retable.bench.suite import (
     PlotKind,
     Profile,
     PublishedRecipe,
-    Reported,
     Reproducibility,
     Rule,
     Series,
     Sketch,
-    Statistics,
     Suite,
-    Tolerance,
 )
-
-SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-LEAST_EFFECT = 0.05
-"""In standard deviations: what two and a half thousand seeds show."""
 
 
 def load_suite(path: str | Path, profile: str = "mini", overrides: Sequence[str] = ()) -> Suite:
@@ -70,7 +60,7 @@ def check_suite(path: str | Path) -> tuple[Suite, ...]:
     """As `load_suite`, for every profile the file has; every component has to import."""
     declaration = Declaration(strict_yaml.load(path))
     readings = tuple(_read(declaration, profile, strict=True) for profile in declaration.profiles)
-    check_named(_map(declaration.root.value, "weights"), readings)
+    check_named(values.mapping(declaration.root.value, "weights"), readings)
     return readings
 
 
@@ -103,36 +93,36 @@ class _Reader:
         self.components.check_sizes()
         rows = {entry.name: entry for entry in entries}
         judged = {} if self._profile.of else top  # a rehearsal shows nothing, so nothing is judged
-        claims = tuple(self._claim(node, rows) for node in _list(judged, "claims"))
-        check_strengths(claims, _list(judged, "claims"))
+        claims = tuple(self._claim(node, rows) for node in values.nodes(judged, "claims"))
+        check_strengths(claims, values.nodes(judged, "claims"))
         return Suite(
             name=stem,
-            title=_text(top, "title"),
-            paper=_text(top, "paper"),
-            arxiv=_text(top, "arxiv"),
+            title=values.text(top, "title"),
+            paper=values.text(top, "paper"),
+            arxiv=values.text(top, "arxiv"),
             version=top["version"].value,
             profile=self._profile,
             profiles=self.declaration.profiles,
             entries=entries,
             claims=claims,
-            alive=tuple(self._alive(node) for node in _list(judged, "alive")),
-            layouts=tuple(self._layout(node) for node in _list(top, "tables"))
+            alive=tuple(self._alive(node) for node in values.nodes(judged, "alive")),
+            layouts=tuple(self._layout(node) for node in values.nodes(top, "tables"))
             if "tables" in top
-            else default_layouts(stem, _text(top, "title"), entries),
-            sketches=tuple(self._sketch(node) for node in _list(top, "plots")),
-            statistics=_statistics(_map(top, "statistics")),
-            reproducibility=self._reproducibility(_map(top, "reproducibility")),
-            rules=tuple(self._rule(node, entries) for node in _list(top, "rules")),
-            errata=tuple(erratum(node.value) for node in _list(top, "errata")),
-            recipes=self._recipes(_list(top, "recipes")),
-            weights=read_weights(_map(top, "weights")),
+            else default_layouts(stem, values.text(top, "title"), entries),
+            sketches=tuple(self._sketch(node) for node in values.nodes(top, "plots")),
+            statistics=values.statistics(values.mapping(top, "statistics")),
+            reproducibility=self._reproducibility(values.mapping(top, "reproducibility")),
+            rules=tuple(self._rule(node, entries) for node in values.nodes(top, "rules")),
+            errata=tuple(erratum(node.value) for node in values.nodes(top, "errata")),
+            recipes=self._recipes(values.nodes(top, "recipes")),
+            weights=read_weights(values.mapping(top, "weights")),
             path=self.root.path,
         )
 
     @cached_property
     def components(self) -> Components:
         own = self.root.value["profiles"].value[self.profile].value
-        return Components(self.root, strict=self.strict, sizes=_map(own, "sizes"))
+        return Components(self.root, strict=self.strict, sizes=values.mapping(own, "sizes"))
 
     @cached_property
     def _profile(self) -> Profile:
@@ -147,25 +137,25 @@ class _Reader:
                 raise declared["numerics"].error(f"portable numerics are those of the CPU, not of {rest['device']}")
         return Profile(
             name=self.profile,
-            repetitions=_plain_tuple(declared["repetitions"]),
+            repetitions=values.plain_tuple(declared["repetitions"]),
             seed=declared["seed"].value if "seed" in declared else None,
             limits=Limits(
-                timeout=_quantity(limits["timeout"], SECONDS),
-                memory=int(_quantity(limits["memory"], BYTES)),
+                timeout=values.quantity(limits["timeout"], values.SECONDS),
+                memory=int(values.quantity(limits["memory"], values.BYTES)),
                 **({"threads": limits["threads"].value} if "threads" in limits else {}),
             ),
             numerics=numerics,
             of=declared["of"].value if "of" in declared else "",
-            skip=reasons(_map(declared, "skip"), rows),
-            without=reasons(_map(declared, "without"), rows, sorted(self.declaration.shown_metrics)),
+            skip=reasons(values.mapping(declared, "skip"), rows),
+            without=reasons(values.mapping(declared, "without"), rows, sorted(self.declaration.shown_metrics)),
             **rest,
         )
 
     def _entry(self, node: Node) -> Entry:
         own = node.value
         name = own["name"].value
-        reported = {metric: _reported(item) for metric, item in _map(own, "reported").items()}
-        for metric, item in _map(own, "reported").items():
+        reported = {metric: values.reported(item) for metric, item in values.mapping(own, "reported").items()}
+        for metric, item in values.mapping(own, "reported").items():
             self._check_metric(metric, item)
         measured: dict[str, Any] = {}
         if "method" in own:
@@ -174,14 +164,19 @@ class _Reader:
             raise own[stray].error(f"entry {name!r} has {stray!r} but no method to measure")
         elif not reported:
             raise node.error(f"entry {name!r} has neither a method nor reported values")
-        group = _text(own, "group")
+        group = values.text(own, "group")
         return Entry(
-            name=name, label=_text(own, "label") or name, group=group, reported=reported, where=node.where, **measured
+            name=name,
+            label=values.text(own, "label") or name,
+            group=group,
+            reported=reported,
+            where=node.where,
+            **measured,
         )
 
     def _measured(self, node: Node) -> dict[str, Any]:
         name = node.value["name"].value
-        fields = {**_map(self.root.value, "defaults"), **node.value}
+        fields = {**values.mapping(self.root.value, "defaults"), **node.value}
         for key in ("dataset", "task", "metrics"):
             if key not in fields:
                 raise node.error(f"entry {name!r} has a method but no {key!r}, and the defaults have none")
@@ -197,10 +192,10 @@ class _Reader:
             "task": task,
             "metrics": tuple(
                 metric
-                for metric in _plain_tuple(fields["metrics"])
+                for metric in values.plain_tuple(fields["metrics"])
                 if not leaves_out(self._profile.without, metric, name)
             ),
-            "repetitions": _plain_tuple(fields["repetitions"])
+            "repetitions": values.plain_tuple(fields["repetitions"])
             if "repetitions" in fields and not self._profile.of
             else self._profile.repetitions,
         }
@@ -237,19 +232,19 @@ class _Reader:
                 self._check_measured(item, metric, rows)
         return Claim(
             name=own["name"].value,
-            text=_text(own, "text"),
-            source=_text(own, "source"),
+            text=values.text(own, "text"),
+            source=values.text(own, "source"),
             kind=kind,
             metric=metric,
             entries=tuple(item.value for item in names),
-            bound=None if kind == "ordering" else _bound(own[kind]),
+            bound=None if kind == "ordering" else values.bound(own[kind]),
             profiles=profiles,
             expect=self._expectation(own, profiles),
             stated=own["strength"].value if "strength" in own else None,
-            weakens=_text(own, "weakens"),
-            because=_text(own, "because"),
-            uncontrolled=_text(own, "uncontrolled"),
-            revised=_text(own, "revised"),
+            weakens=values.text(own, "weakens"),
+            because=values.text(own, "because"),
+            uncontrolled=values.text(own, "uncontrolled"),
+            revised=values.text(own, "revised"),
             control=self._control(own, rows, metric, profiles),
             where=node.where,
             **{key: own[key].value for key in ("min_seeds", "tier") if key in own},
@@ -271,9 +266,9 @@ class _Reader:
         return Alive(
             rows=self._rows(own),
             metric=own["metric"].value,
-            bound=_bound(node),
-            chance=_text(own, "chance"),
-            covers=_plain_tuple(own["covers"]) if "covers" in own else (),
+            bound=values.bound(node),
+            chance=values.text(own, "chance"),
+            covers=values.plain_tuple(own["covers"]) if "covers" in own else (),
         )
 
     def _check_measured(self, item: Node, metric: str, rows: dict[str, Entry]) -> None:
@@ -296,7 +291,7 @@ class _Reader:
             return Expectation(verdict="reproduced")
         node = own["expect"]
         given = node.value if isinstance(node.value, dict) else {"verdict": node}
-        verdict, because = given["verdict"].value, _text(given, "because")
+        verdict, because = given["verdict"].value, values.text(given, "because")
         if verdict != "reproduced" and not because:
             raise node.error(f"an expected verdict {verdict!r} needs its reason: {{verdict: {verdict}, because: ...}}")
         if "or" not in given:
@@ -315,14 +310,14 @@ class _Reader:
         for item in own["columns"].value:
             metric = self._shown(item.value["metric"])
             rest = {key: item.value[key].value for key in ("show", "format") if key in item.value}
-            group = _text(item.value, "group")
-            columns.append(Column(label=_text(item.value, "label"), metric=metric, group=group, **rest))
+            group = values.text(item.value, "group")
+            columns.append(Column(label=values.text(item.value, "label"), metric=metric, group=group, **rest))
         return Layout(
             name=own["name"].value,
-            title=_text(own, "title"),
+            title=values.text(own, "title"),
             rows=self._rows(own) or ("*",),
             columns=tuple(columns),
-            note=_text(own, "note"),
+            note=values.text(own, "note"),
         )
 
     def _sketch(self, node: Node) -> Sketch:
@@ -346,29 +341,29 @@ class _Reader:
             key for key in ("x", "rows", "series", "prefix", "label", "across") if key in own and key not in allowed
         ]:
             raise own[idle[0]].error(f"a plot of the kind {kind!r} has no {idle[0]!r}")
-        lines = _list(own, "series")
+        lines = values.nodes(own, "series")
         return Sketch(
             name=own["name"].value,
-            title=_text(own, "title"),
+            title=values.text(own, "title"),
             kind=kind,
             y=self._shown(own["y"]),
             x=self._shown(own["x"]) if "x" in own else "",
             rows=self._rows(own),
-            series=tuple(Series(label=_text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
+            series=tuple(Series(label=values.text(line.value, "label"), rows=self._rows(line.value)) for line in lines),
             prefix=own["prefix"].value if "prefix" in own else "",
-            label=_text(own, "label"),
-            across=_text(own, "across"),
-            note=_text(own, "note"),
+            label=values.text(own, "label"),
+            across=values.text(own, "across"),
+            note=values.text(own, "note"),
             **({"scale": own["scale"].value} if "scale" in own else {}),
         )
 
     def _reproducibility(self, own: dict[str, Node]) -> Reproducibility:
         metrics = {
-            self._shown(Node(name, item.path, item.line)): _tolerance(item)
-            for name, item in _map(own, "metrics").items()
+            self._shown(Node(name, item.path, item.line)): values.tolerance(item)
+            for name, item in values.mapping(own, "metrics").items()
         }
-        tolerance = _tolerance(own["tolerance"]) if "tolerance" in own else None
-        return Reproducibility(tolerance=tolerance, metrics=metrics, because=_text(own, "because"))
+        tolerance = values.tolerance(own["tolerance"]) if "tolerance" in own else None
+        return Reproducibility(tolerance=tolerance, metrics=metrics, because=values.text(own, "because"))
 
     def _rule(self, node: Node, entries: tuple[Entry, ...]) -> Rule:
         try:
@@ -384,11 +379,11 @@ class _Reader:
     def _rows(self, own: dict[str, Node]) -> tuple[str, ...]:
         """Globs over entries, each of which has to match one."""
         names = self.declaration.entry_names
-        for item in _list(own, "rows"):
+        for item in values.nodes(own, "rows"):
             pattern = item.value.removeprefix("!")
             if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
                 raise item.error(f"no entry matches the row {item.value!r}{nearest(pattern, names)}")
-        return tuple(item.value for item in _list(own, "rows"))
+        return tuple(item.value for item in values.nodes(own, "rows"))
 
     def _shown(self, node: Node) -> str:
         """A metric that some entry reports or measures."""
@@ -398,69 +393,3 @@ class _Reader:
         if name not in shown:
             raise node.error(f"no entry reports or measures {name!r}{nearest(name, sorted(shown))}")
         return name
-
-
-def _list(own: dict[str, Node], key: str) -> list[Node]:
-    return own[key].value if key in own and own[key].value is not ABSENT else []
-
-
-def _map(own: dict[str, Node], key: str) -> dict[str, Node]:
-    return own[key].value if key in own else {}
-
-
-def _text(own: dict[str, Node], key: str) -> str:
-    """A text on one line, empty where it is not given."""
-    return " ".join(own[key].value.split()) if key in own else ""
-
-
-def _plain_tuple(node: Node) -> tuple[Any, ...]:
-    return tuple(item.value for item in node.value)
-
-
-def _quantity(node: Node, units: dict[str, int]) -> float:
-    digits = node.value.rstrip("abcdefghijklmnopqrstuvwxyzBGMT ")
-    amount = float(digits) * units[node.value[len(digits) :].strip()]
-    if not amount:
-        raise node.error(f"{node.value!r} leaves nothing to run with")
-    return amount
-
-
-def _reported(node: Node) -> Reported:
-    """A number as the paper prints it."""
-    if isinstance(node.value, str):
-        return printed(node.text.strip())
-    return Reported(value=float(node.value), text=node.text.strip())
-
-
-def _statistics(own: dict[str, Node]) -> Statistics:
-    given = {key: _share(own[key]) for key in ("alpha", "power") if key in own}
-    limits = {"alpha": (0.0, 0.5), "power": (0.5, 1.0)}
-    for key, value in given.items():
-        low, high = limits[key]
-        if not low < value < high:
-            raise own[key].error(f"{key!r} must lie between {low:.0%} and {high:.0%}, not at {value:.4%}")
-    effect = own["effect"].value if "effect" in own and own["effect"].value is not ABSENT else None
-    if effect is not None and effect < LEAST_EFFECT:
-        raise own["effect"].error(f"an 'effect' below {LEAST_EFFECT:g} standard deviations needs thousands of seeds")
-    return Statistics(**given, effect=None if effect is None else float(effect))
-
-
-def _share(node: Node) -> float:
-    return float(node.value.rstrip("% ")) / 100 if isinstance(node.value, str) else float(node.value)
-
-
-def _tolerance(node: Node) -> Tolerance:
-    return Tolerance(relative=_share(node)) if isinstance(node.value, str) else Tolerance(absolute=float(node.value))
-
-
-def _bound(node: Node) -> Bound:
-    own = node.value
-    if "equals" not in own:
-        if "tolerance" in own:
-            raise own["tolerance"].error("a tolerance goes with 'equals' only")
-        return Bound(**{key: float(own[key].value) for key in ("at_least", "at_most") if key in own})
-    equals = float(own["equals"].value)
-    tolerance = own["tolerance"].value if "tolerance" in own else 0
-    if isinstance(tolerance, str):
-        tolerance = abs(equals) * float(tolerance.rstrip("% ")) / 100
-    return Bound(equals=equals, tolerance=float(tolerance))

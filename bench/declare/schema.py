@@ -14,8 +14,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, assert_never, get_args, get_origin
 
-from retable.bench.declare.grammar import NAME, SUITE
+from retable.bench.declare.grammar import SUITE
 from retable.bench.declare.params import parameters
+from retable.bench.declare.scalars import NAME
 from retable.bench.declare.shapes import (
     ABSENT,
     Anything,

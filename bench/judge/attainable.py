@@ -1,7 +1,8 @@
 """What a row's number can be before anything has run: the range of its metric, caps that the task sets, ties between rows.
 
-It stands here and not in the components, whose sources are part of every key: to say more about a metric must not make its
-numbers stale. A metric of one's own says its range as `RANGE: ClassVar[tuple[float, float]]`.
+A metric says it itself, as class attributes: `RANGE`, lowest and highest; `QUALITY`, whether a row can be dead by it;
+`FOLLOWS`, of arithmetic of a row's parameters, from what. The tables below are of metrics that were measured before they
+could say so: their sources are part of every key, and an attribute more would make all their numbers stale.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ QUALITY = frozenset(
         "mos_proxy",
     }
 )
-"""Metrics by which a row can be dead: no better than what has learned nothing."""
+"""Metrics by which a row can be dead: no better than what has learned nothing. They leave this table when they are revised."""
 FROM_PARAMETERS = {"ace": "the bits, steps and shares that the row itself sets"}
 """Metrics that are arithmetic of a method's parameters, by what they follow from."""
 SHARED = {"spikeyolo-binary-steps": ("trained", ("spikes_per_sample", "acs", "spikes", "firing_rate"))}
@@ -94,21 +95,29 @@ def base(metric: str) -> str:
     return metric.partition("[")[0]
 
 
+def tells_quality(metric: str) -> bool:
+    """Whether a row can be dead by this metric."""
+    return bool(_says(metric, "QUALITY", base(metric) in QUALITY))
+
+
+def _says(metric: str, attribute: str, otherwise: Any) -> Any:
+    return getattr(type(build_metric(metric)), attribute, otherwise)
+
+
 def reach(entry: Entry, metric: str) -> Reach:
     """What the metric can be of this row."""
     if base(metric) == "crossover_length" and entry.task is not None:
         lengths = build("task", entry.task).lengths
         return Reach(low=min(lengths), high=max(lengths), why=f"it lies between the lengths that are timed, {lengths}")
-    low, high = getattr(type(build_metric(metric)), "RANGE", RANGES.get(base(metric), POSITIVE))
+    low, high = _says(metric, "RANGE", RANGES.get(base(metric), POSITIVE))
     return Reach(low=low, high=high)
 
 
 def tie(claim: Claim, suite: Suite) -> str:
     """Why the numbers that a claim compares cannot move against each other, or the empty text."""
-    metric = base(claim.metric)
-    if metric in FROM_PARAMETERS:
-        return f"{claim.metric} follows from {FROM_PARAMETERS[metric]}"
-    rows = [suite.entry(name) for name in claim.entries]
+    metric, rows = base(claim.metric), [suite.entry(name) for name in claim.entries]
+    if source := _says(rows[0].own(claim.metric), "FOLLOWS", FROM_PARAMETERS.get(metric, "")):
+        return f"{claim.metric} follows from {source}"
     for row in rows:
         role, shared = SHARED.get(row.method.use, ("", ())) if row.method else ("", ())
         if role and metric in shared and any(other.method == row.method.needs[role] for other in rows if row.method):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from retable.bench.declare.params import build_metric
-from retable.bench.judge.attainable import QUALITY, Reach, base, reach, tie
+from retable.bench.judge.attainable import Reach, reach, tells_quality, tie
 from retable.bench.judge.claims import by_itself
 from retable.bench.judge.controls import baselines, signs
 from retable.bench.judge.results import Results
@@ -45,7 +45,8 @@ def refused(claim: Claim, suite: Suite) -> str:
 
 def _uncontrolled(claim: Claim, suite: Suite) -> str:
     """Comparisons of how well rows do: the baseline must be shown alive, and keeping up must be harder than being there."""
-    if base(claim.metric) not in QUALITY or claim.uncontrolled or claim.strength == "property":
+    quality = tells_quality(suite.entry(claim.entries[0]).own(claim.metric))
+    if not quality or claim.uncontrolled or claim.strength == "property":
         return ""
     alive = {entry for entry, _ in signs(claim, suite)}
     if dead := [entry for entry in baselines(claim) if entry not in alive]:

@@ -114,7 +114,7 @@ def _squared_distances(x_ND: np.ndarray | Rows, y_MD: np.ndarray | Rows) -> Iter
 
     all_MD = np.asarray(y_MD)
     centre = all_MD.mean(axis=0)
-    all_MD = all_MD - centre
+    all_MD = np.subtract(all_MD, centre, out=None if all_MD is y_MD else all_MD)  # what came from a file is our own
     squares_M = np.concatenate([(block**2).sum(axis=1) for block in blocks(all_MD)])
     rows = max(CHUNK_ELEMENTS // len(all_MD), 1)
     for start in range(0, len(x_ND), rows):

@@ -118,7 +118,7 @@ def _tick_log(axes: Axes, values: set[float]) -> None:
     low, high = axes.get_xlim()
     if len(values) <= _FEW and _far_apart(values, low, high):
         axes.xaxis.set_major_locator(FixedLocator(sorted(values)))
-    elif low > 0 and high < 20 * low:
+    elif low > 0 and high < 5 * low:
         axes.xaxis.set_major_locator(MaxNLocator(6))
     else:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))

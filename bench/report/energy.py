@@ -42,14 +42,16 @@ def comparisons(judgements: Sequence[Judgement]) -> list[Judgement]:
 
 
 def standing(judgements: Sequence[Judgement]) -> str:
-    """`2 of 4`: rules under which all comparisons hold, of those that gave a number; empty where nothing is compared."""
-    verdicts: dict[str, set[str]] = {}
-    for judged in comparisons(judgements):
-        for one in judged.rules:
-            if one.measured:
-                verdicts.setdefault(one.rule, set()).add(one.verdict)
-    holds = sum(found == {"reproduced"} for found in verdicts.values())
-    return f"{holds} of {len(verdicts)}" if verdicts else ""
+    """`1 of 4; fails under syops, lemaire*`: rules under which all comparisons hold, of those that gave a number for any.
+
+    It fails under a rule that contradicts one of them. Empty where nothing is compared.
+    """
+    answers = [one for judged in comparisons(judgements) for one in judged.rules if one.measured]
+    rules = {one.rule for one in answers}
+    holds = rules - {one.rule for one in answers if one.verdict != "reproduced"}
+    fails = dict.fromkeys(_named(one) for one in answers if one.verdict == "contradicted")
+    told = f"; fails under {', '.join(fails)}" if fails else ""
+    return f"{len(holds)} of {len(rules)}{told}" if rules else ""
 
 
 def sentences(judgements: Sequence[Judgement]) -> Iterator[tuple[Judgement, str]]:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from retable.bench.declare.grammar import NAME
+from retable.bench.declare.scalars import NAME
 from retable.bench.errors import BenchError, StoreError, nearest
 from retable.bench.record import SCHEMA, Record, canonical
 from retable.bench.versions import tolerances

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from retable import units
-from retable.models.vision.method import IMAGENET, Network
+from retable.models.vision.network import IMAGENET, Network
 
 if TYPE_CHECKING:
     from torch import nn

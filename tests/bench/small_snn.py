@@ -9,7 +9,7 @@ import numpy as np
 
 from retable.bench.datasets.images import ArraySplit, ImageData
 from retable.bench.registry import register
-from retable.models.vision.method import Network
+from retable.models.vision.network import Network
 
 
 @register("method", "small-snn")

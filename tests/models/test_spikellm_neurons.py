@@ -63,6 +63,9 @@ def test_the_salient_channels_are_the_largest_and_random_ones_are_as_many(
 def test_saliency_is_signed_and_ties_stay_ordinary() -> None:
     assert saliency.ordinary_mask(torch.tensor([-5.0, 1.0, 2.0, 3.0]), 0.75).tolist() == [True, True, True, False]
     assert bool(saliency.ordinary_mask(torch.ones(10), 0.5).all())
+    # 0.29 * 100 is 28.999...: cut, not rounded; a share of less than one channel leaves all of them ordinary
+    assert saliency.ordinary_count(0.29, 100) == 28
+    assert bool(saliency.ordinary_mask(torch.arange(10.0), 0.05).all())
 
 
 def test_saliency_of_a_linear_layer_is_the_derivative_of_its_energy() -> None:

@@ -187,6 +187,13 @@ def test_the_transformation_names_the_pairs_that_grouped_heads_cannot_have() -> 
         pipeline.quantise(small(kv_heads=1).lm, tokens(0, 1, 8), Recipe(let=("qkv", "out")))
 
 
+def test_calibration_windows_begin_where_seed_2_of_the_released_code_puts_them() -> None:
+    text = "".join(chr(32 + i % 90) for i in range(1000))
+    found = pipeline.calibration_windows(lambda text: {"input_ids": list(range(len(text)))}, text, 4, 16, 2)
+    assert found[:, 0].tolist() == [978, 883, 970, 869]
+    assert torch.equal(found, found[:, :1] + torch.arange(16))
+
+
 def test_a_calibration_text_shorter_than_a_window_and_a_missing_tokenizer_are_named() -> None:
     with pytest.raises(ValueError, match="has 5 tokens, fewer than one window of 16"):
         pipeline.calibration_windows(small().tokenizer, "short", 2, 16, 0)

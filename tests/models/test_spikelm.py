@@ -248,6 +248,24 @@ class TestAmplitudes:
             spikes = neuron(torch.randn(2, 50))
         assert set(spikes.unique().tolist()) <= {-1, 0, 1}
 
+    def test_keys_and_values_of_the_binary_variant_keep_the_zero(self) -> None:
+        """Of sign's two amplitudes no input is small enough for a zero; released keys and values have 2 bits all the same."""
+        x = torch.randn(2, 500, generator=torch.Generator().manual_seed(0))
+        neurons = Neurons("sign", 2, two_bit_operands=True)
+        linear, operand = neurons.before_linear(), neurons.on_operand()
+        with measuring(linear), measuring(operand):
+            assert (linear(x) != 0).all()
+            spikes = operand(x)
+        assert 0.3 < float((spikes == 0).float().mean()) < 0.8
+
+    def test_half_the_amplitude_does_not_fire_and_the_window_has_twice_its_width(self) -> None:
+        x = torch.tensor([[0.5, 0.51, -0.5, -0.51, 1.0, -1.0, 1.01, 7.0]], requires_grad=True)
+        spikes = Neurons("ternary", 1).before_linear()(x)
+        assert spikes.flatten().tolist() == [0, 1, 0, -1, 1, -1, 1, 1]
+        spikes.sum().backward()
+        assert x.grad is not None
+        assert x.grad.flatten().tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+
 
 @pytest.mark.parametrize(("protocol", "binary"), [("official", False), ("corrected", True)])
 def test_keys_and_values_of_signs_are_two_bit_where_the_released_code_has_them(protocol: Any, binary: bool) -> None:

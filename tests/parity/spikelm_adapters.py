@@ -74,7 +74,7 @@ def spike_linear(golden: Golden) -> None:
 def _linear(golden: Golden, **tolerance: float) -> None:
     c, outputs = golden.config, len(golden.arrays["sd/bias"])
     inputs = golden.arrays["sd/weight"].shape[1]
-    model = SpikingLinear(inputs, outputs, Neurons(_kind(c), c["T"]))
+    model = SpikingLinear(inputs, outputs, _neurons(c))
     _calibrated(golden, model, **tolerance)
     x = golden.tensors("")["input"].requires_grad_()
     _one_output(golden, model(x), {"input": x, **dict(model.named_parameters())}, **tolerance)
@@ -82,7 +82,7 @@ def _linear(golden: Golden, **tolerance: float) -> None:
 
 def self_attention(golden: Golden) -> None:
     c, arrays = golden.config, golden.tensors("")
-    model = SelfAttention(_config(c), Neurons(_kind(c), c["T"])).eval()
+    model = SelfAttention(_config(c), _neurons(c)).eval()
     _calibrated(golden, model, **WHOLE)
     x = arrays["input"].requires_grad_()
     out, probabilities = model.attend(x, arrays["attention_mask"])
@@ -92,7 +92,7 @@ def self_attention(golden: Golden) -> None:
 
 def bert_layer(golden: Golden) -> None:
     c, arrays = golden.config, golden.tensors("")
-    model = Layer(_config(c), Neurons(_kind(c), c["T"])).eval()
+    model = Layer(_config(c), _neurons(c)).eval()
     _calibrated(golden, model, **WHOLE)
     x = arrays["input"].requires_grad_()
     if "out/attentions" in arrays:
@@ -104,7 +104,7 @@ def bert_layer(golden: Golden) -> None:
 
 def bert_pretraining(golden: Golden) -> None:
     c, arrays = golden.config, golden.tensors("")
-    model = BertForPreTraining(_config(c), Neurons(_kind(c), c["T"])).eval()
+    model = BertForPreTraining(_config(c), _neurons(c)).eval()
     _whole_calibrated(golden, model, model.bert)
     states = model.bert.states(arrays["input_ids"], arrays["attention_mask"], arrays["token_type_ids"])
     for i, state in enumerate(states):
@@ -121,7 +121,7 @@ def bert_pretraining(golden: Golden) -> None:
 
 def bert_seqcls(golden: Golden) -> None:
     c, arrays = golden.config, golden.tensors("")
-    model = BertForSequenceClassification(_config(c), Neurons(_kind(c), c["T"]), len(arrays["sd/classifier.bias"]))
+    model = BertForSequenceClassification(_config(c), _neurons(c), len(arrays["sd/classifier.bias"]))
     _whole_calibrated(golden, model.eval(), model.bert)
     logits = model(arrays["input_ids"], arrays["attention_mask"], arrays["token_type_ids"])
     assert_close(logits, arrays["out/logits"], "logits", **WHOLE)
@@ -130,8 +130,10 @@ def bert_seqcls(golden: Golden) -> None:
     _gradients(loss, arrays, dict(model.named_parameters()), **WHOLE)
 
 
-def _kind(c: dict[str, Any]) -> Any:
-    return {1: "sign", 2: "elastic", 32: "none"}[c.get("input_bits", 2)]
+def _neurons(c: dict[str, Any]) -> Neurons:
+    """As released: keys and values have two bits whatever the inputs have."""
+    kind: Any = {1: "sign", 2: "elastic", 32: "none"}[c.get("input_bits", 2)]
+    return Neurons(kind, c["T"], two_bit_operands=True)
 
 
 def _config(c: dict[str, Any]) -> Config:

@@ -74,7 +74,7 @@ def test_a_comparison_is_asked_under_every_rule_and_says_where_it_fails() -> Non
     assert by_rule(judged.rules) == (
         "holds under 1 of 3 rules (literature); fails under full; undecided under syops; not measured under lemaire"
     )
-    assert standing([judged]) == "1 of 3"
+    assert standing([judged]) == "1 of 3; fails under full"
     assert [text for _, text in sentences([judged])] == [f"a < b: {by_rule(judged.rules)}"]
 
 
@@ -158,7 +158,7 @@ def test_a_paper_holds_where_all_its_weaker_forms_do() -> None:
     }
     held, results = priced(made(number, weaker, other), prices)
     judgements = judge(held, results)
-    assert standing(judgements) == "1 of 2"
+    assert standing(judgements) == "1 of 2; fails under full"
     assert [one.claim.name for one, _ in sentences(judgements)] == ["weaker", "other"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from retable.bench.declare.params import build_metric
 from retable.bench.declare.reader import check_suite, load_suite
 from retable.bench.judge.falsify import refused
 from retable.bench.suite import Alive, Bound, Claim, Suite
@@ -141,3 +142,33 @@ def test_a_difference_that_equals_meet_needs_a_control() -> None:
     ahead = made("difference", "accuracy", "mini-t4", "mini-lif", bound=Bound(equals=16.8, tolerance=0.5))
     assert refused(ahead, suite) == ""
     assert "cannot be reproduced" in refused(replace(ahead, bound=Bound(at_least=101)), suite)
+
+
+@pytest.mark.parametrize(
+    ("says", "bound", "why"),
+    [
+        ({}, Bound(at_least=2), ""),
+        ({"RANGE": (0.0, 1.0)}, Bound(at_least=2), "cannot be reproduced"),
+        ({"QUALITY": True}, Bound(at_least=1), "name a row that must not"),
+        ({"FOLLOWS": "the width that a row sets"}, Bound(at_least=2), "follows from the width that a row sets"),
+    ],
+)
+def test_a_metric_says_itself_what_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, says: dict[str, Any], bound: Bound, why: str
+) -> None:
+    """Its own file is all that a new metric touches."""
+    suite = replace(at_mini("table_spikelm"), alive=(ALIVE,))
+    kind = type(build_metric("firing_rate"))
+    for name, value in says.items():
+        monkeypatch.setattr(kind, name, value, raising=False)
+    pair = ("mini-t4", "mini-t1")
+    claim = (
+        made("value", "firing_rate", pair[0], bound=bound)
+        if bound.at_least == 2
+        else made("ratio", "firing_rate", *pair, bound=bound)
+    )
+    found = refused(claim, suite)
+    assert why in found if why else found == ""
+
+
+ALIVE = Alive(rows=("*",), metric="firing_rate", bound=Bound(at_least=0.1), chance="a silent row has 0")

@@ -188,7 +188,7 @@ def test_a_fault_put_back_is_found(fault: str, bench: Bench, monkeypatch: pytest
     suite, row, put_back, said = FAULTS[fault]
     put_back(monkeypatch)
     monkeypatch.setattr(stage, "establish", lambda numerics: None)  # this process has settled its own
-    monkeypatch.setattr(stage, "_shelf", Shelf())  # what it holds lies in a folder that goes
+    monkeypatch.setattr(stage, "_shelf", Shelf())  # its data are in a folder that will be no more
     done = bench("rehearse", str(SUITES / f"{suite}.yaml"), "--only", row, "--jobs", "0", "--quiet", plugin=False)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "1 failed" in done.stdout
