@@ -29,6 +29,8 @@ PREAMBLE = rf"""
 """.strip()
 WIDE = 480.0
 """Points of a line of that document."""
+TOGETHER = 12
+"""Floats after which a page ends: LaTeX gives up where many wait for a place and no text is between them."""
 FOLDED = r">{\raggedright\arraybackslash}p"
 
 
@@ -40,8 +42,9 @@ def document(tables: Sequence[Table], judgements: Sequence[Judgement] = (), look
 
 def render(tables: Sequence[Table], look: Print = PLAIN) -> str:
     """One `table` environment each; needs the packages array, booktabs, graphicx, rotating and textcomp, and T1 fonts."""
-    several = len(tables) > 1
-    return "\n\n".join(_table(table, look, several) for table in tables)
+    floats = [one for table in tables for one in _table(table, look, several=len(tables) > 1)]
+    pages = ["\n\n".join(floats[start : start + TOGETHER]) for start in range(0, len(floats), TOGETHER)]
+    return "\n\n\\clearpage\n".join(pages)
 
 
 def render_judgements(judgements: Sequence[Judgement]) -> str:
@@ -66,18 +69,17 @@ def render_judgements(judgements: Sequence[Judgement]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _table(table: Table, look: Print, several: bool) -> str:
+def _table(table: Table, look: Print, several: bool) -> list[str]:
     """A float, or several where the rows need more than a page."""
     made = sheet(table, look)
     page = fit(made, look.width)
     label = f"{look.label}-{table.name}" if look.label and several else look.label
     label = label or f"tab:{macro_name(table.suite, table.name)}".replace("/", "-")
     found = list(parts(made, page))
-    floats = [
+    return [
         _float(part, own, None if index else label, notes=index == len(found) - 1)
         for index, (part, own) in enumerate(found)
     ]
-    return "\n\n".join(floats)
 
 
 def _float(part: Sheet, page: Page, label: str | None, *, notes: bool) -> str:

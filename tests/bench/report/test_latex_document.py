@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retable.bench.errors import BenchError
+from retable.bench.report import latex
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.document import document, scorecard
 from retable.bench.report.macros import macro_name, macros
@@ -50,6 +51,14 @@ def test_the_document_of_a_report_compiles_with_its_plots(tmp_path: Path, made: 
     assert "Missing character" not in log
     assert "plots/p.pdf" in log.replace("\n", "")
     assert (tmp_path / "out" / "tables.pdf").stat().st_size > 5000
+
+
+@needs_tex
+def test_sixty_small_tables_find_their_pages(tmp_path: Path, made: Chapter) -> None:
+    tables = [replace(made.tables[0], name=f"t{number}") for number in range(60)]
+    (tmp_path / "many.tex").write_text(latex.document(tables))
+    done = compiled(tmp_path, "many.tex")
+    assert done.returncode == 0, done.stdout[-500:].decode(errors="replace")
 
 
 @needs_tex

@@ -49,7 +49,7 @@ def test_the_driver_never_waits_for_the_rest_of_an_answer(
 @pytest.mark.parametrize("ends", ["by its limit", "by itself"])
 def test_an_orphan_goes_with_its_worker(store: Store, tmp_path: Path, ends: str) -> None:
     told = tmp_path / "id"
-    limits = replace(SHORT, timeout=1.0) if ends == "by its limit" else SMALL
+    limits = replace(SHORT, timeout=4.0) if ends == "by its limit" else SMALL
     orphan = job("orphan", "leaves_an_orphan", str(told), limits=limits)
     if ends == "by itself":
         dies = job("dies", "leaves_an_orphan_and_dies", str(told))
