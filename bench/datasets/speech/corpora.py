@@ -7,6 +7,7 @@ speaker is published as TextGrid/LJSpeech/. Features are made once and kept in .
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -189,9 +190,11 @@ class SpeechCorpus:
 
 
 def check_left_out(count: int, of: int, example: str) -> None:
-    """Raises MissingDataError with the example where more than LEFT_OUT of the recordings cannot be used."""
+    """Warns of recordings that cannot be used; raises MissingDataError with the example where they are more than LEFT_OUT."""
     if count > LEFT_OUT * of:
         raise MissingDataError(f"{count} of {of} recordings cannot be used, more than {LEFT_OUT:.0%}: {example}")
+    if count:
+        warnings.warn(f"{count} of {of} recordings are left out, the first since {example}", stacklevel=2)
 
 
 class Stored(Sequence["Utterance"]):

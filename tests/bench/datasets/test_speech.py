@@ -384,8 +384,13 @@ class TestCorpora:
             wavfile.write(sounds / f"{name}.wav", 22050, (tone * 32767).astype(np.int16))
             if name != "unaligned":
                 (grids / f"{name}.TextGrid").write_text(LONG)
-        data = SpeechCorpus(held_out=1, pitch="yin").load()
+        with pytest.warns(UserWarning, match="are left out") as told:
+            data = SpeechCorpus(held_out=1, pitch="yin").load()
+        assert [str(one.message).partition(", ")[0] for one in told] == [
+            "1 of 4 recordings are left out",
+            "1 of 3 recordings are left out",
+        ]
         assert sorted(utterance.name for utterance in (*data.train, *data.held_out)) == ["a", "b"]
         monkeypatch.setattr(corpora, "LEFT_OUT", 0.3)
-        with pytest.raises(MissingDataError, match=r"1 of 3 recordings cannot be used, more than 30%: .*silent.wav"):
+        with pytest.warns(UserWarning), pytest.raises(MissingDataError, match=r"1 of 3 recordings cannot be used, more than 30%: .*silent.wav"):
             SpeechCorpus(held_out=1, pitch="yin").load()
