@@ -44,10 +44,11 @@ def execute(
     """Run `run` ("module:function", payload and desk -> Record) on every job; records by key, and whether it was interrupted.
 
     `workers` is the number of processes; 0 runs the jobs in this process, for debugging: their limits do not hold
-    there. `isolated` gives each job a process of its own. `elsewhere` makes an executor that takes their place. Each record is durable before `on_event` hears of it. A job
-    whose need failed is not run; its record has the status of the need. A job that the store holds as `ok` is not run
-    unless `rerun`; so runs of several processes over one store share their jobs. A first SIGINT or SIGTERM stops the
-    jobs, records them as interrupted and returns; a second one raises KeyboardInterrupt.
+    there. `isolated` gives each job a process of its own. `elsewhere` makes an executor that takes their place. Each record
+    is durable before `on_event` hears of it. A job whose need failed is not run; its record has the status of the need. A job
+    that the store holds as `ok` is not run unless `rerun`; so runs of several processes over one store share their jobs. A
+    first SIGINT, SIGTERM or SIGHUP stops the jobs, records them as interrupted and returns; a second one raises
+    KeyboardInterrupt.
     """
     room = Room.beside(store.folder)
     pool: Executor
@@ -122,8 +123,8 @@ class Stored(Mapping[str, Record]):
         self._store = store
         self._ended: dict[str, bool] = {}
 
-    def add(self, record: Record) -> None:
-        self._ended[record.key] = record.ok
+    def add(self, job: Job, record: Record) -> None:
+        self._ended[job.key] = record.ok
 
     def __getitem__(self, key: str) -> Record:
         record = self._store.get(key) if self._ended[key] else self._store.last(key)
@@ -265,16 +266,18 @@ class _Schedule:
     def _settle(self, job: Job, record: Record) -> None:
         """A record is stored: tell of it, and let those who waited for it start or fail."""
         self._locks.release(job.key)
-        self._records.add(record)
+        self._records.add(job, record)
         self._on_event(Event(kind="ended", job=job, record=record))
-        for key in self._waiting_for[job.key]:
-            waiting = self._jobs[key]
-            if record.ok:
-                self._unmet[key].discard(job.key)
-                if not self._unmet[key] and key not in self._records:
-                    heapq.heappush(self._ready, self._order[key])
-            elif key not in self._records:
-                self._finish(waiting, _blocked(waiting, job, record))
+        del self._unmet[job.key]  # so that what is held shrinks by a job as the records grow by one
+        for key in self._waiting_for.pop(job.key):
+            if key in self._records:
+                continue
+            if not record.ok:
+                self._finish(self._jobs[key], _blocked(self._jobs[key], job, record))
+                continue
+            self._unmet[key].discard(job.key)
+            if not self._unmet[key]:
+                heapq.heappush(self._ready, self._order[key])
 
     def _interrupt(self, interrupt: _Interrupt) -> None:
         """Keep what has just ended, stop what runs, and leave a record that says so."""
@@ -286,7 +289,7 @@ class _Schedule:
             failure = Failure(type="Interrupted", message="the run was interrupted before this stage had ended")
             record = _failed(job, Status.INTERRUPTED, failure, {})
             self._store.append(record)
-            self._records.add(record)
+            self._records.add(job, record)
             self._on_event(Event(kind="ended", job=job, record=record))
 
 
