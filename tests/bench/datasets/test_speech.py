@@ -392,5 +392,8 @@ class TestCorpora:
         ]
         assert sorted(utterance.name for utterance in (*data.train, *data.held_out)) == ["a", "b"]
         monkeypatch.setattr(corpora, "LEFT_OUT", 0.3)
-        with pytest.warns(UserWarning), pytest.raises(MissingDataError, match=r"1 of 3 recordings cannot be used, more than 30%: .*silent.wav"):
+        with (
+            pytest.warns(UserWarning, match="left out"),
+            pytest.raises(MissingDataError, match=r"1 of 3 recordings cannot be used, more than 30%: .*silent.wav"),
+        ):
             SpeechCorpus(held_out=1, pitch="yin").load()
