@@ -61,6 +61,6 @@ def _size(text: str) -> Decimal:
     found = re.fullmatch(rf"(?P<digits>{_DIGITS})(?P<power>{_POWER})?", digits)
     assert found is not None
     if raised := found["power"]:
-        exponent = raised.lstrip("eE") if raised[0] in "eE" else raised.rpartition("10")[2].lstrip("^")
+        exponent = raised.lstrip("eE") if raised[0] in "eE" else raised.partition("10")[2].lstrip("^")
         power += int(exponent.translate(_RAISED).translate(str.maketrans(_MINUS, "-" * len(_MINUS))))
     return Decimal(re.sub(rf"[{_GAPS}]", "", found["digits"])).scaleb(power)

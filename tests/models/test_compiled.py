@@ -23,6 +23,8 @@ from retable.bench.suite import Component
 
 BACKEND = os.environ.get("BENCH_COMPILE", "inductor")
 SAMPLES = 3
+IN_SINGLE = ("gptq", "omniquant", "spikellm", "tiny-llama")
+"""Of transformers' LLaMA, whose norms and softmax are in single precision whatever comes in."""
 Call = Callable[[Any, Any], Callable[[], Any]]
 """(model, data) -> the forward pass of a training step, ready to be called."""
 
@@ -148,8 +150,9 @@ def test_compiled_code_gives_what_eager_gives(name: str) -> None:
     with torch._inductor.config.patch(fallback_random=True):
         eager, compiled = step(call, model), step(torch.compile(call, backend=BACKEND), model)
     assert len(compiled) == len(eager)
+    rtol, atol = (1e-4, 2e-6) if name in IN_SINGLE else (1e-6, 1e-9)
     for want, got in zip(eager, compiled, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(got, want, rtol=rtol, atol=atol)
 
 
 def test_every_method_with_a_network_is_compiled() -> None:

@@ -52,6 +52,7 @@ from tests.bench.conftest import SUITE, TINY, Bench
         ("1.2 × 10⁻³", 1.2e-3, None, None),
         ("1.2·10^\u22123", 1.2e-3, None, None),
         ("3×10^6 ± 2×10^5", 3e6, 2e5, None),
+        ("1.5 × 10^10", 1.5e10, None, None),
         (".5", 0.5, None, None),
         ("92.1*", 92.1, None, None),
         ("6.95†", 6.95, None, None),
