@@ -92,7 +92,7 @@ class Accountant:
 
         Returns the tensor. Raises ValueError where its values or its first axis say otherwise.
         """
-        with self._pause():
+        with self.pause():
             check_values(tensor, Mark(low, high))
         if steps < 1 or (steps > 1 and (not tensor.dim() or tensor.shape[0] % steps)):
             raise ValueError(f"steps must divide the first axis of the tensor {tuple(tensor.shape)}, not be {steps}")
@@ -149,13 +149,13 @@ class Accountant:
 
     def _finished(self, module: nn.Module, inputs: tuple[Any, ...], output: Any, fired: bool) -> None:
         met = self._met.pop(self._layers.path_of(module), 0)
-        with self._pause(), torch.no_grad():
+        with self.pause(), torch.no_grad():
             for counter in self._counters.values():
                 counter.finished(module, inputs, output, fired, met)
 
     @contextmanager
-    def _pause(self) -> Iterator[None]:
-        """What runs inside is ours, not the model's."""
+    def pause(self) -> Iterator[None]:
+        """What runs inside is not the model's, and is not counted."""
         self._paused = True
         try:
             yield

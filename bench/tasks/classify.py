@@ -142,7 +142,8 @@ class Classify:
         chosen = np.linspace(0, len(data.held_out) - 1, n).astype(int)
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
             for indices in np.array_split(chosen, -(-n // self.batch_size)):
-                x = _prepared(model, data, indices, device)
+                with accountant.pause():
+                    x = _prepared(model, data, indices, device)
                 if x.dim() == EVENT_DIMS:
                     accountant.mark(x, high=max(1, int(x.max())))
                 model(x)

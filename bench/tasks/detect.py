@@ -106,7 +106,8 @@ class Detect:
         chosen = spread(len(data.held_out), self.account_samples)
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
             for indices in np.array_split(chosen, -(-len(chosen) // self.batch_size)):
-                x = _prepared(model, data.held_out.images(indices), device)
+                with accountant.pause():
+                    x = _prepared(model, data.held_out.images(indices), device)
                 if x.dim() == EVENT_DIMS and _counts(x):
                     accountant.mark(x, high=max(1, int(x.max())))
                 model(x)

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retable.bench.accountant import Accountant
 from retable.bench.datasets.images import ArraySplit, ImageData
 from retable.bench.errors import BenchError
 from retable.bench.metrics.accuracy import Accuracy, AccuracyAtStep, Error
@@ -251,6 +252,17 @@ def test_variants_of_the_literature_rule_price_the_same_counts() -> None:
     macs = MultiplyAccumulates(rule="literature").measure(evidence).value
     assert every - as_ac == pytest.approx(macs * (4.6 - 0.9) * 1e-9)
     assert every - once == pytest.approx(macs / 2 * 4.6e-9)
+
+
+def test_what_prepares_the_images_is_not_counted() -> None:
+    data = image_data(shape=(1, 16, 16))
+    model, _ = fitted(SmallSNN(T=2), data)
+    evidence = Classify(account_samples=4, rules=("full",)).evidence(model, data, seed=0, device="cpu")
+    x = model.prepare(torch.from_numpy(data.held_out.images(np.linspace(0, len(data.held_out) - 1, 4).astype(int))))
+    with torch.no_grad(), Accountant(model, rules=("full",)) as accountant:
+        model(x)
+    alone = replace(evidence, account=accountant.result(samples=4))
+    assert Energy(rule="full").measure(evidence).value == Energy(rule="full").measure(alone).value
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 2, 16, 16)], ids=["images", "events"])
