@@ -26,6 +26,10 @@ def bounded(title: str, fields: dict[str, Field]) -> Record:
     )
 
 
+def _of_two(title: str, of: str, to: str) -> Record:
+    return bounded(title, {"of": Field(NAME, of, required=True), "to": Field(NAME, to, required=True)})
+
+
 VERDICT = Words(words=get_args(VerdictWord))
 CLAIM = Record(
     title="claim",
@@ -50,23 +54,11 @@ CLAIM = Record(
             "The metric increases strictly along the rows.",
         ),
         "ratio": Field(
-            bounded(
-                "ratio",
-                {
-                    "of": Field(NAME, "The row above the line.", required=True),
-                    "to": Field(NAME, "The row below the line.", required=True),
-                },
-            ),
+            _of_two("ratio", "The row above the line.", "The row below the line."),
             "The metric of one row over that of another meets a bound.",
         ),
         "difference": Field(
-            bounded(
-                "difference",
-                {
-                    "of": Field(NAME, "The row that is taken first.", required=True),
-                    "to": Field(NAME, "The row that is taken away.", required=True),
-                },
-            ),
+            _of_two("difference", "The row that is taken first.", "The row that is taken away."),
             "The metric of one row less that of another, in its own unit, meets a bound.",
         ),
         "mean": Field(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from retable.bench.judge.certificate import certificates_of, describe, read
 from retable.bench.judge.claims import judge
@@ -18,7 +18,9 @@ from retable.bench.suite import Suite
 from retable.bench.versions.archive import Archive, held
 from retable.bench.versions.boxes import Boxes, boxes
 from retable.bench.versions.rates import Rates, rates
-from retable.bench.versions.samples import Sample, find_samples
+from retable.bench.versions.samples import Read, Sample, find_samples
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def gather(suite: Suite, reader: Reader, past: Sequence[Archive] = ()) -> Chapte
         for identity in dict.fromkeys(record.environment for record in records.values())
         if identity
     }
-    firing = _rates(found.results.values(), reader)
+    firing = _of_rows(found.results.values(), reader, rates, lambda version: version.rates)
     samples, problems = find_samples(suite, records.values(), reader.read_artefact)
     return Chapter(
         suite=suite,
@@ -75,24 +77,20 @@ def gather(suite: Suite, reader: Reader, past: Sequence[Archive] = ()) -> Chapte
         samples=tuple(samples),
         problems=tuple(problems),
         rates=firing,
-        boxes=_boxes(found.results.values(), reader),
+        boxes=_of_rows(found.results.values(), reader, boxes, lambda version: version.boxes),
         past=tuple(past),
     )
 
 
-def _rates(evaluations: Iterable[Record], reader: Reader) -> Rates:
-    """Of a version those that were frozen, as its rows are declared now; of a store what the accounts hold."""
+def _of_rows(
+    evaluations: Iterable[Record],
+    reader: Reader,
+    made: Callable[[Iterable[Record], Read], Mapping[str, T]],
+    frozen: Callable[[Archive], Mapping[str, T]],
+) -> Mapping[str, T]:
+    """Of a version what was frozen, as its rows are declared now; of a store what `made` finds among the artefacts."""
     evaluations = [record for record in evaluations if record.ok]
     if not isinstance(reader, Archive):
-        return rates(evaluations, reader.read_artefact)
+        return made(evaluations, reader.read_artefact)
     rows = {record.entry for record in evaluations}
-    return {row: layers for row, layers in reader.rates.items() if row in rows}
-
-
-def _boxes(evaluations: Iterable[Record], reader: Reader) -> Boxes:
-    """Likewise."""
-    evaluations = [record for record in evaluations if record.ok]
-    if not isinstance(reader, Archive):
-        return boxes(evaluations, reader.read_artefact)
-    rows = {record.entry for record in evaluations}
-    return {row: images for row, images in reader.boxes.items() if row in rows}
+    return {row: value for row, value in frozen(reader).items() if row in rows}
