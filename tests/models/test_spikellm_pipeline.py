@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("transformers")
 
 from retable.models.common.errors import CheckpointError, MissingWeights
-from retable.models.spikellm import method, pipeline, tiny_llama, transform
+from retable.models.spikellm import method, omniquant, pipeline, tiny_llama, transform
 from retable.models.spikellm.gptq import Hessian
 from retable.models.spikellm.language_model import LanguageModel
 from retable.models.spikellm.layers import NotLlamaError
@@ -308,6 +308,13 @@ def test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_i
     ]
     assert first[1][0][0] == pytest.approx(2 * first[0][0][0])
     assert first[1][1][0] != pytest.approx(2 * first[0][1][0])
+
+
+def test_an_error_that_is_not_added_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = omniquant.learn
+    monkeypatch.setattr(omniquant, "learn", lambda *given: learn(*given[:-1]))
+    with pytest.raises(AssertionError):
+        test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_inputs()
 
 
 def test_published_parameters_replace_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

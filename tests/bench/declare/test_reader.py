@@ -186,7 +186,9 @@ def test_a_mean_is_of_what_each_row_measures_and_nothing_else_is(tmp_path: Path)
 
 def test_a_correlation_has_two_metrics_three_rows_and_a_bound_between_its_ends(tmp_path: Path) -> None:
     def declared(said: str) -> str:
-        return EXAMPLE.replace("value: {entry: base, metric: weight, equals: -200, tolerance: 0.5 %}", f"correlation: {said}")
+        return EXAMPLE.replace(
+            "value: {entry: base, metric: weight, equals: -200, tolerance: 0.5 %}", f"correlation: {said}"
+        )
 
     rows = "of: [base, stack, large]"
     for said, wrong in {
