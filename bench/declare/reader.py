@@ -22,7 +22,7 @@ from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
-from retable.bench.declare.shapes import ABSENT, check
+from retable.bench.declare.shapes import ABSENT
 from retable.bench.declare.strength import check_strengths
 from retable.bench.declare.strict_yaml import Node
 from retable.bench.declare.weights import check_named, read_weights
@@ -82,7 +82,7 @@ class _Reader:
     _known_metrics: set[str] = field(default_factory=set)
 
     def suite(self) -> Suite:
-        check(self.root, SUITE, "the suite")
+        self.declaration.check(self.root, SUITE, "the suite")
         top = self.root.value
         stem = Path(self.root.path).stem
         if top["suite"].value != stem:

@@ -167,6 +167,23 @@ def test_small_scales_are_kept_from_zero_in_place_and_with_their_sign() -> None:
     assert scale.tolist() == pytest.approx([-0.01, 0.01, 0.02, -3.0])
 
 
+def test_no_step_of_learning_sees_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs near zero make initial scales below 0.01; the first step already takes them at 0.01."""
+    model, seen = small(layers=1), []
+    model.lm.model.layers[0].input_layernorm.weight.mul_(1e-4)
+    transformed = omniquant.transformed
+
+    def watched(weights: Any, scales: Any) -> Any:
+        seen.append(min(float(scale.detach().abs().min()) for scale in scales.values()))
+        return transformed(weights, scales)
+
+    monkeypatch.setattr(omniquant, "transformed", watched)
+    recipe = Recipe(wbits=4, abits=6, let=("qkv",), epochs=1, let_lr=0.0)
+    pipeline.quantise(model.lm, tokens(0, 2, 16), recipe)
+    assert len(seen) == 3
+    assert min(seen) == pytest.approx(0.01)
+
+
 def test_what_is_not_a_llama_is_refused_with_what_it_lacks() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
