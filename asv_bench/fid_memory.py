@@ -3,8 +3,9 @@
 The task, the metrics and their rows in files are the real ones. Images are random numbers of 256 x 256 and the network is a cheap
 one of Inception's widths (2048 features, 1008 classes), so that the figures are those of the images and features alone; as in
 ADM's protocol there are published moments and 10,000 reference images, here made up too. With `--inception` the network is
-Inception-v3 itself with random weights, for what it adds: a few hundred images tell. Most time goes into matrices of 2048
-features; with `--features 64` all images are read within two minutes. 200 KB a generated image are needed below $TMPDIR.
+Inception-v3 itself with random weights, for what it adds (0.8 GB, 32 images at once): a few images tell. Most time goes into
+matrices of 2048 features; with `--features 64` all images are read within two minutes. 200 KB a generated image are needed below
+$TMPDIR.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Made:
 
     def images(self, indices: np.ndarray, rng: Any = None) -> np.ndarray:
         drawn = np.random.default_rng(int(indices[0]) if len(indices) else 0)
-        content = drawn.bytes(len(indices) * 3 * PIXELS * PIXELS)
+        content = bytearray(drawn.bytes(len(indices) * 3 * PIXELS * PIXELS))  # bytes would be read-only
         return np.frombuffer(content, np.uint8).reshape(len(indices), 3, PIXELS, PIXELS)
 
 
