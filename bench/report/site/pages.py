@@ -17,6 +17,7 @@ from retable.bench.report.energy import standing
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
 from retable.bench.report.scorecard import ENERGY, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
+from retable.bench.report.site.changes import changes
 from retable.bench.report.site.provenance import provenance
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
@@ -75,7 +76,7 @@ def index_page(chapters: Sequence[Chapter]) -> str:
 
 
 def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
-    """One suite: verdicts, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
+    """One suite: verdicts, what changed since the version before, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
     tables = [table_view(table) for table in chapter.tables]
     cells = {identity: told for table in tables for identity, told in table.cells.items()}
     for judged in chapter.judgements:
@@ -86,7 +87,8 @@ def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
         suite=chapter.suite,
         tables=tables,
         claims=claim_views(chapter),
-        plots=[(plot, f"plots/{safe_name(plot.name)}", describe(plot)) for plot in chapter.plots],
+        plots=[(plot, safe_name(plot.name), describe(plot)) for plot in chapter.plots],
+        changes=changes(chapter),
         samples=chapter.samples,
         problems=chapter.problems,
         files=files,
