@@ -189,7 +189,9 @@ class TestHostileText:
         created = {path for path in tmp_path.rglob("*") if path not in before} - {out, out.parent}
         assert created
         assert all(path.is_relative_to(out) for path in created)
-        assert len([path for path in created if path.suffix == ".svg"]) == 2, "one for a wide window, one for a narrow one"
+        assert len([path for path in created if path.suffix == ".svg"]) == 2, (
+            "one for a wide window, one for a narrow one"
+        )
 
 
 class TestFiles:
