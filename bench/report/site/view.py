@@ -145,7 +145,7 @@ def _told(table: Table, row: Row, column: Column, cell: Cell, text: str) -> dict
         "metric": column.metric,
         "facts": {name: fact for name, fact in facts.items() if fact},
         "records": list(cell.records),
-        "compare": urlencode({"a": f"{row.entry}@", "m": column.metric}) if cell.records else "",
+        "compare": urlencode({"a": f"{row.entry}@", "m": column.metric}) if cell.value is not None else "",
         "command": f"bench show {table.suite}/{row.entry}/{table.profile}" if cell.records else "",
     }
 
