@@ -42,8 +42,11 @@ def sheet(plot: Plot, inches: float) -> Iterator[Figure]:
         for axes in list(grid.flat)[len(plot.heats) :]:
             axes.set_visible(False)
         assert image is not None, "a plot without maps is empty"
-        bar = figure.colorbar(image, ax=grid, shrink=0.8, pad=0.01)
-        bar.set_label(folded(plot.y.label, size[1]), fontsize=8)
+        if across == 1 and down > 1:  # beside a tall column the scale would be far from most of it
+            bar = figure.colorbar(image, ax=grid, location="top", fraction=BAR / size[1], aspect=25, pad=0.01)
+        else:
+            bar = figure.colorbar(image, ax=grid, shrink=0.8, pad=0.01)
+        bar.set_label(folded(plot.y.label, max(size[0], size[1] - BAR)), fontsize=8)
         bar.ax.tick_params(labelsize=7)
         yield figure
     finally:

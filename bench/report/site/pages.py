@@ -16,7 +16,7 @@ from retable.bench.report.draw import describe
 from retable.bench.report.energy import standing
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
-from retable.bench.report.scorecard import ENERGY, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
+from retable.bench.report.scorecard import ENERGY, KINDS, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
 from retable.bench.report.site.changes import changes
 from retable.bench.report.site.provenance import provenance
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 ERRATUM = "erratum"
 """A claim whose source says so is about what a paper or its code gets wrong, and stands on the front page."""
+AGAIN = (
+    "Comes again with: how probably as many other seeds would give the same verdict. In brackets behind a mean: its interval; "
+    "undecided: the interval holds the bound."
+)
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -70,6 +74,7 @@ def index_page(chapters: Sequence[Chapter]) -> str:
         by_rule=[(line.suite.name, name, text) for line, name, text in energies(lines)],
         energy_heading=ENERGY,
         legend=LEGEND,
+        again=AGAIN,
         environments=environments,
         data="",
     )
@@ -89,6 +94,8 @@ def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
         claims=claim_views(chapter),
         plots=[(plot, safe_name(plot.name), describe(plot)) for plot in chapter.plots],
         changes=changes(chapter),
+        kinds=KINDS,
+        again=AGAIN,
         samples=chapter.samples,
         problems=chapter.problems,
         files=files,
