@@ -1,4 +1,4 @@
-"""Plots as SVG and PDF by matplotlib, and as text: what each shows, for who cannot see it."""
+"""Plots as SVG and PDF by matplotlib, narrow ones for telephones, and as text: what each shows, for who cannot see it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retable.bench.report import maps
 from retable.bench.report.files import safe_name
 from retable.bench.report.grid import source
 from retable.bench.report.plot import Axis, Plot, Point
-from retable.bench.report.titles import literal, title
+from retable.bench.report.titles import folded, literal, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 FORMATS = ("svg", "pdf")
-SIZE = (7.0, 4.6)
+SIZE, NARROW = (7.0, 4.6), (3.7, 4.6)
+"""Inches; the narrow one is as wide as a telephone, where the letters keep their size."""
+BESIDE = 0.8
+"""Inches of them that are beside or below an axis."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933")
 """Told apart with any colour vision (Okabe and Ito); markers repeat the distinction."""
 MARKERS = "osD^vP*X"
@@ -40,6 +43,16 @@ def draw(plot: Plot) -> list[tuple[str, bytes]]:
 
     Raises BenchError without matplotlib, and for a plot of which no row was measured.
     """
+    name = safe_name(plot.name)
+    return [(f"{name}.{kind}", drawn) for kind, drawn in zip(FORMATS, _drawn(plot, FORMATS, SIZE), strict=True)]
+
+
+def draw_narrow(plot: Plot) -> bytes:
+    """The plot as SVG for a narrow window; maps stand below each other. Raises as `draw` does."""
+    return _drawn(plot, ("svg",), NARROW)[0]
+
+
+def _drawn(plot: Plot, kinds: Sequence[str], size: tuple[float, float]) -> list[bytes]:
     if plot.empty:
         raise BenchError(f"plot {plot.name}: none of its rows was measured: {'; '.join(plot.missing) or 'no rows'}")
     try:
@@ -50,13 +63,13 @@ def draw(plot: Plot) -> list[tuple[str, bytes]]:
     with (
         warnings.catch_warnings(action="ignore", category=UserWarning),  # a glyph that the font lacks is drawn as a box
         matplotlib.rc_context({"svg.hashsalt": plot.name, "font.size": 9, "axes.spines.top": False}),
-        maps.sheet(plot) if plot.heats else _figure(plot) as figure,
+        maps.sheet(plot, size[0]) if plot.heats else _figure(plot, size) as figure,
     ):
         files = []
-        for kind in FORMATS:
+        for kind in kinds:
             drawn = BytesIO()
             figure.savefig(drawn, format=kind, dpi=150, metadata=_dateless(kind))
-            files.append((f"{safe_name(plot.name)}.{kind}", drawn.getvalue()))
+            files.append(drawn.getvalue())
     return files
 
 
@@ -65,25 +78,26 @@ def _dateless(kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _figure(plot: Plot) -> Iterator[Figure]:
+def _figure(plot: Plot, size: tuple[float, float]) -> Iterator[Figure]:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=SIZE)
+    figure, axes = pyplot.subplots(figsize=size)
     axes.spines["right"].set_visible(False)
     axes.grid(alpha=0.25)
     try:
-        _fill(axes, plot)
+        _fill(axes, plot, size)
         yield figure
     finally:
         pyplot.close(figure)
 
 
-def _fill(axes: Axes, plot: Plot) -> None:
+def _fill(axes: Axes, plot: Plot, size: tuple[float, float]) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    axes.set_title(title(plot), fontsize=9)
-    axes.set_xlabel(_axis_label(plot.x))
-    axes.set_ylabel(_axis_label(plot.y))
+    width, height = (side - BESIDE for side in size)
+    axes.set_title(title(plot, width), fontsize=9)
+    axes.set_xlabel(folded(_axis_label(plot.x), width))
+    axes.set_ylabel(folded(_axis_label(plot.y), height - BESIDE))
     axes.set_xscale(plot.x.scale)
     if plot.points:
         _points(axes, plot)
@@ -234,7 +248,7 @@ def _join(axes: Axes, label: str, points: tuple[Point, ...], i: int) -> None:
 
 def _axis_label(axis: Axis) -> str:
     better = {"higher": ", higher is better", "lower": ", lower is better", "none": ""}[axis.direction]
-    return literal(axis.label + better)
+    return axis.label + better
 
 
 def describe(plot: Plot) -> str:

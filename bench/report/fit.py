@@ -137,6 +137,23 @@ def _heads(one: Sheet, share: float, turned: bool) -> float:
     return more
 
 
+def lead(one: Sheet, index: int, page: Page) -> float:
+    """Points before the numbers of a printed column that bring them under the middle of a head that is wider than they are."""
+    share = next(share for size, share, _ in SIZES if size == page.size)
+    numbers = share * _numbers(one, index)
+    return (
+        0.0 if page.turned or not numbers else max(0.0, (_column(one, index, share, 0.0, turned=False) - numbers) / 2)
+    )
+
+
+def _numbers(one: Sheet, index: int) -> float:
+    """Of the widest number left of its point, and of the widest right of it; at ten points."""
+    pieces = [line.pieces[index] for line in one.lines if not line.pieces[index].text]
+    bold = BOLD if any(piece.mark == "best" for piece in pieces) else 1.0
+    whole = max((_text(piece.left) * bold for piece in pieces), default=0.0)
+    return whole + max((_rest(piece, bold) for piece in pieces), default=0.0)
+
+
 def _stub(one: Sheet, share: float, space: float, fold: float = 0.0) -> float:
     """Width of the labels, folded or not, with the names of groups beside them."""
     labels = fold / share or max((_text(line.label) for line in one.lines), default=0.0)
@@ -146,14 +163,11 @@ def _stub(one: Sheet, share: float, space: float, fold: float = 0.0) -> float:
 
 def _column(one: Sheet, index: int, share: float, space: float, *, turned: bool) -> float:
     pieces = [line.pieces[index] for line in one.lines]
-    bold = BOLD if any(piece.mark == "best" for piece in pieces) else 1.0
-    whole = max((_text(piece.left) * bold for piece in pieces if not piece.text), default=0.0)
-    rest = max((_rest(piece, bold) for piece in pieces if not piece.text), default=0.0)
     text = max((_text(piece.left) + _raised(piece.note) for piece in pieces if piece.text), default=0.0)
     head, alone = one.heads[index], sum(other.label == one.heads[index].label for other in one.heads) == 1
     label = _text(head.label) + _raised(head.note) + (30.0 if head.power else 0.0) if alone else 0.0
     above = 12.0 if turned else max(label, _text(head.below))
-    return share * max(whole + rest, text, above) + 2 * space
+    return share * max(_numbers(one, index), text, above) + 2 * space
 
 
 def _rest(piece: Piece, bold: float) -> float:

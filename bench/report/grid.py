@@ -75,9 +75,17 @@ def floors_of(table: Table, column: Column) -> list[str]:
 
 def caption(table: Table) -> str:
     """Title, profile and source: a mini number must never look like the paper's."""
-    return f"{table.title} ({source(table.suite, table.arxiv, table.profile)})"
+    return f"{table.title} ({origin(table)})"
+
+
+def origin(table: Table) -> str:
+    """As `source`; a table that only quotes was measured at no profile."""
+    measured = any(column.show != "reported" for column in table.columns)
+    return source(table.suite, table.arxiv, table.profile if measured else "")
 
 
 def source(suite: str, arxiv: str, profile: str) -> str:
     """`suite table2_aim, arXiv 2408.12245, profile mini`."""
-    return ", ".join(filter(None, (f"suite {suite}", f"arXiv {arxiv}" if arxiv else "", f"profile {profile}")))
+    return ", ".join(
+        filter(None, (f"suite {suite}", f"arXiv {arxiv}" if arxiv else "", f"profile {profile}" if profile else ""))
+    )

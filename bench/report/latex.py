@@ -12,7 +12,7 @@ from itertools import groupby
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.words import evidence, said
 from retable.bench.report.escape import latex as escape
-from retable.bench.report.fit import Page, beside, fit, parts
+from retable.bench.report.fit import Page, beside, fit, lead, parts
 from retable.bench.report.macros import macro_name
 from retable.bench.report.sheet import PLAIN, Head, Line, Piece, Print, Sheet, sheet
 from retable.bench.report.table import Table
@@ -111,7 +111,7 @@ def _tabular(part: Sheet, block: Sequence[int], page: Page) -> list[str]:
     stubs = (["Type"] if narrow else []) + [part.stub]
     heads = [part.heads[index] for index in block]
     return [
-        rf"\begin{{tabular}}{{{'l' if narrow else ''}{label}{'r@{}l' * len(block)}}}",
+        rf"\begin{{tabular}}{{{'l' if narrow else ''}{label}{''.join(_pair(part, index, page) for index in block)}}}",
         r"\toprule",
         *(_turned(heads, stubs) if page.turned else _heads(heads, stubs)),
         r"\midrule",
@@ -119,6 +119,12 @@ def _tabular(part: Sheet, block: Sequence[int], page: Page) -> list[str]:
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def _pair(part: Sheet, index: int, page: Page) -> str:
+    """The two columns of a number; what is left of its point is moved in where the head is wider."""
+    moved = lead(part, index, page)
+    return (rf">{{\hspace{{{moved:.1f}pt}}}}" if moved >= 1 else "") + "r@{}l"
 
 
 def _heads(heads: Sequence[Head], stubs: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from retable.bench.report.plot import Heat, Plot
-from retable.bench.report.titles import literal, title
+from retable.bench.report.titles import folded, literal, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 
 COLOURS = "cividis"
 """Even in lightness, and alike for all colour vision."""
+PANEL, BAR = 2.9, 0.7
+"""Inches of a panel, and of the scale of colours beside them."""
 ACROSS = 3
 LONGEST, HEAD = 34, 11
 """Characters of a layer's name that are printed, and of its head: that tells encoder and decoder apart, the end what is in them."""
-LEGIBLE = 5.0
+LEGIBLE = 6.0
 
 
 @contextmanager
-def sheet(plot: Plot) -> Iterator[Figure]:
-    """The figure, closed afterwards."""
+def sheet(plot: Plot, inches: float) -> Iterator[Figure]:
+    """The figure, closed afterwards; at least a panel wide, where two do not fit one below the other."""
     from matplotlib import pyplot
 
-    across = min(ACROSS, len(plot.heats))
+    across = min(ACROSS if inches >= 2 * PANEL else 1, len(plot.heats))
     down = -(-len(plot.heats) // across)
     tallest = max(len(heat.places) for heat in plot.heats)
-    size = (2.9 * across + 0.7, max(1.8, 0.115 * tallest + 0.75) * down + 0.8)
+    size = (PANEL * across + BAR, max(1.8, 0.115 * tallest + 0.75) * down + 0.8)
     figure, grid = pyplot.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     try:
-        figure.suptitle(title(plot), fontsize=9)
+        figure.suptitle(title(plot, size[0]), fontsize=9)
         most = max((value for heat in plot.heats for row in heat.values for value in row), default=0.0) or 1.0
         image = None
         for axes, heat in zip(grid.flat, plot.heats, strict=False):
@@ -40,8 +42,11 @@ def sheet(plot: Plot) -> Iterator[Figure]:
         for axes in list(grid.flat)[len(plot.heats) :]:
             axes.set_visible(False)
         assert image is not None, "a plot without maps is empty"
-        bar = figure.colorbar(image, ax=grid, shrink=0.8, pad=0.01)
-        bar.set_label(literal(plot.y.label), fontsize=8)
+        if across == 1 and down > 1:  # beside a tall column the scale would be far from most of it
+            bar = figure.colorbar(image, ax=grid, location="top", fraction=BAR / size[1], aspect=25, pad=0.01)
+        else:
+            bar = figure.colorbar(image, ax=grid, shrink=0.8, pad=0.01)
+        bar.set_label(folded(plot.y.label, max(size[0], size[1] - BAR)), fontsize=8)
         bar.ax.tick_params(labelsize=7)
         yield figure
     finally:

@@ -121,11 +121,11 @@ def energies(lines: Sequence[Line]) -> list[tuple[Line, str, str]]:
     return [(line, one.claim.name, text) for line in lines for one, text in sentences(line.judgements)]
 
 
-LEGEND = (
-    "Counts are claims reproduced / contradicted / not measured here. A number is the paper's own figure within the stated "
-    "tolerance, a size at least the stated part of its effect, a direction only a sign, a property something exact. "
-    f"{energy.LEGEND}"
+KINDS = (
+    "A number is the paper's own figure within the stated tolerance, a size at least the stated part of its effect, a direction "
+    "only a sign, a property something exact."
 )
+LEGEND = f"Counts are claims reproduced / contradicted / not measured here. {KINDS} {energy.LEGEND}"
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from string import ascii_lowercase
 
 from retable.bench.report.digits import Scale, digits, scale
-from retable.bench.report.grid import floors_of, source
+from retable.bench.report.grid import floors_of, origin, source
 from retable.bench.report.numbers import ABSENT, NOT_FOUND, not_measured
 from retable.bench.report.table import Cell, Mark, Row, Table, paired, signs
 from retable.bench.suite import Column
@@ -32,7 +32,7 @@ class Piece:
     @property
     def text(self) -> bool:
         """Whether it is no number, and stands in the middle."""
-        return not self.left[-1:].isdigit()
+        return _NUMBER.match(self.left) is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def sheet(table: Table, look: Print) -> Sheet:
         name=table.name,
         stub="Model",
         heads=tuple(heads),
-        lines=tuple(lines),
+        lines=_whole(lines),
         notes=(*notes.numbered, *notes.lettered),
         remarks=_remarks(table, look, base),
     )
@@ -140,6 +140,26 @@ def _pieces(table: Table, row: Row, column: Column, scaled: Scale, base: Row | N
         yield _delta(row, base, column, scaled, table.alpha)
 
 
+def _whole(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Of a printed column that has 310M above 1.4B the points say nothing: its numbers end below each other instead."""
+    columns = zip(*(line.pieces for line in lines), strict=True)
+    mixed = {index for index, pieces in enumerate(columns) if len(set(filter(None, map(_letter_of, pieces)))) > 1}
+
+    def joined(line: Line) -> Line:
+        pieces = [
+            replace(piece, left=piece.left + piece.right, right="") if index in mixed and not piece.text else piece
+            for index, piece in enumerate(line.pieces)
+        ]
+        return replace(line, pieces=tuple(pieces))
+
+    return tuple(map(joined, lines))
+
+
+def _letter_of(piece: Piece) -> str:
+    """What a number is counted in, `M` of 310M; nothing for what is no number, or is counted in ones."""
+    return "" if piece.text else piece.right.lstrip("0123456789.,")
+
+
 def _compared(column: Column, base: Row | None) -> bool:
     """Whether differences to the baseline stand behind a column."""
     return base is not None and column.show != "reported" and base.cells[column.metric].value is not None
@@ -148,7 +168,7 @@ def _compared(column: Column, base: Row | None) -> bool:
 def caption(table: Table) -> str:
     """Title and source; a paper's `Table 2:` is told with the source, since the caption gets a number of its own."""
     found = _NUMBERED.fullmatch(table.title)
-    where = source(table.suite, table.arxiv, table.profile)
+    where = origin(table)
     if found is None:
         return f"{table.title} ({where})"
     return f"{found[2][0].upper()}{found[2][1:]} ({found[1]} of the paper; {where})"

@@ -296,15 +296,13 @@ def _ranked(rows: list[Row], column: Column, alpha: float) -> list[Row]:
 
 
 def _marks(cells: list[Cell], form: str, alpha: float) -> dict[int, Mark]:
-    """Marks by the identity of a cell; none where nothing can be told from the best."""
+    """Marks by the identity of a cell; none behind which nothing is: what is last is not second."""
     ordered = sorted(cells, key=_value, reverse=cells[0].direction == "higher")
     marks: dict[int, Mark] = {}
     for mark in ("best", "second"):
-        if not ordered:
-            break
         alike = [cell for cell in ordered if _alike(ordered[0], cell, form, alpha)]
-        if mark == "best" and len(alike) == len(cells):
-            return {}
+        if len(alike) == len(ordered):
+            break
         marks |= {id(cell): mark for cell in alike}
         ordered = [cell for cell in ordered if id(cell) not in marks]
     return marks

@@ -327,6 +327,13 @@ def test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_i
     assert first[1][1][0] != pytest.approx(2 * first[0][1][0])
 
 
+def test_an_error_that_is_not_added_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = omniquant.learn
+    monkeypatch.setattr(omniquant, "learn", lambda *given: learn(*given[:-1]))
+    with pytest.raises(AssertionError):
+        test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_inputs()
+
+
 def test_published_parameters_replace_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     recipe = Recipe(wbits=4, abits=6, let=("qkv", "out", "fc1", "qkt"), lwc=True, epochs=2, protocol="corrected")

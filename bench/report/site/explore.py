@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from retable.bench.judge.stats import t_quantile
-from retable.bench.record import Measurement, Record
+from retable.bench.record import Measurement, Record, canonical
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.site.curves import curves
 from retable.bench.report.site.exhibits import Exhibit, exhibits
@@ -21,6 +22,10 @@ from retable.bench.versions.samples import Sample, find_samples
 SAMPLES = 600_000
 """Characters of values by sample on one page."""
 MOST_SEEDS = 60
+PARTS = ("method", "dataset", "task")
+SETTINGS = ("numerics", "device", "dtype", "kernels")
+LONGEST = 120
+"""Characters of a parameter that are shown."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ def explore(chapter: Chapter) -> tuple[str, dict[str, bytes]]:
     shown = exhibits(chapter.suite, _digests(chapter), images)
     room = SAMPLES
     told = []
+    pool: dict[str, int] = {}
     for side in sides:
-        rows = {entry.name: _row(entry.name, side) for entry in chapter.suite.entries if entry.method is not None}
+        rows = {entry.name: _row(entry.name, side, pool) for entry in chapter.suite.entries if entry.method is not None}
         room = _samples(side, rows, room)
         _detections(side, rows, shown)
         told.append({"name": side.name, "when": side.when, "rows": {name: row for name, row in rows.items() if row}})
@@ -54,6 +60,7 @@ def explore(chapter: Chapter) -> tuple[str, dict[str, bytes]]:
         "rows": {entry.name: entry.label for entry in chapter.suite.entries if entry.method is not None},
         "metrics": {name: _metric(chapter, name, sides) for name in metrics},
         "sides": told,
+        "declared": [json.loads(text) for text in pool],
         "exhibits": [_told(exhibit) for exhibit in shown],
         "files": {side.name: files for side in sides if (files := _files(side))},
         "t": {n: round(t_quantile(1 - chapter.suite.statistics.alpha, n - 1), 4) for n in range(2, MOST_SEEDS + 1)},
@@ -84,8 +91,8 @@ def _published(archive: Archive) -> str:
     return str(archive.version.manifest.get("published", ""))[:10]
 
 
-def _row(entry: str, side: _Side) -> dict[str, Any]:
-    """Values by seed of every metric, and every curve of its fits."""
+def _row(entry: str, side: _Side, pool: dict[str, int]) -> dict[str, Any]:
+    """Values by seed of every metric, every curve of its fits, and the number of what it is made of in the pool."""
     own = sorted((r for r in side.evaluations if r.entry == entry and r.ended), key=lambda r: r.repetition)
     if not own:
         return {}
@@ -102,7 +109,22 @@ def _row(entry: str, side: _Side) -> dict[str, Any]:
             if key in side.by_key:
                 for name, curve in curves(side.by_key[key].log).items():
                     trained.setdefault(name, []).append([record.repetition, *curve])
-    return {"m": values, "c": trained, "s": {}}
+    made_of = pool.setdefault(canonical(_declared(own[0], side.by_key)), len(pool))
+    return {"m": values, "c": trained, "s": {}, "p": made_of}
+
+
+def _declared(record: Record, by_key: Mapping[str, Record]) -> dict[str, str]:
+    """What its key says it is made of, without digests: `method.width: 64`."""
+    fits = [by_key[key].ingredients for key in record.needs if key in by_key]
+    parts = {**(fits[0] if fits else {}), **record.ingredients}
+    found = {name: str(parts[name]) for name in SETTINGS if name in parts}
+    for part in PARTS:
+        component = parts.get(part) or {}
+        if "use" in component:
+            found[part] = str(component["use"])
+            params = component.get("params", {}).items()
+            found |= {f"{part}.{name}": canonical(value)[:LONGEST] for name, value in params}
+    return found
 
 
 def _exact(measured: Measurement) -> float:

@@ -16,7 +16,8 @@ from retable.bench.report.draw import describe
 from retable.bench.report.energy import standing
 from retable.bench.report.escape import clean
 from retable.bench.report.files import safe_name
-from retable.bench.report.scorecard import ENERGY, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
+from retable.bench.report.scorecard import ENERGY, KINDS, LEGEND, STRENGTHS, VERDICTS, Line, answers, energies, sentence
+from retable.bench.report.site.changes import changes
 from retable.bench.report.site.provenance import provenance
 from retable.bench.report.site.view import ClaimView, claim_told, claim_view, table_view
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 ERRATUM = "erratum"
 """A claim whose source says so is about what a paper or its code gets wrong, and stands on the front page."""
+AGAIN = (
+    "Comes again with: how probably as many other seeds would give the same verdict. In brackets behind a mean: its interval; "
+    "undecided: the interval holds the bound."
+)
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -69,13 +74,14 @@ def index_page(chapters: Sequence[Chapter]) -> str:
         by_rule=[(line.suite.name, name, text) for line, name, text in energies(lines)],
         energy_heading=ENERGY,
         legend=LEGEND,
+        again=AGAIN,
         environments=environments,
         data="",
     )
 
 
 def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
-    """One suite: verdicts, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
+    """One suite: verdicts, what changed since the version before, tables, plots, samples, what ran where. `files` are the downloads beside the page."""
     tables = [table_view(table) for table in chapter.tables]
     cells = {identity: told for table in tables for identity, told in table.cells.items()}
     for judged in chapter.judgements:
@@ -86,7 +92,10 @@ def suite_page(chapter: Chapter, files: Sequence[str]) -> str:
         suite=chapter.suite,
         tables=tables,
         claims=claim_views(chapter),
-        plots=[(plot, f"plots/{safe_name(plot.name)}", describe(plot)) for plot in chapter.plots],
+        plots=[(plot, safe_name(plot.name), describe(plot)) for plot in chapter.plots],
+        changes=changes(chapter),
+        kinds=KINDS,
+        again=AGAIN,
         samples=chapter.samples,
         problems=chapter.problems,
         files=files,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from retable.bench.judge.judgement import Judgement
 from retable.bench.judge.predicate import compared, predicate
@@ -144,6 +145,7 @@ def _told(table: Table, row: Row, column: Column, cell: Cell, text: str) -> dict
         "metric": column.metric,
         "facts": {name: fact for name, fact in facts.items() if fact},
         "records": list(cell.records),
+        "compare": urlencode({"a": f"{row.entry}@", "m": column.metric}) if cell.value is not None else "",
         "command": f"bench show {table.suite}/{row.entry}/{table.profile}" if cell.records else "",
     }
 
@@ -166,6 +168,8 @@ class ClaimView:
     expected: str
     as_expected: bool
     opens: str
+    compare: str
+    """The choice of the page that compares, for a claim about rows beside each other."""
     chart: Chart | None
 
 
@@ -189,8 +193,18 @@ def claim_view(judged: Judgement, suite: str, identity: str) -> ClaimView:
         expected=str(judged.claim.expect) + (" again by other seeds" if judged.verdict == judged.expected else ""),
         as_expected=judged.as_expected,
         opens=identity if judged.evidence else "",
+        compare=beside(judged),
         chart=chart(judged),
     )
+
+
+def beside(judged: Judgement) -> str:
+    """The first and the last of a claim's rows as the page that compares has them in its address; nothing for one row."""
+    rows = dict.fromkeys(judged.claim.entries)
+    if len(rows) < 2 or not judged.evidence:
+        return ""
+    first, *_, last = rows
+    return urlencode({"a": f"{first}@", "b": f"{last}@", "m": judged.claim.metric})
 
 
 def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
@@ -219,6 +233,7 @@ def claim_told(judged: Judgement, suite: str) -> dict[str, Any]:
         "metric": claim.metric,
         "facts": facts,
         "records": list(dict.fromkeys(judged.evidence)),
+        "compare": beside(judged),
         "command": f"bench gate {suite}",
     }
 

@@ -10,7 +10,7 @@ from retable.bench.report import as_csv, draw, latex
 from retable.bench.report.as_json import judgements_to_json, tables_to_json
 from retable.bench.report.chapter import Chapter
 from retable.bench.report.document import document
-from retable.bench.report.files import put
+from retable.bench.report.files import put, safe_name
 from retable.bench.report.macros import macros
 from retable.bench.report.page import render
 from retable.bench.report.site.explore import explore
@@ -32,6 +32,7 @@ def _write_chapter(chapter: Chapter, folder: Path) -> None:
         if not plot.empty:
             for file, content in draw.draw(plot):
                 put(folder, name, "plots", file, content=content)
+            put(folder, name, "plots", "narrow", f"{safe_name(plot.name)}.svg", content=draw.draw_narrow(plot))
     for sample in chapter.samples:
         put(folder, name, "samples", sample.file, content=sample.content)
     data, shown = explore(chapter)

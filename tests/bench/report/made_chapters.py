@@ -18,7 +18,12 @@ from retable.bench.store.store import Store
 from retable.bench.suite import Bound, Claim, Column, Layout, Sketch, Suite
 from tests.bench.report.made_tables import HOSTILE, SCORE, entry, suite
 
-ENVIRONMENT = {"hardware": {"cpu": HOSTILE, "cores": 2}, "software": {"python": "CPython 3.11"}, "threads": 1}
+SOFTWARE = {
+    "python": "CPython 3.11",
+    "packages": {"torch": "2.14.1", "numpy": {"absent": "not installed"}},
+    "commit": {"id": "0123456789abcdef", "dirty": True},
+}
+ENVIRONMENT = {"hardware": {"cpu": HOSTILE, "cores": 2}, "software": SOFTWARE, "threads": 1}
 
 
 def hostile_suite(text: str = HOSTILE, name: str = "s") -> Suite:

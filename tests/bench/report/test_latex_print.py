@@ -91,9 +91,33 @@ def test_numbers_stand_point_below_point_with_marks_and_notes() -> None:
     assert columns == {2, 5}  # the heads span, the body has a column on each side of every point
 
 
+def test_numbers_of_several_units_end_below_each_other_instead() -> None:
+    reported = Column(label="Params", metric="score", show="reported")
+
+    def quoted(*texts: str) -> str:
+        values = [Reported(value=1.0, text=text) for text in texts]
+        rows = [entry(i, "AB"[i], method=None, metrics=(), reported={"score": one}) for i, one in enumerate(values)]
+        return latex.render(build_tables(suite(rows, reported), {}))
+
+    assert r"310M &  \\" in quoted("310M", "1.4B")
+    assert r"1.4B &  \\" in quoted("310M", "1.4B")
+    assert r"310 & M" in quoted("310M", "1.4M")
+    assert "profile" not in quoted("310M"), "what is only quoted was measured at no profile"
+
+
+def test_numbers_stand_under_the_middle_of_a_wider_head() -> None:
+    def spec(label: str, *values: list[float]) -> str:
+        text = latex.render([made(*values, columns=(Column(label=label, metric="score", show="measured"),))])
+        return next(line for line in text.splitlines() if line.startswith(r"\begin{tabular}"))
+
+    wide = spec("A head of many letters", [1.0, 1.1, 1.2], [2.0, 2.1, 2.2])
+    assert float(re.findall(r"hspace\{([\d.]+)pt", wide)[0]) == pytest.approx(30, abs=8)
+    assert "hspace" not in spec("A", [1.0, 1.1, 1.2], [2.0, 2.1, 2.2])
+
+
 def test_what_seeds_cannot_tell_apart_shares_a_mark() -> None:
-    table = made([1.0, 3.0, 2.0], [1.1, 3.3, 1.9], [9.0, 11.0, 10.1])
-    assert [row.cells["score"].mark for row in table.rows] == ["best", "best", "second"]
+    table = made([1.0, 3.0, 2.0], [1.1, 3.3, 1.9], [9.0, 11.0, 10.1], [99.0, 99.5, 99.8])
+    assert [row.cells["score"].mark for row in table.rows] == ["best", "best", "second", ""]
     assert "cannot tell" in latex.render([table])
 
 
@@ -102,7 +126,7 @@ def test_a_lower_bound_is_not_best_where_what_it_lacks_could_change_that() -> No
         table = made([1.0] * 3, [1.2] * 3, details={"at_least": lacking})
         return [row.cells["score"].mark for row in table.rows]
 
-    assert marks(0.01) == ["best", "second"]
+    assert marks(0.01) == ["best", ""]
     assert marks(0.5) == ["", ""]
 
 

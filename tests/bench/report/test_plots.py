@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retable.bench.errors import BenchError
 from retable.bench.record import Direction
-from retable.bench.report.draw import FORMATS, _figure, describe, draw
+from retable.bench.report.draw import FORMATS, SIZE, _figure, describe, draw
 from retable.bench.report.maps import LONGEST, _end
 from retable.bench.report.plot import Axis, Line, Plot, Point, build_plots, front
 from retable.bench.suite import Series, Sketch
@@ -135,7 +135,7 @@ def test_ticks_stand_at_the_values_only_where_they_can_be_read(values: tuple[flo
     plot = Plot(
         name="p", title="P", note="", suite="s", arxiv="0", profile="mini", x=axis, y=Axis(label="y"), points=points
     )
-    with _figure(plot) as figure:
+    with _figure(plot, SIZE) as figure:
         ticks = figure.axes[0].get_xticks()
         low, high = figure.axes[0].get_xlim()
     assert (set(values) == {float(tick) for tick in ticks}) == at_values
@@ -185,7 +185,7 @@ def test_the_legend_stays_in_the_picture(length: int) -> None:
     lines = tuple(Line(label=f"{i}" * length, points=(Point(x=0, y=i), Point(x=1, y=i))) for i in range(5))
     axis = Axis(label="x")
     plot = Plot(name="p", title="P", note="", suite="s", arxiv="0", profile="mini", x=axis, y=axis, lines=lines)
-    with _figure(plot) as figure:
+    with _figure(plot, SIZE) as figure:
         (legend,) = figure.legends
         assert len(legend.texts) == 5
         assert legend.get_window_extent().width <= figure.bbox.width

@@ -66,15 +66,29 @@ def compared(made: Chapter, records: dict[str, Record]) -> Chapter:
         if record.stage != "evaluate" or not record.ok:
             return record
         score = record.metrics["score"]
+        method = {"use": "linear", "params": {"level": 1.0 + int(record.entry[1]), "width": 4}}
         samples = tuple(float(digit) for digit in HITS[int(record.entry[1])])
         hit = Measurement(value=0.5, direction="higher", samples=samples, n=8)
-        return replace(record, metrics={"score": replace(score, value=(score.value or 0) - less), "hit": hit})
+        metrics = {"score": replace(score, value=(score.value or 0) - less), "hit": hit}
+        return replace(record, metrics=metrics, ingredients={**record.ingredients, "method": method})
 
     old = [judged(record, less=1.0) for record in records.values() if record.ok]
     manifest = {"files": {}, "published": "2026-01-02T00:00:00Z"}
     version = Version(name=Name(made.suite.name, 1), profile="mini", manifest=manifest, records=tuple(old))
     held = {key: judged(record) for key, record in records.items()}
     return replace(made, records=held, past=(Archive(version, Path()),))
+
+
+BROKEN = """async () => {
+  const images = [...document.images];
+  images.forEach((image) => (image.loading = "eager"));
+  const shown = await Promise.all(images.map((image) => image.decode().then(() => true, () => false)));
+  return images.filter((image, i) => !shown[i]).map((image) => image.src);
+}"""
+"""The images of a page that cannot be shown, once all are there."""
+
+
+WITHIN = "(element) => element.getBoundingClientRect().right <= window.innerWidth"
 
 
 class Visit:
@@ -87,8 +101,7 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(address.as_uri())
-        self.page.wait_for_load_state("networkidle")
+        self.page.goto(address.as_uri())  # until it is loaded: with a sound on it, the network may never be called idle
 
     def column(self, table: str, column: int) -> list[str]:
         rows = self.page.locator(f"#{table} tbody tr:visible")
@@ -104,10 +117,7 @@ def test_pages_open_from_a_file_without_a_request_or_a_complaint(
     visit = Visit(browser, site / page, color_scheme=scheme, viewport={"width": width, "height": 900})
     assert visit.complaints == []
     assert all(address.startswith(site.as_uri()) for address in visit.requests), visit.requests
-    visit.page.evaluate("document.querySelectorAll('img').forEach((image) => (image.loading = 'eager'))")
-    visit.page.wait_for_load_state("networkidle")
-    broken = "[...document.images].filter((image) => !(image.complete && image.naturalWidth)).length"
-    visit.page.wait_for_function(f"{broken} === 0")
+    assert visit.page.evaluate(BROKEN) == []
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, "the page itself scrolls sideways"
     assert visit.complaints == []
     dark = visit.page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
@@ -162,6 +172,8 @@ def test_a_cell_opens_its_records_by_keyboard_and_gives_the_focus_back(browser: 
         body = dialog.inner_text()
         for expected in (f"evaluate-{name}-0-0", "100", "1.5 s", "1 MiB", "Ingredients of its key", "Environment"):
             assert expected in body
+        for expected in (", 2 cores", "CPython 3.11, torch 2.14.1", "commit 0123456789ab, with changes", "2026-01-01"):
+            assert expected in dialog.locator("dl").first.inner_text(), "where it is from is told at once"
         assert "undefined" not in body
         visit.page.keyboard.press("Escape")
         assert not dialog.is_visible()
@@ -180,6 +192,32 @@ def test_a_claim_opens_its_evidence_and_the_scorecard_leads_to_it(browser: Any, 
     assert row.is_visible()
     row.locator("button.cell").click()
     assert "ordering of score" in visit.page.get_by_role("dialog").inner_text()
+
+
+def test_a_claim_about_two_rows_and_a_number_lead_to_their_comparison(browser: Any, site: Path) -> None:
+    visit = Visit(browser, site / "calm" / "index.html")
+    assert visit.page.locator("#claim-holds").get_by_role("link", name="compare its rows").count() == 0
+    visit.page.locator("#claim-fails").get_by_role("link", name="compare its rows").click()
+    visit.page.wait_for_url("**/calm/compare.html#**")
+    chosen = [visit.page.locator(f"#{name}").input_value() for name in ("row-a", "row-b", "history-metric")]
+    assert chosen == ["e1", "e0", "score"]
+    visit.page.go_back()
+    visit.page.locator("#cell-t-e1-score button").click()
+    visit.page.get_by_role("dialog").get_by_role("link", name="Compare it").click()
+    visit.page.wait_for_url("**/calm/compare.html#**")
+    assert visit.page.locator("#row-a").input_value() == "e1"
+    assert visit.complaints == []
+
+
+def test_a_plot_keeps_the_size_of_its_letters_in_a_narrow_window(browser: Any, site: Path) -> None:
+    shown = "(image) => [image.currentSrc.split('/calm/')[1], image.clientWidth / image.naturalWidth]"
+    for width, file in ((390, "plots/narrow/p.svg"), (1280, "plots/p.svg")):
+        visit = Visit(browser, site / "calm" / "index.html", viewport={"width": width, "height": 900})
+        image = visit.page.locator("#plot-p img")
+        assert visit.page.evaluate(BROKEN) == []
+        source, scale = image.evaluate(shown)
+        assert source == file
+        assert scale > 0.8
 
 
 def test_text_stands_out_from_its_ground_in_both_schemes(browser: Any, site: Path) -> None:
@@ -248,6 +286,9 @@ class TestCompare:
             "1.033 ± 0.097",
             "B is higher, worse (90 % interval, 3 seeds)",
         ]
+        visit.page.set_viewport_size({"width": 390, "height": 900})
+        for cell in visit.page.locator("#numbers-table td").all():
+            assert cell.evaluate(WITHIN), "both are seen at once in a narrow window too"
         visit.page.get_by_role("button", name="Swap").click()
         assert row.locator("td").nth(2).inner_text() == "-1.033 ± 0.097"
         assert "a=e1%40the%20store" in visit.page.url, "the address keeps what is chosen"
@@ -263,6 +304,14 @@ class TestCompare:
         texts = visit.page.locator("#history-plot text").all_inner_texts()
         assert "v1 (2026-01-02)" in visit.page.locator("#history-plot svg").evaluate("(svg) => svg.textContent")
         assert texts is not None
+
+    def test_what_two_rows_declare_otherwise(self, browser: Any, site: Path) -> None:
+        visit = self.visit(browser, site, "a=e0@the store&b=e1@the store")
+        rows = visit.page.locator("#declared-table tbody tr")
+        assert [row.inner_text().split() for row in rows.all()] == [["method.level", "1.0", "2.0"]]
+        assert visit.page.locator("#declared-told").inner_text() == "2 other parameters are equal."
+        visit.page.locator("#row-b").select_option("e0")
+        assert not visit.page.locator("#declared-table").is_visible()
 
     def test_samples_are_filtered_by_disagreement(self, browser: Any, site: Path) -> None:
         visit = self.visit(browser, site, "a=e0@the store&b=e1@the store")

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retable.bench.record import Artefact, Measurement
+from retable.bench.record import Artefact, Measurement, Record
 from retable.bench.report.draw import describe, draw
 from retable.bench.report.plot import build_plots
+from retable.bench.report.site.changes import changes
 from retable.bench.report.site.curves import curves
 from retable.bench.report.site.explore import SAMPLES, explore
+from retable.bench.report.site.pages import suite_page
 from retable.bench.report.words import with_unit, words
 from retable.bench.suite import Column, Component, Layout, Sketch
 from retable.bench.versions.archive import Archive
@@ -131,6 +133,49 @@ class TestHeat:
         assert found == {"e0": {"a": [0.1235], "b": [0.25, 0.75]}}
         assert read_rates(json.dumps(found).encode()) == found
         assert rates(records, lambda artefact: b"{}") == {}
+
+
+class TestChanges:
+    def changed(self, tmp_path: Path, numbers: tuple[int, ...], source: str) -> Any:
+        """Versions in which every number is less by 1 for each that followed; in the first a claim had another verdict."""
+        made = replace(chapter(hostile_suite("x"), hostile_store(tmp_path)), source=source)
+
+        def less(one: Record, by: int) -> Record:
+            score = one.metrics.get("score")
+            return replace(one, metrics={"score": replace(score, value=score.value - by)}) if score else one  # type: ignore[operator]
+
+        past = []
+        for number in numbers:
+            records = tuple(less(one, numbers[-1] + 1 - number) for one in made.records.values() if one.ok)
+            verdicts = ({"claim": "holds", "verdict": "contradicted"}, {"claim": "gone", "verdict": "reproduced"})
+            version = Version(
+                name=Name("x", number), profile="mini", manifest={"files": {}}, records=records, verdicts=verdicts
+            )
+            past.append(Archive(version, tmp_path))
+        return changes(replace(made, past=tuple(past)))
+
+    def test_verdicts_claims_and_numbers_with_the_reason(self, tmp_path: Path) -> None:
+        found = self.changed(tmp_path, (1, 2), "the store")
+        assert found.before == "x/v2"
+        assert found.verdicts == (("holds", "contradicted", "reproduced"),)
+        assert (dict(found.added), found.removed) == ({"contradicted": 1, "not measured": 1}, ("gone",))
+        assert [(one.row, one.before, one.after) for one in found.moved] == [
+            ("x", "0.1", "1.1"),
+            ("B x", "1.1333", "2.1333"),
+        ]
+        assert "environment.hardware" in found.moved[0].why
+
+    def test_a_version_is_told_beside_the_one_before_it(self, tmp_path: Path) -> None:
+        assert self.changed(tmp_path, (1, 2), "x/v2").before == "x/v1"
+        assert self.changed(tmp_path, (1,), "x/v1") is None
+        assert self.changed(tmp_path, (), "the store") is None
+
+
+def test_a_map_keeps_its_colours_whatever_the_scheme(tmp_path: Path) -> None:
+    plot = TestHeat().plot()
+    page = suite_page(replace(chapter(hostile_suite("x"), hostile_store(tmp_path)), plots=(plot,)), [])
+    assert 'class="plot map"' in page
+    assert ".plot:not(.map) img { filter" in page
 
 
 class TestExplore:

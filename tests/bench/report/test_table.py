@@ -132,6 +132,12 @@ def test_best_and_second_follow_the_direction_and_ties_share() -> None:
     assert marks(*rows, direction="none") == ["", "", "", ""]
 
 
+def test_what_is_last_is_not_second() -> None:
+    assert marks([1.0] * 3, [2.0] * 3, direction="lower") == ["best", ""]
+    assert marks([1.0] * 3, [2.0] * 3, [2.0] * 3, direction="lower") == ["best", "", ""]
+    assert marks([1.0] * 3, [1.0] * 3, [2.0] * 3, [3.0] * 3, direction="lower") == ["best", "best", "second", ""]
+
+
 @given(st.lists(st.floats(-100, 100).map(lambda value: round(value, 1)), min_size=1, max_size=6))
 def test_nothing_unmarked_is_better_than_the_best(values: list[float]) -> None:
     found = marks(*[[value] * 3 for value in values], direction="lower")
@@ -140,15 +146,15 @@ def test_nothing_unmarked_is_better_than_the_best(values: list[float]) -> None:
 
 
 def test_a_tie_is_what_looks_like_one_and_a_sign_is_none() -> None:
-    assert marks([0.831] * 3, [0.834] * 3, [0.9] * 3) == ["best", "best", "second"]
-    assert marks([-1.0] * 3, [1.0] * 3) == ["best", "second"]
-    assert marks([-0.0] * 3, [0.0] * 3, [1.0] * 3) == ["best", "best", "second"]
+    assert marks([0.831] * 3, [0.834] * 3, [0.9] * 3, [1.0] * 3) == ["best", "best", "second", ""]
+    assert marks([-1.0] * 3, [1.0] * 3) == ["best", ""]
+    assert marks([-0.0] * 3, [0.0] * 3, [1.0] * 3, [2.0] * 3) == ["best", "best", "second", ""]
 
 
 def test_a_papers_value_is_never_ranked_against_ours() -> None:
     better = entry(1, "cited", method=None, metrics=(), reported={"score": Reported(value=0.1, text="0.1")})
     rows = build_tables(suite([entry(0, "A"), better, entry(2, "C")]), results([1.0] * 3, [], [2.0] * 3))[0].rows
-    assert [row.cells["score"].mark for row in rows] == ["best", "", "second"]
+    assert [row.cells["score"].mark for row in rows] == ["best", "", ""]
 
 
 def test_exact_numbers_have_no_rank() -> None:
@@ -162,7 +168,7 @@ def test_only_what_was_measured_alike_is_compared() -> None:
         for index, size in enumerate([8, 8, 16])
     ]
     rows = build_tables(suite(entries), results([1.0] * 3, [2.0] * 3, [0.5] * 3))[0].rows
-    assert [row.cells["score"].mark for row in rows] == ["best", "second", ""]
+    assert [row.cells["score"].mark for row in rows] == ["best", "", ""]
     found = results([1.0] * 3, [2.0] * 3, n=500) | {("e1", i): record(1, i, score=one) for i, one in enumerate(_few())}
     rows = build_tables(suite([entry(0, "A"), entry(1, "B")]), found)[0].rows
     assert [row.cells["score"].mark for row in rows] == ["", ""]

@@ -75,6 +75,21 @@
     return `${more}${better}${metric.exact ? "" : ` (${data.share} % interval, ${seeds})`}`;
   };
 
+  // What the two are made of, where it differs.
+  const declared = () => {
+    const [a, b] = ["a", "b"].map((which) => data.declared[held(which).p] || {});
+    const names = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+    const apart = names.filter((name) => a[name] !== b[name]);
+    const equal = names.length - apart.length;
+    at("declared-told").textContent = apart.length ? `${equal} other parameters are equal.` : names.length ? `All ${equal} parameters are equal.` : "Neither is known.";
+    at("declared-scroll").hidden = !apart.length;
+    const cell = (value) => element("td", value === undefined ? "—" : value);
+    at("declared-table").tBodies[0].replaceChildren(...apart.map((name) => {
+      const head = Object.assign(element("th", name), { scope: "row" });
+      return element("tr", null, head, cell(a[name]), cell(b[name]));
+    }));
+  };
+
   // By sample: right or wrong is a digit a sample, everything else a number.
   const FILTERS = {
     differ: ["they disagree", (a, b) => a !== b],
@@ -317,7 +332,7 @@
   const remembered = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const refresh = () => {
     const common = Object.keys(data.metrics).filter((name) => held("a").s[name] && held("b").s[name]);
-    fill(at("sample-metric"), common.map((name) => [name, data.metrics[name].label]), at("sample-metric").value);
+    fill(at("sample-metric"), common.map((name) => [name, data.metrics[name].label]), at("sample-metric").value || remembered.m);
     seeds();
     const logged = [...new Set([...Object.keys(held("a").c), ...Object.keys(held("b").c)])];
     fill(at("quantity"), logged.map((name) => [name, capital(name)]), at("quantity").value || "loss");
@@ -326,6 +341,7 @@
     const gone = ["a", "b"].filter((which) => !sideOf(chosen(which).version).rows[chosen(which).row]);
     at("state").textContent = gone.map((which) => `${chosen(which).version} has no numbers of ${data.rows[chosen(which).row]}.`).join(" ");
     numbers();
+    declared();
     samples();
     left();
     training();

@@ -128,13 +128,31 @@
     shown.dataset.key = key;
     return shown;
   };
+  // Where, when and with what the records were made, said once where they agree.
+  const origin = (keys) => {
+    const found = keys.map((key) => data.records[key]).filter(Boolean);
+    const facts = found.map((held) => data.environments[held.environment]).filter(Boolean);
+    const once = (values) => [...new Set(values.filter(Boolean))].join("; ");
+    const commit = ({ software }) => software && software.commit && software.commit.id && `commit ${software.commit.id.slice(0, 12)}${software.commit.dirty ? ", with changes" : ""}`;
+    const packages = ({ software }) => {
+      const named = ["torch", "numpy"].map((name) => software && software.packages && typeof software.packages[name] === "string" && `${name} ${software.packages[name]}`);
+      return [software && software.python, ...named].filter(Boolean).join(", ");
+    };
+    return {
+      Machine: once(facts.map(({ hardware }) => hardware && hardware.cpu && `${hardware.cpu}${hardware.cores ? `, ${hardware.cores} cores` : ""}`)),
+      Software: once(facts.map(packages)),
+      Code: once(facts.map(commit)),
+      Finished: once(found.map((held) => (held.created || "").slice(0, 10))),
+    };
+  };
   const dialog = document.getElementById("detail");
   const open = (identity) => {
     const cell = data.cells[identity];
     history.replaceState(null, "", `#${identity}`);
     const body = document.getElementById("detail-body");
     document.getElementById("detail-title").textContent = cell.title;
-    body.replaceChildren(list(cell.facts));
+    body.replaceChildren(list({ ...cell.facts, ...origin(cell.records) }));
+    if (cell.compare) body.append(element("p", null, Object.assign(element("a", "Compare it with another row or version"), { href: `compare.html#${cell.compare}` })));
     if (cell.records.length) body.append(element("h3", `${cell.records.length === 1 ? "The record" : `The ${cell.records.length} records`} behind it`), ...cell.records.map((key) => record(key, cell.metric)));
     const link = Object.assign(element("a", location.href), { href: location.href });
     body.append(element("h3", "Link to it"), element("p", null, link));
