@@ -21,7 +21,7 @@ KILLS ?= 12
 torture: setup
 	RETABLE_KILLS=$(KILLS) $(BIN)/python -m tests.torture $(addprefix --into ,$(INTO))
 
-# The tests under LANG=C, without a home, with umask 077, from another folder, and from an installed wheel: five times `make test`.
+# The tests under LANG=C, without a home, with umask 077 and from another folder, then from an installed wheel: twice `make test`.
 ELSEWHERE ?=
 elsewhere: setup
 	PYTHON=$(abspath $(BIN)/python) .ci/elsewhere $(ELSEWHERE)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 VerdictWord = Literal["reproduced", "contradicted", "not measured"]
-ClaimKind = Literal["value", "ordering", "ratio", "difference", "mean"]
+ClaimKind = Literal["value", "ordering", "ratio", "difference", "mean", "correlation"]
 Strength = Literal["number", "size", "direction", "property"]
 """How much a claim says: the paper's own figure, a share of its effect, only a sign, or something exact that is counted."""
 Side = Literal["at_least", "at_most"]
@@ -135,6 +135,7 @@ class Claim:
     value: `metric` of `entries[0]` meets `bound`. ratio: `metric` of `entries[0]` over that of `entries[1]` meets `bound`.
     difference: `metric` of `entries[0]` less that of `entries[1]` meets `bound`.
     mean: `metric` over all `entries`, each counting alike, meets `bound`; `glue[*]` is what each row measures of that name.
+    correlation: Pearson's, of `metric` with `against` over `entries`, meets `bound`; `log` takes the logarithm of `against`.
     ordering: `metric` increases strictly along `entries`.
     `profiles` are those in which it can be seen; elsewhere the verdict is `not measured: needs profile ...`.
     `weakens` names the claim that says what the paper says, where this one says less, `because` why it does. `control` is
@@ -149,6 +150,8 @@ class Claim:
     metric: str
     entries: tuple[str, ...]
     bound: Bound | None = None
+    against: str = ""
+    log: bool = False
     profiles: tuple[str, ...] = ()
     min_seeds: int = 3
     expect: Expectation = Expectation(verdict="reproduced")
@@ -160,6 +163,11 @@ class Claim:
     uncontrolled: str = ""
     revised: str = ""
     where: str = field(default="", compare=False)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that its rows must measure."""
+        return (self.metric, self.against) if self.against else (self.metric,)
 
     @property
     def sentence(self) -> str:

@@ -32,7 +32,7 @@ class NeuroBenchCounter:
 
     def __init__(self, model: nn.Module, book: Book) -> None:
         self._model, self._book = model, book
-        self._full: dict[nn.Module, tuple[int, bool]] = {}
+        self._known: dict[tuple[nn.Module, str], tuple[Tensor, int, int]] = {}
         self._layers, self._others = _found(model, (*STATELESS, *RECURRENT)), _found(model, ACTIVATIONS)
         self._macs = self._acs = self._dense = 0
         self._skipped: Counter[str] = Counter()
@@ -46,7 +46,8 @@ class NeuroBenchCounter:
             self._skipped[type(module).__name__] += 1
         elif times:
             x = inputs[0]
-            effective = times * (met if self._has_no_zeros(module) else effective_operations(module, x))
+            size: int = module.weight.numel()  # type: ignore[operator]
+            effective = times * (met if self._used(module, "weight") == size else effective_operations(module, x))
             if not self._ternary(x):
                 self._macs += effective
             else:
@@ -62,14 +63,14 @@ class NeuroBenchCounter:
             self._batches += batch
             self._zeros = self._activations = 0
 
-    def _has_no_zeros(self, layer: nn.Module) -> bool:
-        """Whether all weights are used; looked up once for each change of them."""
-        weight: Tensor = layer.weight.detach()  # type: ignore[operator]
-        version = 0 if weight.is_inference() else weight._version
-        known = self._full.get(layer)
-        if known is None or known[0] != version or weight.is_inference():
-            known = self._full[layer] = version, int(weight.count_nonzero()) == weight.numel()
-        return known[1]
+    def _used(self, layer: nn.Module, name: str) -> int:
+        """Elements of a weight that are not zero, counted once for each change of it."""
+        weight: Tensor = getattr(layer, name)
+        known = self._known.get((layer, name))
+        version = -1 if weight.is_inference() else weight._version  # tensors of inference mode change unseen
+        if known is None or known[0] is not weight or known[1] != version or version < 0:
+            known = self._known[layer, name] = weight, version, int(weight.detach().count_nonzero())
+        return known[2]
 
     def _ternary(self, x: Tensor) -> bool:
         """Whether all values are -1, 0 or 1."""
@@ -94,11 +95,26 @@ class NeuroBenchCounter:
         }
         if self._batches:
             counts["activation_sparsity"] = (self._sparsity / self._batches, "fraction")
-        zeros, weights = _zero_weights(self._model)
+        zeros, weights = self._zero_weights(self._model)
         if weights:
             # the package rounds a float32 quotient
             counts["connection_sparsity"] = (round((torch.tensor(zeros) / weights).item(), 4), "fraction")
         return other_figures(rule, counts)
+
+    def _zero_weights(self, model: nn.Module) -> tuple[int, int]:
+        """(zeros, weights) of layers without children, once for each parent."""
+        zeros = weights = 0
+        for module in model.children():
+            if list(module.children()):
+                inner = self._zero_weights(module)
+                zeros, weights = zeros + inner[0], weights + inner[1]
+                continue
+            recurrent = isinstance(module, RECURRENT)
+            names = [name for name, _ in module.named_parameters()] if recurrent else ["weight"]
+            for name in names if recurrent or isinstance(module, STATELESS) else ():
+                size = getattr(module, name).numel()
+                zeros, weights = zeros + size - self._used(module, name), weights + size
+        return zeros, weights
 
     def details(self, samples: int) -> dict[str, Any]:
         why = "potentials are not kept by a neuron operator that returns its spikes alone"
@@ -140,23 +156,6 @@ def dense_operations(layer: Any, x: Tensor, out: Tensor) -> int:
         seen *= sum(taps(n, o, layer.kernel_size[i], layer.stride[i], layer.padding[i], layer.dilation[i]))
     batch = x.shape[0] if x.dim() == axes + 2 else 1
     return batch * layer.in_channels * (layer.out_channels // layer.groups) * seen
-
-
-def _zero_weights(model: nn.Module) -> tuple[int, int]:
-    """(zeros, weights) of layers without children, once for each parent."""
-    zeros = weights = 0
-    for module in model.children():
-        if list(module.children()):
-            inner = _zero_weights(module)
-            zeros, weights = zeros + inner[0], weights + inner[1]
-        elif isinstance(module, STATELESS):
-            zeros += module.weight.numel() - int(module.weight.count_nonzero())
-            weights += module.weight.numel()
-        elif isinstance(module, RECURRENT):
-            for parameter in module.parameters():
-                zeros += parameter.numel() - int(parameter.count_nonzero())
-                weights += parameter.numel()
-    return zeros, weights
 
 
 def _footprint(model: nn.Module) -> int:

@@ -13,14 +13,14 @@ from retable.bench.errors import OK, BenchError
 def main(arguments: Namespace) -> int:
     """Every stage that the case names and that has run or runs, with its log."""
     store = Path(arguments.store)
-    stages = {**_ended(store, arguments.case), **_running(store, arguments.case)}
+    ended, running = _ended(store, arguments.case), _running(store, arguments.case)
+    stages = {**ended, **running}
     if not stages:
         raise BenchError(f"no stage of {arguments.case!r} has run or runs")
     for key, name in stages.items():
         text = _text(store, key)
-        print(
-            f"{name} ({key[:12]}): {'' if text else 'nothing was printed, or it comes with its end'}", file=sys.stderr
-        )
+        silent = "nothing yet; a job elsewhere may send it with its end" if key in running else "nothing was printed"
+        print(f"{name} ({key[:12]}): {'' if text else silent}", file=sys.stderr)
         sys.stdout.write(text if not text or text.endswith("\n") else f"{text}\n")
     return OK
 
@@ -36,14 +36,19 @@ def _ended(store: Path, case: str) -> dict[str, str]:
 
 
 def _running(store: Path, case: str) -> dict[str, str]:
-    """Names say `suite/entry/repetition stage method`; a case may say the profile between."""
-    from retable.bench.run.runs import runs
+    """What runs, also what a run that died has sent elsewhere, until another run takes it up.
+
+    Names say `suite/entry/repetition stage method`; a case may say the profile between.
+    """
+    from retable.bench.run.runs import runs, taken_up
 
     parts = case.split("/")
     wanted = "/".join([*parts[:2], *parts[3:]])
     found = {}
-    for run in runs(store):
-        if run.state != "ended":
+    known = runs(store)
+    for run in known:
+        left = run.state == "died" and run.note.elsewhere and not taken_up(run, known)
+        if run.state == "running" or left:
             for key, (name, _) in run.progress.running.items():
                 if key.startswith(case) or f"{name.partition(' ')[0]}/".startswith(f"{wanted}/"):
                     found[key] = f"{name} running"

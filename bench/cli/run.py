@@ -122,8 +122,10 @@ def _detach(suite: Suite, arguments: Namespace) -> int:
 
     store = Path(arguments.store)
     name = detach(store, _note(suite, arguments))
+    where = f" --store {store}" if any(one.startswith("--store") for one in arguments.argv) else ""
     print(
-        f"{name}\n  its output: {store / 'runs' / name / 'output'}\n  `bench status`, `bench stop`, `bench logs CASE`"
+        f"{name} goes on without this terminal\n  its output: {store / 'runs' / name / 'output'}\n"
+        f"  `bench status{where}` says how far it is, `bench stop{where}` ends it, `bench logs CASE{where}` has what a case printed"
     )
     return OK
 

@@ -49,24 +49,17 @@ def _as_declared(case: str, store: Reader) -> Results:
 
 def _elsewhere(records: list[Record], store: Reader) -> list[str]:
     """What other machines say of the same keys, a line each."""
-    from retable.bench.judge.contested import differences, machine
+    from retable.bench.judge.contested import differences, machine, said
 
     lines = []
     for mine in records:
         for other in store.others(mine.key):
             names = differences(mine, other)
-            said = f"differs in {', '.join(names)}" if names else "the same"
+            found = f"differs in {', '.join(names)}" if names else "the same"
             name = f"{mine.entry}/{mine.profile}/{mine.repetition} {mine.stage}"
-            lines.append(f"  {name}: {said} on {machine(other, store.environment)}, {other.created}")
-            lines += [f"    {one}: {_value(mine, one)} here, {_value(other, one)} there" for one in names]
+            lines.append(f"  {name}: {found} on {machine(other, store.environment)}, {other.created}")
+            lines += [f"    {said(one, mine, other)}" for one in names]
     return ["\n".join(["other machines", *lines])] if lines else []
-
-
-def _value(record: Record, name: str) -> str:
-    if name in record.artefacts and name not in record.metrics:
-        return record.artefacts[name].sha256[:12]
-    measured = record.metrics.get(name)
-    return "nothing" if measured is None or measured.value is None else f"{measured.value:.10g}"
 
 
 def _reliability(records: list[Record], store: Reader) -> list[str]:

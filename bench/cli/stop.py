@@ -24,7 +24,7 @@ def main(arguments: Namespace) -> int:
         print(f"{run.name} is stopped; `bench resume {run.name}` goes on", file=sys.stderr)
         return OK
     if run.note.elsewhere and run.state == "died":
-        print(f"{run.name} had died; {_cancel(run)} jobs of it are stopped", file=sys.stderr)
+        print(f"{run.name} had died; {_cancel(run)} jobs that it had sent are stopped", file=sys.stderr)
         return OK
     raise BenchError(f"run {run.name} is not running")
 

@@ -171,12 +171,15 @@ class CocoSplit:
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """uint8 (B, 3, size, size). Raises BenchError for a file that is no image or has other sides than annotated."""
+        return self._shaped(indices, self.shape_of(indices))
+
+    def _shaped(self, indices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Images in inputs of `shape` (H, W)."""
         from concurrent.futures import ThreadPoolExecutor
 
         import numpy as np
 
         names = self.annotations.names  # read before the threads would all read them
-        shape = self.shape_of(indices)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
             chosen = [int(index) for index in indices]
             found = list(pool.map(lambda index: self._image(index, names[index], shape), chosen))
@@ -230,6 +233,10 @@ class RectangularSplit(CocoSplit):
 
         width, height = self.annotations.sizes.T
         return np.argsort(height / width, kind="stable")
+
+    def squares(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 (B, 3, size, size): at the side that the published energies are for, whatever the batch."""
+        return self._shaped(indices, (self.size, self.size))
 
     def shape_of(self, indices: np.ndarray) -> tuple[int, int]:
         width, height = self.annotations.sizes[indices].T

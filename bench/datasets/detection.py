@@ -44,8 +44,8 @@ class DetectionSplit(Protocol):
         """float32 (n, 5) for each image: class, x0, y0, x1, y1 in pixels of `images`; n may be 0."""
         ...
 
-    # A split may also say `order()`, int64 (N,), in which neighbours share a batch, and `counts(boxes_n4)`, bool (n,), which
-    # restored detections are judged.
+    # A split may also say `order()`, int64 (N,), in which neighbours share a batch, `counts(boxes_n4)`, bool (n,), which
+    # restored detections are judged, and `squares(indices)`, its images at one size where those of `images` differ.
 
     def restore(self, index: int, boxes_n4: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """float64 (n, 4) x0, y0, x1, y1 in pixels of the original image, of boxes in an input of `shape` (H, W)."""

@@ -6,12 +6,13 @@ the tree with its choices made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from retable.bench.declare.grammar import SUITE
 from retable.bench.declare.scalars import NAME, PROFILE_NAMES
-from retable.bench.declare.shapes import ABSENT, check
+from retable.bench.declare.shapes import ABSENT, Passed, Shape, check
 from retable.bench.declare.strict_yaml import Node
 from retable.bench.errors import UnknownNameError, nearest
 
@@ -19,16 +20,19 @@ from retable.bench.errors import UnknownNameError, nearest
 def at_profile(node: Node, profile: str, profiles: tuple[str, ...]) -> Node:
     """The tree with its choices made; one without a value for `profile` becomes ABSENT.
 
-    A choice is a mapping whose keys are all names of profiles.
+    A choice is a mapping whose keys are all names of profiles. What holds none is the same node at every profile.
     """
     if isinstance(node.value, list):
-        return Node([at_profile(item, profile, profiles) for item in node.value], node.path, node.line)
+        items = [at_profile(item, profile, profiles) for item in node.value]
+        same = all(map(operator.is_, items, node.value))
+        return node if same else Node(items, node.path, node.line)
     if not isinstance(node.value, dict):
         return node
     chosen = [key for key in node.value if key in profiles]
     if not chosen:
         values = {key: at_profile(item, profile, profiles) for key, item in node.value.items()}
-        return Node(values, node.path, node.line)
+        same = all(map(operator.is_, values.values(), node.value.values()))
+        return node if same else Node(values, node.path, node.line)
     for key, item in node.value.items():
         if key not in profiles:
             hint = nearest(key, profiles) or f"; the profiles are {', '.join(profiles)}"
@@ -43,17 +47,23 @@ class Declaration:
     """A suite file as a tree, before a profile is chosen."""
 
     root: Node
+    _passed: Passed = field(default_factory=dict, repr=False, compare=False)
+    _trees: dict[str, Node] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.root.value, dict) or "profiles" not in self.root.value:
-            check(self.root, SUITE, "the suite")
+            self.check(self.root, SUITE, "the suite")
         node = self.root.value["profiles"]
-        check(node, SUITE.fields["profiles"].of, "'profiles'")
+        self.check(node, SUITE.fields["profiles"].of, "'profiles'")
         if "mini" not in self.profiles:
             raise node.error("the profiles need 'mini', the one that runs anywhere")
         for section in ("entries", "claims", "tables"):
             self._check_names(section)
         _ = self._rehearsed
+
+    def check(self, node: Node, shape: Shape, what: str) -> None:
+        """As `shapes.check`; what stands alike at two profiles is compared once."""
+        check(node, shape, what, self._passed)
 
     @cached_property
     def profiles(self) -> tuple[str, ...]:
@@ -95,7 +105,7 @@ class Declaration:
         if "profiles" not in node.value:
             return self.profiles
         limited = node.value["profiles"]
-        check(limited, PROFILE_NAMES, "'profiles'")
+        self.check(limited, PROFILE_NAMES, "'profiles'")
         for item in limited.value:
             if item.value not in self.profiles:
                 raise item.error(f"the suite has no profile {item.value!r}{nearest(item.value, self.profiles)}")
@@ -116,12 +126,12 @@ class Declaration:
         first: dict[str, Node] = {}
         what = section.rstrip("s") if section != "entries" else "entry"
         if section in self.root.value and not isinstance(self._items(section), list):
-            check(self.root.value[section], SUITE.fields[section].of, f"{section!r}")
+            self.check(self.root.value[section], SUITE.fields[section].of, f"{section!r}")
         for node in self._items(section):
             if not isinstance(node.value, dict) or "name" not in node.value:
                 raise node.error(f"each {what} is a mapping with a name")
             name = node.value["name"]
-            check(name, NAME, f"the name of the {what}")
+            self.check(name, NAME, f"the name of the {what}")
             if name.value in first:
                 raise name.error(f"another {what} on line {first[name.value].line} is called {name.value!r}")
             first[name.value] = name
@@ -134,7 +144,12 @@ class Declaration:
         if profile not in self.profiles:
             hint = nearest(profile, self.profiles) or f"; it has {', '.join(self.profiles)}"
             raise UnknownNameError(f"{self.root.path} has no profile {profile!r}{hint}")
-        profile = self.read_as(profile)
+        read_as = self.read_as(profile)
+        if read_as not in self._trees:
+            self._trees[read_as] = self._tree(read_as)
+        return self._trees[read_as]
+
+    def _tree(self, profile: str) -> Node:
         values: dict[str, Node] = {}
         for key, node in self.root.value.items():
             if key == "profiles":

@@ -6,6 +6,7 @@ from typing import get_args
 
 from retable.bench.declare.scalars import METRIC, NAME, PROFILE_NAMES, TOLERANCE
 from retable.bench.declare.shapes import Either, Field, Items, Number, Record, Text, Words
+from retable.bench.declare.strict_yaml import Node
 from retable.bench.suite import ClaimKind, Strength, Tier, VerdictWord
 
 
@@ -28,6 +29,22 @@ def bounded(title: str, fields: dict[str, Field]) -> Record:
 
 def _of_two(title: str, of: str, to: str) -> Record:
     return bounded(title, {"of": Field(NAME, of, required=True), "to": Field(NAME, to, required=True)})
+
+
+def rows_of(predicate: dict[str, Node]) -> list[Node]:
+    """The rows that a predicate is about, in its order."""
+    found = [predicate[key] for key in ("entry", "increasing", "of", "to") if key in predicate]
+    return [row for node in found for row in (node.value if isinstance(node.value, list) else [node])]
+
+
+def check_correlation(predicate: dict[str, Node]) -> None:
+    """Raises DeclarationError for a metric with itself, and for a bound that no correlation can have."""
+    against = predicate["against"]
+    if against.value == predicate["metric"].value:
+        raise against.error(f"{against.value!r} always goes with itself")
+    for key in ("equals", "at_least", "at_most"):
+        if key in predicate and abs(predicate[key].value) > 1:
+            raise predicate[key].error(f"a correlation lies between -1 and 1, not at {predicate[key].value}")
 
 
 VERDICT = Words(words=get_args(VerdictWord))
@@ -64,6 +81,17 @@ CLAIM = Record(
         "mean": Field(
             bounded("mean", {"of": Field(Items(of=NAME, minimum=2), "The rows, each counting alike.", required=True)}),
             "The mean of a metric over rows meets a bound; `name[*]` is whichever metric of that name each row measures.",
+        ),
+        "correlation": Field(
+            bounded(
+                "correlation",
+                {
+                    "against": Field(METRIC, "The metric that it goes with.", required=True),
+                    "scale": Field(Words(words=("linear", "log")), "`log`: with the logarithm of `against`."),
+                    "of": Field(Items(of=NAME, minimum=3), "The rows, each a point.", required=True),
+                },
+            ),
+            "Pearson's correlation of two metrics over rows meets a bound.",
         ),
         "strength": Field(
             Words(words=get_args(Strength)),

@@ -14,6 +14,7 @@ from retable.bench.contracts import usable
 from retable.bench.declare import strict_yaml, values
 from retable.bench.declare.beside import erratum, recipes
 from retable.bench.declare.choices import Declaration
+from retable.bench.declare.claim import check_correlation, rows_of
 from retable.bench.declare.components import Components, require_needs
 from retable.bench.declare.defaults import default_layouts
 from retable.bench.declare.grammar import MEASURED, SUITE
@@ -21,7 +22,7 @@ from retable.bench.declare.overrides import overridden
 from retable.bench.declare.params import build_metric
 from retable.bench.declare.rehearsed import leaves_out, reasons
 from retable.bench.declare.rules import RuleError, read_rule
-from retable.bench.declare.shapes import ABSENT, check
+from retable.bench.declare.shapes import ABSENT
 from retable.bench.declare.strength import check_strengths
 from retable.bench.declare.strict_yaml import Node
 from retable.bench.declare.weights import check_named, read_weights
@@ -81,7 +82,7 @@ class _Reader:
     _known_metrics: set[str] = field(default_factory=set)
 
     def suite(self) -> Suite:
-        check(self.root, SUITE, "the suite")
+        self.declaration.check(self.root, SUITE, "the suite")
         top = self.root.value
         stem = Path(self.root.path).stem
         if top["suite"].value != stem:
@@ -212,16 +213,13 @@ class _Reader:
         own = node.value
         kind: ClaimKind = next(kind for kind in get_args(ClaimKind) if kind in own)
         predicate = own[kind].value
-        names = {
-            "value": lambda: [predicate["entry"]],
-            "ratio": lambda: [predicate["of"], predicate["to"]],
-            "difference": lambda: [predicate["of"], predicate["to"]],
-            "mean": lambda: predicate["of"].value,
-            "ordering": lambda: predicate["increasing"].value,
-        }[kind]()
+        names = rows_of(predicate)
         metric = predicate["metric"].value
-        if kind != "mean" or not metric.endswith("[*]"):
-            self._check_metric(metric, predicate["metric"])
+        metrics = [predicate[key] for key in ("metric", "against") if key in predicate]
+        for one in metrics if kind != "mean" or not metric.endswith("[*]") else []:
+            self._check_metric(one.value, one)
+        if kind == "correlation":
+            check_correlation(predicate)
         profiles = self.declaration.judged_at(node)
         for item in names:
             if item.value not in self.declaration.entry_names:
@@ -229,7 +227,8 @@ class _Reader:
                     f"the suite has no entry {item.value!r}{nearest(item.value, self.declaration.entry_names)}"
                 )
             if self.profile in profiles:
-                self._check_measured(item, metric, rows)
+                for one in metrics:
+                    self._check_measured(item, one.value, rows)
         return Claim(
             name=own["name"].value,
             text=values.text(own, "text"),
@@ -238,6 +237,8 @@ class _Reader:
             metric=metric,
             entries=tuple(item.value for item in names),
             bound=None if kind == "ordering" else values.bound(own[kind]),
+            against=metrics[1].value if len(metrics) > 1 else "",
+            log="scale" in predicate and predicate["scale"].value == "log",
             profiles=profiles,
             expect=self._expectation(own, profiles),
             stated=own["strength"].value if "strength" in own else None,

@@ -122,16 +122,22 @@ class Either:
 Shape = Text | Words | Number | Items | Named | Anything | Record | Either
 
 
-def check(node: Node, shape: Shape, what: str) -> None:
+Passed = dict[int, tuple[Node, Shape]]
+"""Nodes by their identity, with the shape that they were found to have: two profiles share most of a tree."""
+
+
+def check(node: Node, shape: Shape, what: str, passed: Passed) -> None:
     """Raises DeclarationError at the first place where `node`, called `what` in messages, does not have the shape."""
     value = node.value
+    if id(node) in passed and passed[id(node)][1] is shape:
+        return
     if value is ABSENT:
         raise node.error(f"{what} has no value for the profile {node.text!r}")
     if isinstance(shape, Either):
         fitting = next((option for option in shape.options if _is_kind(value, option)), None)
         if fitting is None:
             raise node.error(f"{what} must be {shape.noun}, not {show(value)}")
-        check(node, fitting, what)
+        check(node, fitting, what, passed)
     elif not _is_kind(value, shape):
         quotable = isinstance(shape, Text) and re.fullmatch(shape.pattern or ".+", node.text)
         raise node.error(f"{what} must be {shape.noun}, not {show(value)}{'; put it in quotes' if quotable else ''}")
@@ -146,7 +152,7 @@ def check(node: Node, shape: Shape, what: str) -> None:
         if below or (shape.maximum is not None and value > shape.maximum):
             raise node.error(f"{what} must be {shape.noun}, not {value}")
     elif isinstance(shape, Items):
-        _check_items(node, shape, what)
+        _check_items(node, shape, what, passed)
     elif isinstance(shape, Named):
         for name, item in value.items():
             if not re.fullmatch(shape.key.pattern, name):
@@ -156,19 +162,22 @@ def check(node: Node, shape: Shape, what: str) -> None:
                     item,
                     shape.of,
                     f"{shape.of.title} {name!r}" if isinstance(shape.of, Record) else f"{name!r} in {what}",
+                    passed,
                 )
     elif isinstance(shape, Record):
-        _check_record(node, shape, what)
+        _check_record(node, shape, what, passed)
     else:
         _refuse_absent(node)
+    if isinstance(value, dict | list):
+        passed[id(node)] = node, shape
 
 
-def _check_items(node: Node, shape: Items, what: str) -> None:
+def _check_items(node: Node, shape: Items, what: str, passed: Passed) -> None:
     if len(node.value) < shape.minimum:
         raise node.error(f"{what} must have at least {shape.minimum} item{'s' if shape.minimum > 1 else ''}")
     seen: set[Any] = set()
     for index, item in enumerate(node.value):
-        check(item, shape.of, _item_name(item, shape.of) or f"item {index + 1} of {what}")
+        check(item, shape.of, _item_name(item, shape.of) or f"item {index + 1} of {what}", passed)
         if not isinstance(item.value, dict | list) and not shape.repeats:
             if item.value in seen:
                 raise item.error(f"{show(item.value)} is twice in {what}")
@@ -181,7 +190,7 @@ def _item_name(item: Node, shape: Shape) -> str:
     return f"{shape.title} {show(name.value)}" if name and isinstance(shape, Record) else ""
 
 
-def _check_record(node: Node, shape: Record, what: str) -> None:
+def _check_record(node: Node, shape: Record, what: str, passed: Passed) -> None:
     known = list(shape.fields)
     for key, item in node.value.items():
         if key not in shape.fields:
@@ -193,7 +202,7 @@ def _check_record(node: Node, shape: Record, what: str) -> None:
             if field.required:
                 raise node.error(f"{what} needs the key {key!r}")
         elif not (field.gaps and node.value[key].value is ABSENT):
-            check(node.value[key], field.of, f"{key!r} of {what}")
+            check(node.value[key], field.of, f"{key!r} of {what}", passed)
     for group in shape.one_of:
         present = [key for key in group if key in node.value]
         if len(present) != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,11 +24,17 @@ def _plain(node: Node) -> dict[str, Any]:
     }
 
 
-def places(component: Component) -> list[str]:
-    """What a method's parameters, and those of the methods it builds on, name as texts; places of weights are among them."""
-    below = [place for need in component.needs.values() for place in places(need)]
-    own = [] if component.broken else list(_texts(asdict(build("method", component))))
-    return list(dict.fromkeys([*own, *below]))
+def places(components: Iterable[Component]) -> list[str]:
+    """What parameters of methods, and of those they build on, name as texts; places of weights are among them."""
+    found: dict[str, None] = {}
+    waiting, seen = list(components), set[int]()
+    while waiting:
+        component = waiting.pop(0)
+        if id(component) not in seen:  # rows share what they name, and reading each parameter takes its time
+            seen.add(id(component))
+            waiting += component.needs.values()
+            found |= {} if component.broken else dict.fromkeys(_texts(asdict(build("method", component))))
+    return list(found)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -45,7 +51,7 @@ def _texts(value: Any) -> Iterator[str]:
 def check_named(named: Mapping[str, Node], readings: Sequence[Suite]) -> None:
     """Every place is one that a row loads from at some profile. Raises DeclarationError for one that nobody names."""
     methods = [entry.method for suite in readings for entry in suite.entries if entry.method is not None]
-    known = {place for method in methods for place in places(method)} if named else set()
+    known = places(methods) if named else []
     for place, node in named.items():
         if place not in known:
             files = sorted(name for name in known if "/" in name or "." in name)

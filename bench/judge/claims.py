@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import NamedTuple
 
-from retable.bench.judge import again, controls, limits, stats
+from retable.bench.judge import again, controls, correlation, limits, stats
 from retable.bench.judge.again import Outlook, Seen
 from retable.bench.judge.energy import under_rules
 from retable.bench.judge.history import Change, Stood, change, stood
@@ -24,8 +24,6 @@ from retable.bench.judge.words import told
 from retable.bench.record import Measurement
 from retable.bench.suite import Bound, Claim, Entry, Statistics, Suite, VerdictWord
 
-EQUAL = "undecided: equal numbers that are not exact show no spread"
-
 
 class Number(NamedTuple):
     """What one entry measured at one seed, and the key of the record that holds it."""
@@ -38,7 +36,7 @@ class Number(NamedTuple):
 class _Sample(NamedTuple):
     """Values of each of the claim's entries, seed by seed in the same order, and the records that they are from.
 
-    `error` is the sampling error of the first entry's values.
+    Those of a second metric come after all of the first. `error` is the sampling error of the first entry's values.
     """
 
     values: Sequence[Sequence[float]]
@@ -126,10 +124,7 @@ def by_itself(claim: Claim, suite: Suite, results: Results) -> Judgement:
     except _NotMeasuredError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why))
     try:
-        predicate = {"value": _value, "ratio": _ratio, "difference": _difference, "mean": _mean, "ordering": _ordering}[
-            claim.kind
-        ]
-        found = predicate(claim, sample, suite.statistics.alpha)
+        found = _PREDICATES[claim.kind](claim, sample, suite.statistics.alpha)
     except ValueError as why:
         return Judgement(claim=claim, verdict="not measured", reason=str(why), evidence=sample.evidence)
     if sample.exact:
@@ -142,13 +137,13 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
     to judge by the seeds that survived would favour the method that loses more of them.
     """
     found, problems = [], []
-    for name in claim.entries:
-        row = suite.entry(name)
-        numbers, absences = numbers_of(row, row.own(claim.metric), results)
+    places = [(suite.entry(name), metric) for metric in claim.metrics for name in claim.entries]
+    for row, metric in places:
+        numbers, absences = numbers_of(row, row.own(metric), results)
         found.append(numbers)
-        problems += absences if absences or numbers else [f"{name} was not run"]
+        problems += absences if absences or numbers else [f"{row.name} was not run"]
     if all(found) and all(number.exact for numbers in found for number in numbers.values()):
-        return _exact_sample(claim, found)
+        return _exact_sample([f"{metric} of {row.name}" for row, metric in places], found)
     if problems:
         raise _NotMeasuredError(problems[0])
     shared = sorted(set.intersection(*map(set, found)))
@@ -209,11 +204,11 @@ def numbers_of(entry: Entry, metric: str, results: Results) -> tuple[dict[int, N
     return numbers, absences
 
 
-def _exact_sample(claim: Claim, found: Sequence[dict[int, Number]]) -> _Sample:
+def _exact_sample(names: Sequence[str], found: Sequence[dict[int, Number]]) -> _Sample:
     """Seeds cannot change an exact number: one stands for all, and nothing has to be paired."""
-    for name, numbers in zip(claim.entries, found, strict=True):
+    for name, numbers in zip(names, found, strict=True):
         if len({number.value for number in numbers.values()}) > 1:
-            raise _NotMeasuredError(f"{claim.metric} of {name} should be exact, but differs between seeds")
+            raise _NotMeasuredError(f"{name} should be exact, but differs between seeds")
     values = [[next(iter(numbers.values())).value] for numbers in found]
     return _Sample(values, exact=True, evidence=tuple(n.key for numbers in found for n in numbers.values()))
 
@@ -226,7 +221,7 @@ def _value(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
         verdict, reason = against(claim.bound, stats.interval(values, exact=True))
         return _Finding(verdict, f"{reason}; one seed has no interval", estimate)
     if estimate.low is None:
-        return _Finding("not measured", EQUAL, estimate)
+        return _Finding("not measured", limits.NO_SPREAD, estimate)
     verdict, reason = against(claim.bound, estimate)
     seen = again.seen(values, estimate, alpha, sample.error)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
@@ -253,7 +248,7 @@ def _difference(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     if sample.alone:
         return _Finding("not measured", "undecided: one pair of seeds has no interval", estimate)
     if estimate.low is None:
-        return _Finding("not measured", EQUAL, estimate)
+        return _Finding("not measured", limits.NO_SPREAD, estimate)
     verdict, reason = against(claim.bound, estimate)
     seen = again.seen(gaps, estimate, alpha)
     return _Finding(verdict, reason, estimate, _outlook(verdict, seen, _limits(claim.bound), alpha))
@@ -262,6 +257,22 @@ def _difference(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
 def _mean(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     """Of each seed the mean of all rows, judged as a value is."""
     return _value(claim, sample._replace(values=[[fmean(row) for row in zip(*sample.values, strict=True)]]), alpha)
+
+
+def _correlation(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
+    """One of each seed; several by Fisher's z, one, where the claim allows it, as it is."""
+    rows = len(claim.entries)
+    seeds = list(zip(*sample.values, strict=True))
+    found = [correlation.coefficient(seed[:rows], seed[rows:], log=claim.log) for seed in seeds]
+    if len(found) == 1:
+        verdict, reason = against(claim.bound, stats.interval(found, exact=True))
+        reason = reason if sample.exact else f"{reason}; one seed has no interval"
+        return _Finding(verdict, reason, stats.interval(found, exact=sample.exact))
+    estimate, of_z = correlation.between_seeds(found, alpha)
+    verdict, reason = against(claim.bound, estimate)
+    low, high = map(correlation.z, _limits(claim.bound))
+    seen = again.seen([correlation.z(r) for r in found], of_z, alpha)
+    return _Finding(verdict, reason, estimate, _outlook(verdict, seen, (low, high), alpha))
 
 
 def _outlook(verdict: VerdictWord, seen: Seen | None, bounds: again.Bounds, alpha: float) -> Outlook:
@@ -286,6 +297,16 @@ def _ordering(claim: Claim, sample: _Sample, alpha: float) -> _Finding:
     loose = tuple(again.seen(gap, step, alpha) for gap, step in zip(gaps, steps, strict=True))
     tight = tuple(again.seen(gap, step, alpha / len(pairs)) for gap, step in zip(gaps, strict, strict=True))
     return _Finding(verdict, reason, estimate, Outlook(verdict=verdict, alpha=alpha, steps=loose, strict=tight))
+
+
+_PREDICATES = {
+    "value": _value,
+    "ratio": _ratio,
+    "difference": _difference,
+    "mean": _mean,
+    "correlation": _correlation,
+    "ordering": _ordering,
+}
 
 
 def _by_samples(claim: Claim, shared: Sequence[Disagreement], alpha: float) -> tuple[VerdictWord, str]:

@@ -27,6 +27,14 @@ def differences(mine: Record, other: Record) -> list[str]:
     return found
 
 
+def said(name: str, mine: Record, other: Record) -> str:
+    """One of `differences` in words."""
+    if name not in mine.metrics and name not in other.metrics:
+        return f"{name} of other content (SHA-256 {mine.artefacts[name].sha256[:12]} here, {other.artefacts[name].sha256[:12]} there)"
+    here, there = _pair(mine.metrics.get(name), other.metrics.get(name))
+    return f"{name} is {here} here and {there} there"
+
+
 def told(mine: Sequence[Record], metric: str, others: Others, machine: Callable[[Record], str]) -> str:
     """What a table says of a metric that another machine has measured otherwise: the spread, and who says what."""
     if is_timing(metric):
@@ -37,7 +45,8 @@ def told(mine: Sequence[Record], metric: str, others: Others, machine: Callable[
             here, there = record.metrics.get(metric), other.metrics.get(metric)
             if not _same(here, there):
                 seed = f"repetition {record.repetition}"
-                lines.append(f"{seed} is {_number(here)} here and {_number(there)} on {machine(other)}")
+                first, second = _pair(here, there)
+                lines.append(f"{seed} is {first} here and {second} on {machine(other)}")
                 machines.add(machine(other))
                 values.append(_distance(here, there))
     if not lines:
@@ -60,8 +69,15 @@ def _same(one: Measurement | None, other: Measurement | None) -> bool:
     return (one.value, one.samples, one.reason) == (other.value, other.samples, other.reason)
 
 
-def _number(one: Measurement | None) -> str:
-    return "not measured" if one is None or one.value is None else f"{one.value:.6g}"
+def _pair(one: Measurement | None, other: Measurement | None) -> tuple[str, str]:
+    """Two numbers to six digits, or to all where six do not tell them apart; equal ones differ in their samples or reasons."""
+    six, all_digits = ((_number(one, digits), _number(other, digits)) for digits in (6, 17))
+    first, second = six if six[0] != six[1] else all_digits
+    return first, second if first != second else f"{second} (of other samples, or for another reason)"
+
+
+def _number(one: Measurement | None, digits: int) -> str:
+    return "not measured" if one is None or one.value is None else f"{one.value:.{digits}g}"
 
 
 def _distance(one: Measurement | None, other: Measurement | None) -> float:

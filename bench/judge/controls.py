@@ -25,8 +25,8 @@ def signs(claim: Claim, suite: Suite) -> Iterator[tuple[str, Alive]]:
 
 
 def baselines(claim: Claim) -> tuple[str, ...]:
-    """What a claim compares its row with: all rows but the one that is said to be best; none of a value or a mean."""
-    if claim.kind == "mean":
+    """What a claim compares its row with: all rows but the one that is said to be best; none of a value, a mean or a correlation."""
+    if claim.kind in ("mean", "correlation"):
         return ()
     if claim.kind != "ordering":
         return claim.entries[1:]

@@ -7,7 +7,8 @@ share is refused; so is a comparison that a dead baseline would decide, and a cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 from retable.bench.declare.params import build_metric
@@ -23,6 +24,7 @@ JITTER = (0.0, 1.0, -1.0, 0.5, -0.5)
 SPREAD = 1e-9
 EQUALS = {"ratio": 1.0, "difference": 0.0}
 """What a comparison of a row with its equal gives."""
+BENDS = (0.0, 0.001, -0.001, 0.3, -0.3, 0.9, -0.9)
 STEPS = (0.0, 1e-6, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
 
 
@@ -33,7 +35,7 @@ def refused(claim: Claim, suite: Suite) -> str:
     rows = [suite.entry(name) for name in claim.entries]
     reaches = [reach(row, row.own(claim.metric)) for row in rows]
     seen: dict[VerdictWord, str] = {}
-    for results in _worlds(claim, suite, reaches):
+    for results in (_lines if claim.kind == "correlation" else _worlds)(claim, suite, reaches):
         judged = by_itself(claim, suite, results)
         seen.setdefault(judged.verdict, judged.reason)
         if "reproduced" in seen and "contradicted" in seen:
@@ -73,11 +75,40 @@ def _worlds(claim: Claim, suite: Suite, reaches: Sequence[Reach]) -> Iterator[Re
     for centres in zip(*places, strict=False) if alike else product(*places):
         for exact in (False, True) if counted else (False,):
             yield {
-                (name, repetition): _record(name, repetition, metric, value, exact=exact)
+                (name, repetition): _record(name, repetition, {metric: value}, exact=exact)
                 for name, metric, centre, limits in zip(claim.entries, metrics, centres, reaches, strict=True)
                 for index, repetition in enumerate(suite.entry(name).repetitions)
                 for value in [_near(centre, limits, 0.0 if exact else JITTER[index % len(JITTER)])]
             }
+
+
+def _lines(claim: Claim, suite: Suite, reaches: Sequence[Reach]) -> Iterator[Results]:
+    """Made-up records of rows on a line that is bent until it has correlations on both sides of the bound's limits."""
+    rows, bound = [suite.entry(name) for name in claim.entries], claim.bound or Bound()
+    up, other = reaches[0], reach(rows[0], claim.against)
+    along, across = _unit(range(len(rows))), _unit((2 * index - len(rows) + 1) ** 2 for index in range(len(rows)))
+    edges = [edge for edge in (0.0, bound.equals, bound.at_least, bound.at_most) if edge is not None]
+    for r in {max(-0.999, min(0.999, edge + step)) for edge in edges for step in BENDS}:
+        found = {}
+        for index, repetition in enumerate(rows[0].repetitions):
+            seen = r + JITTER[index % len(JITTER)] * SPREAD
+            for row, u, e in zip(rows, along, across, strict=True):
+                height = (2 + seen * u + math.sqrt(1 - seen**2) * e) / 4
+                place = math.exp(u - 1) if claim.log else (2 + u) / 4
+                metrics = {
+                    claim.metric: up.low + height * (up.high - up.low),
+                    claim.against: other.high * place if claim.log else other.low + place * (other.high - other.low),
+                }
+                found[row.name, repetition] = _record(row.name, repetition, metrics, exact=False)
+        yield found
+
+
+def _unit(values: Iterable[float]) -> list[float]:
+    """Without their mean, of length 1."""
+    found = list(values)
+    centred = [value - sum(found) / len(found) for value in found]
+    length = math.hypot(*centred)
+    return [value / length for value in centred]
 
 
 def _places(claim: Claim, limits: Reach) -> list[float]:
@@ -100,7 +131,7 @@ def _near(centre: float, limits: Reach, side: float) -> float:
     return min(limits.high, max(limits.low, centre + side * SPREAD * max(abs(centre), 1e-3)))
 
 
-def _record(entry: str, repetition: int, metric: str, value: float, *, exact: bool) -> Record:
+def _record(entry: str, repetition: int, metrics: Mapping[str, float], *, exact: bool) -> Record:
     return Record(
         key=f"{entry}-{repetition}",
         stage="evaluate",
@@ -111,5 +142,5 @@ def _record(entry: str, repetition: int, metric: str, value: float, *, exact: bo
         seed=repetition,
         status=Status.OK,
         ingredients={},
-        metrics={metric: Measurement(value=value, exact=exact)},
+        metrics={name: Measurement(value=value, exact=exact) for name, value in metrics.items()},
     )

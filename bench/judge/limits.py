@@ -19,6 +19,7 @@ from retable.bench.judge.stats import ALPHA, Interval
 
 EQUAL = 1e-12
 """Relative distance below which numbers differ by rounding alone."""
+NO_SPREAD = "undecided: equal numbers that are not exact show no spread"
 LARGEST_LOG = 700.0
 
 

@@ -13,6 +13,8 @@ def predicate(claim: Claim) -> str:
         return f"{claim.metric}: {' < '.join(claim.entries)}"
     if claim.kind == "mean":
         return f"mean {claim.metric} of {', '.join(claim.entries)} {bounded(claim.bound)}"
+    if claim.kind == "correlation":
+        return f"correlation of {claim.metric} {_with(claim)}"
     rows = _SIGNS.get(claim.kind, " ").join(f"of {name}" for name in claim.entries)
     return f"{claim.metric} {rows} {bounded(claim.bound)}"
 
@@ -21,7 +23,13 @@ def compared(claim: Claim) -> str:
     """The predicate of a comparison without what is measured: `a < b`, `a / b >= 3`."""
     if claim.kind == "ordering":
         return " < ".join(claim.entries)
+    if claim.kind == "correlation":
+        return _with(claim)
     return f"{_SIGNS.get(claim.kind, ' ').join(claim.entries)} {bounded(claim.bound)}"
+
+
+def _with(claim: Claim) -> str:
+    return f"with {'log ' * claim.log}{claim.against} over {', '.join(claim.entries)} {bounded(claim.bound)}"
 
 
 def bounded(bound: Bound | None) -> str:

@@ -28,7 +28,8 @@ def told(judged: Judgement) -> str:
     """The estimate with its interval and seeds; there must be one."""
     estimate = judged.estimate
     assert estimate is not None
-    what = {"value": judged.claim.metric, "ratio": "ratio", "mean": "mean"}.get(judged.claim.kind, "difference")
+    kind = judged.claim.kind
+    what = {"value": judged.claim.metric, "ordering": "difference"}.get(kind, kind)
     seeds = f" over {estimate.n} seed{'s' * (estimate.n != 1)}"
     if estimate.low is None or estimate.high is None:
         text = f"{estimate.mean:.4g}"

@@ -19,6 +19,9 @@ COARSE = (4, 5, 3)
 IMAGES_A_CLASS = {"train": 3, "val": 2}
 ODD = {0: "L", 1: "CMYK"}
 """ImageNet has grey pictures and some in printing colours among its JPEGs; so have these."""
+LOOKED_AT = 4
+NEAR = 2.0
+"""Mean distance of pixels, out of 255: 0.5 where pictures are cut before they are shrunk, 4 where another share is kept."""
 
 
 def picture(rng: np.random.Generator, height: int, width: int, of: int | None = None) -> np.ndarray:
@@ -93,9 +96,33 @@ def mnist(dataset: Any, root: Path) -> None:
             (folder / f"{name}.gz").write_bytes(gzip.compress(header + array.tobytes()))
 
 
+def middle(data: Any, files: Mapping[str, bytes]) -> str | None:
+    """Whether held-out pictures show the share of the middle that their view keeps; random weights label any other as well.
+
+    Cut before they are shrunk, which no view does: near to all that keep this share, however they are resampled.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from retable.bench.datasets.pixels import read_rgb
+
+    split = data.held_out
+    share = 1.0 if split.view == "adm" else float(split.view.partition("-")[0])
+    for number, found in enumerate(split.images(np.arange(min(LOOKED_AT, len(split))))):
+        picture = read_rgb(split.listing.folder / split.listing.files[number])
+        half, (x, y) = share * min(picture.size) / 2, (side / 2 for side in picture.size)
+        box = (x - half, y - half, x + half, y + half)
+        wanted = picture.resize((split.size, split.size), Image.Resampling.BICUBIC, box=box)
+        away = np.abs(found.astype(float) - np.asarray(wanted, float).transpose(2, 0, 1)).mean()
+        if away > NEAR:
+            return f"{split.listing.files[number]} is not seen as {split.view}: {away:.1f} of 255 from its middle {share:g}"
+    return None
+
+
 STAND_INS: Mapping[str, Callable[..., None]] = {
     "imagenet": imagenet,
     "cifar-10": cifar,
     "cifar-100": cifar,
     "mnist": mnist,
 }
+CHECKS: Mapping[str, Callable[[Any, Mapping[str, bytes]], str | None]] = {"imagenet": middle}

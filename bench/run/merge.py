@@ -8,7 +8,7 @@ from functools import partial
 from shutil import copyfileobj
 
 from retable.bench.errors import StoreError
-from retable.bench.judge.contested import differences
+from retable.bench.judge.contested import differences, said
 from retable.bench.record import Record
 from retable.bench.store.store import Store
 
@@ -48,7 +48,7 @@ def merge(store: Store, other: Store) -> Merged:
             _environment(record, other, store)
             store.keep_other(record, str(other.folder))
         if names := differences(mine, record):
-            contested.append(f"{_name(record)}: {', '.join(names)}")
+            contested.append(f"{_name(record)}: {', '.join(said(name, mine, record) for name in names)}")
         elif fresh:
             agreed += 1
         else:

@@ -52,7 +52,7 @@ def loaded(suite: Suite, method: Component) -> list[str]:
         return []
     return [
         place
-        for place in places(method)
+        for place in places([method])
         if place in suite.weights or Path(place).suffix in whole.TENSORS or "/" in place
     ]
 

@@ -203,6 +203,6 @@ def _connect(address: str) -> Any:
             where = f"at {address}" if address else "here"
             raise BenchError(
                 f"there is no Ray cluster {where} ({first_line(error)}): `ray start --head` starts one, "
-                "`--address local` one that ends with the run"
+                "`--address local` one that ends with the run, and one that asks for Ray's token needs RAY_AUTH_MODE=token here too"
             ) from None
     return ray

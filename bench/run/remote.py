@@ -95,6 +95,7 @@ class Remote:
         self._most, self._tries, self._plugins = most, tries, tuple(plugins)
         self._sent: dict[str, _Sent] = {}
         self._replies: list[Reply] = []
+        self._closed = False
         self.first = engine.kept()
 
     @property
@@ -128,7 +129,10 @@ class Remote:
         self._room.clear(job.key)
 
     def close(self) -> None:
-        """Stop what this driver has sent."""
+        """Stop what this driver has sent; an engine is let go of once, however often this is called."""
+        if self._closed:
+            return
+        self._closed = True
         self._engine.cancel(list(self._sent))
         self._sent.clear()
         self._engine.close()

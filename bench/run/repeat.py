@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import gethostname
+from types import MappingProxyType
 from typing import NamedTuple, get_args
 
 from retable.bench.declare.params import build
@@ -28,10 +29,11 @@ was interrupted."""
 
 
 class Outcome(NamedTuple):
-    """What a further run of a case left: its record, and the digests of its weights."""
+    """What a further run of a case left: its record, the digests of its weights, and the nodes of all its stages by key."""
 
     record: Record | None
     weights: list[str]
+    nodes: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +140,16 @@ def _certificate(one: Variation, record: Record, again: Sequence[Outcome], store
         if outcome.record is None or not outcome.record.ok:
             failure = outcome.record.failure if outcome.record else None
             return f"{one.kind} ({one.setting}): ended without a result: {failure.message if failure else 'not run'}"
+    setting = one.setting
+    if one.kind == "node":
+        here = {node for nodes in one.avoid.values() for node in nodes}
+        there = {node for outcome in again for node in outcome.nodes.values()}
+        setting = f"{', '.join(sorted(there))} instead of {', '.join(sorted(here))}"
+        if any(outcome.nodes.get(key, "") in nodes for outcome in again for key, nodes in one.avoid.items()):
+            return f"node ({setting}): a stage ran where it had run before, which certifies nothing"
     records = [outcome.record for outcome in again if outcome.record is not None]
     weights = [] if one.kind == "batch" else [_weights(record, store), *(outcome.weights for outcome in again)]
-    certificate = certify(one.kind, one.setting, record, records, weights)
+    certificate = certify(one.kind, setting, record, records, weights)
     store.certify(certificate.plain())
     return certificate
 
@@ -155,7 +164,11 @@ def _round(
             _copy_fits(make_plan(cases, scratch), store, scratch)
         avoid = {key: nodes for one in variations for key, nodes in one.avoid.items()}
         records, interrupted = run(cases, scratch, avoid)
-        found = {name: Outcome(record, _weights(record, scratch)) for name, record in records.items()}
+        nodes = {
+            one.case.name: {key: stage.node for key in one.avoid if (stage := scratch.get(key)) is not None}
+            for one in variations
+        }
+        found = {name: Outcome(record, _weights(record, scratch), nodes[name]) for name, record in records.items()}
     return {case.name: found.get(case.name, Outcome(None, [])) for case in cases}, interrupted
 
 

@@ -236,4 +236,21 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 def resumed(note: Note) -> Sequence[str]:
     """The arguments with which a run is taken up again: the same ones over the same store."""
-    return [*note.arguments, "--store", note.store]
+    return [*_call(note), "--store", note.store]
+
+
+def taken_up(run: Seen, known: Sequence[Seen]) -> str:
+    """The name of the next run of the same call, by `bench resume` or by hand; empty where there is none. `known` is in order."""
+    later = [one for one in known if one.name > run.name and one.note.folder == run.note.folder]
+    return next((one.name for one in later if _call(one.note) == _call(run.note)), "")
+
+
+def _call(note: Note) -> list[str]:
+    """A run's arguments but for its store, which a run that is taken up again says by its whole path."""
+    given, kept = iter(note.arguments), list[str]()
+    for one in given:
+        if one == "--store":
+            next(given, None)
+        elif not one.startswith("--store="):
+            kept.append(one)
+    return kept

@@ -2,6 +2,8 @@
 
 Jobs and driver meet in a spool, a folder that both see: envelopes, inputs, answers, files and what jobs print. So a driver may die;
 the next one over the same store finds in the spool what runs and what has ended. Jobs that want the same go as one array.
+A driver that dies between sbatch and its own note has sent a job of which nobody knows: so a job claims its key when it starts, and of
+two jobs of one key the second steps aside.
 """
 
 from __future__ import annotations
@@ -65,12 +67,12 @@ class SlurmEngine:
 
     def kept(self) -> frozenset[str]:
         """The keys of jobs that earlier drivers sent and that run still, or ended unseen."""
-        return frozenset(path.name for path in self._spool.sent.iterdir())
+        return frozenset(path.name for folder in (self._spool.sent, self._spool.claims) for path in folder.iterdir())
 
     def send(self, key: str, envelope: bytes, wants: Wants, files: Mapping[str, Path]) -> None:
         """Start a job; one that is kept is waited for instead. It leaves with the next `wait`, together with its like."""
         self._mine.add(key)
-        if (self._spool.sent / key).exists():
+        if self._spool.holder(key) is not None:
             return
         for name, path in files.items():
             if not (self._spool.inbox / name).exists():
@@ -100,7 +102,7 @@ class SlurmEngine:
         for key in keys:
             if (job := self._job(key)) is not None:
                 with suppress(Exception):  # it has just ended, or SLURM does not know it any more
-                    _cancel_local(job) if self._cluster == "local" else job.cancel(check=False)
+                    self._cancel_local(key, job) if self._cluster == "local" else job.cancel(check=False)
             self.forget(key)
 
     def close(self) -> None:
@@ -183,7 +185,7 @@ class SlurmEngine:
         if job is None:
             return "LOST"
         if self._cluster == "local":
-            return "RUNNING" if _local_is_alive(job) else "LOST"
+            return "RUNNING" if self._local_is_alive(key, job) else "LOST"
         return str(job.state).split()[0].rstrip("+") if str(job.state).strip() else "UNKNOWN"
 
     def _node(self, key: str) -> str:
@@ -193,12 +195,29 @@ class SlurmEngine:
 
     def _job(self, key: str) -> Any:
         """submitit's job of a key, also of one that an earlier driver sent."""
-        if key not in self._jobs:
-            with suppress(OSError, ValueError):
-                note = json.loads((self._spool.sent / key).read_bytes())
-                kind = self._submitit.local.local.LocalJob if note["cluster"] == "local" else self._submitit.SlurmJob
-                self._jobs[key] = kind(folder=self._spool.jobs / "%j", job_id=note["job"])
+        note = self._spool.holder(key)
+        if note is not None and (key not in self._jobs or self._jobs[key].job_id != note["job"]):
+            kind = self._submitit.local.local.LocalJob if note["cluster"] == "local" else self._submitit.SlurmJob
+            self._jobs[key] = kind(folder=self._spool.jobs / "%j", job_id=note["job"])
         return self._jobs.get(key)
+
+    def _local_is_alive(self, key: str, job: Any) -> bool:
+        """Of a job that has started its own process counts: submitit's controller above it may have been killed alone."""
+        if (claim := self._spool.claim(key)) is not None:
+            return _runs_submitit(claim["process"])
+        return _runs_submitit(int(job.job_id)) if job._process is None else job._process.poll() is None
+
+    def _cancel_local(self, key: str, job: Any) -> None:
+        """submitit's own cancel asks the controller alone, which a driver that came back has no handle of."""
+        import psutil
+
+        claim = self._spool.claim(key)
+        for number in [int(job.job_id), *([] if claim is None else [claim["process"]])]:
+            with suppress(psutil.Error):
+                process = psutil.Process(number)
+                for one in [*process.children(recursive=True), process]:
+                    with suppress(psutil.Error):
+                        one.kill()
 
     def _last_words(self, key: str) -> str:
         with suppress(Exception):
@@ -213,15 +232,34 @@ class Spool:
         self.folder = folder
         self.envelopes, self.inbox, self.answers = folder / "envelopes", folder / "inbox", folder / "answers"
         self.outboxes, self.logs = folder / "outboxes", folder / "logs"
-        self.sent, self.jobs = folder / "sent", folder / "jobs"
+        self.sent, self.claims, self.jobs = folder / "sent", folder / "claims", folder / "jobs"
 
     @property
     def room(self) -> Room:
         return Room(inbox=self.inbox, outboxes=self.outboxes, logs=self.logs, away=True)
 
     def make(self) -> None:
-        for path in (self.envelopes, self.inbox, self.answers, self.outboxes, self.logs, self.sent, self.jobs):
+        inward, outward = (self.envelopes, self.inbox, self.sent), (self.answers, self.outboxes, self.logs)
+        for path in (*inward, *outward, self.claims, self.jobs):
             path.mkdir(parents=True, exist_ok=True)
+
+    def take(self, key: str, claim: Mapping[str, Any]) -> bool:
+        """Claim a key for a job; False where another job has it already. Exclusive on network file systems too."""
+        try:
+            with (self.claims / key).open("x") as file:
+                file.write(json.dumps(claim))
+        except FileExistsError:
+            held = self.claim(key)
+            return held is not None and held["job"] == claim["job"]  # SLURM has started the same job once more
+        return True
+
+    def claim(self, key: str) -> dict[str, Any] | None:
+        """The job that runs a key: its number, its cluster, and its process on its node."""
+        return _noted(self.claims / key)
+
+    def holder(self, key: str) -> dict[str, Any] | None:
+        """The job that runs a key, or else the one that a driver noted when it had sent it."""
+        return self.claim(key) or _noted(self.sent / key)
 
     def clean(self) -> None:
         """Nobody waits for anything: inputs and submitit's own files go."""
@@ -233,18 +271,24 @@ class Spool:
                     path.unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:
-        for folder in (self.answers, self.sent, self.envelopes):
+        for folder in (self.answers, self.sent, self.envelopes, self.claims):
             (folder / key).unlink(missing_ok=True)
         (self.logs / f"{key}.log").unlink(missing_ok=True)
         shutil.rmtree(self.outboxes / key, ignore_errors=True)
 
 
 def _serve(folder: str, key: str) -> None:
-    """What a job does: its answer appears as a whole, or not at all."""
-    spool = Spool(Path(folder))
-    envelope = (spool.envelopes / key).read_bytes()
-    answer = serve(envelope, spool.room, node=os.environ.get("SLURMD_NODENAME") or socket.gethostname())
-    _put(spool.answers / key, answer.to_json().encode())
+    """What a job does: its answer appears as a whole, or not at all; none where another job has the key, or nobody waits for it."""
+    from submitit import JobEnvironment
+
+    spool, environment = Spool(Path(folder)), JobEnvironment()
+    claim = {"job": environment.job_id, "cluster": environment.cluster, "process": os.getpid()}
+    with suppress(FileNotFoundError):
+        envelope = (spool.envelopes / key).read_bytes()
+        if spool.take(key, claim):
+            answer = serve(envelope, spool.room, node=os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+            if spool.claim(key) == claim:
+                _put(spool.answers / key, answer.to_json().encode())
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -257,25 +301,22 @@ def _put(path: Path, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def _local_is_alive(job: Any) -> bool:
+def _noted(path: Path) -> dict[str, Any] | None:
+    """None where there is no note, or its writer has not come to its end."""
+    with suppress(OSError, ValueError):
+        note: dict[str, Any] = json.loads(path.read_bytes())
+        return note
+    return None
+
+
+def _runs_submitit(number: int) -> bool:
+    """Whether a process of this number lives and is submitit's: numbers are used again."""
     import psutil
 
-    if job._process is not None:
-        return job._process.poll() is None
-    with suppress(psutil.Error, ValueError):
-        process = psutil.Process(int(job.job_id))
+    with suppress(psutil.Error):
+        process = psutil.Process(number)
         return process.status() != psutil.STATUS_ZOMBIE and any("submitit" in part for part in process.cmdline())
     return False
-
-
-def _cancel_local(job: Any) -> None:
-    """submitit's own cancel asks the controller alone, which a driver that came back has no handle of."""
-    import psutil
-
-    process = psutil.Process(int(job.job_id))
-    for child in [*process.children(recursive=True), process]:
-        with suppress(psutil.Error):
-            child.kill()
 
 
 def _submitit() -> Any:

@@ -215,7 +215,7 @@ class Store:
         return len(damaged)
 
     def _has(self, table: str) -> bool:
-        """An old store that cannot be written lacks the newer tables."""
+        """An old store that is only read lacks the newer tables."""
         return bool(list(self._database.rows("SELECT 1 FROM sqlite_master WHERE name = ?", table)))
 
     def _count(self, table: str) -> int:

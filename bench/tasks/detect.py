@@ -39,7 +39,8 @@ class Detect:
     `detect(x, threshold=, iou=, most=)`: `boxes_n4` (x0, y0, x1, y1 in pixels of the input), `scores_n`, `classes_n`.
     The defaults are those of the official evaluation (arXiv 2407.20708): scores from 0.001 on, suppression above an IoU
     of 0.7, at most 300 an image. `pictures` is how many held-out and training images are drawn. `rules` are those of the
-    accountant; `account_samples` 0 counts nothing.
+    accountant; `account_samples` 0 counts nothing. Where a split's batches differ in size, operations are those of its
+    `squares`, the one size that figures of papers are for.
     """
 
     NAME: ClassVar[str] = "detect"
@@ -104,10 +105,11 @@ class Detect:
         except ModuleNotFoundError as error:
             return None, f"the accountant is not there: {error}"
         chosen = spread(len(data.held_out), self.account_samples)
+        images = getattr(data.held_out, "squares", data.held_out.images)
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
             for indices in np.array_split(chosen, -(-len(chosen) // self.batch_size)):
                 with accountant.pause():
-                    x = _prepared(model, data.held_out.images(indices), device)
+                    x = _prepared(model, images(indices), device)
                 if x.dim() == EVENT_DIMS and _counts(x):
                     accountant.mark(x, high=max(1, int(x.max())))
                 model(x)

@@ -54,7 +54,7 @@ def stood(suite: Suite, root: Path, load: Load) -> Stood:
         except (BenchError, OSError, KeyError):  # declared in a way that is read no more, or frozen before spreads were
             continue
         for claim in waiting:
-            if all((entry, claim.metric) in measured for entry in claim.entries):
+            if all((entry, metric) in measured for entry in claim.entries for metric in claim.metrics):
                 found[claim.name] = said.get(claim.name)
     return found
 

@@ -67,12 +67,12 @@ def distilled(
 ) -> Objective:
     """CE + kd KL(teacher || student) + pre sum over layers of the mean squared difference of their time-mean currents.
 
-    The teacher sees the clean image, the student the coded (and perturbed) one.
+    The teacher sees the clean image, whatever noise its own coding has; the student the coded (and perturbed) one.
     """
     teacher.eval()
 
     def objective(model: CodedClassifier, x: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), teacher.attacked_through("expected"):
             taught_TBK, wanted = pre_synaptic(teacher.network, teacher.coded(x).transpose(0, 1))
         seen = x if perturb is None else perturb(model, x, labels_B)
         logits_TBK, currents = pre_synaptic(model.network, model.coded(seen).transpose(0, 1))

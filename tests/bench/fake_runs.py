@@ -232,6 +232,20 @@ class Behaviour:
         return 1.0
 
     @staticmethod
+    def adds_a_line(argument: str) -> float:
+        with Path(argument).open("a") as file:
+            file.write("ran\n")
+        return 1.0
+
+    @staticmethod
+    def waits_at_a_gate(argument: tuple[str, str]) -> float:
+        """Says through a pipe that it has begun, and waits for another one to be written to."""
+        begun, gate = argument
+        Path(begun).write_text("!")
+        Path(gate).read_text()
+        return 1.0
+
+    @staticmethod
     def interrupts_driver(argument: tuple[int, int]) -> float:
         """Sends a signal to a process, usually the driver, then hangs."""
         driver, number = argument

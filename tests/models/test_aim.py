@@ -122,6 +122,18 @@ def test_layer_i_belongs_to_group_i_mod_g() -> None:
     assert moved == [True, False, True]
 
 
+def test_the_class_is_read_once_a_sequence() -> None:
+    model, calls = tiny(), 0
+
+    def note(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.backbone.adaln_group.register_forward_hook(note)
+    sample_tokens(model, torch.tensor([0, 1]), guidance=2.0, generator=torch.Generator().manual_seed(0))
+    assert calls == 1
+
+
 def test_modulation_is_shift_scale_gate_in_this_order() -> None:
     block = tiny().backbone.layers[0]
     with torch.no_grad():

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from retable.bench.registry import resolve
 from retable.bench.tasks.attack import Attack
 from retable.bench.tasks.certify import Certify
+from retable.models.rsc_snn.classifier import CodedClassifier
 from retable.models.rsc_snn.coding import Coding
 from retable.models.rsc_snn.method import ERSCT, RSCSNN
-from retable.models.rsc_snn.network import VGG, WideResNet, pre_synaptic
+from retable.models.rsc_snn.network import VGG, WideResNet, kl_divergence, pre_synaptic
 from retable.models.rsc_snn.neuron import TriangleNeuron, attacked_neurons
-from retable.models.rsc_snn.training import Perturbation
+from retable.models.rsc_snn.training import Perturbation, distilled
 from tests.bench.small_snn import image_data
 
 SMALL: dict[str, Any] = {
@@ -119,6 +120,39 @@ def test_moments_of_the_noise() -> None:
         assert z.mean() == pytest.approx(0.3, abs=0.01)
         assert z.var() == pytest.approx(variance, rel=0.05)
         assert z.mean(0).var() == pytest.approx(variance / 4, rel=0.05)
+
+
+def test_noise_comes_before_normalisation_and_spikes_are_not_normalised() -> None:
+    """Radii and budgets are in units of the pixels, so the noise is too, in training and in evaluation alike."""
+    x, mean, std = torch.rand(2, 1, 4, 4, generator=seeded(1)), torch.tensor([0.25]), torch.tensor([0.5])
+    for coding in (Coding("rsc", 3, 0.3), Coding("poisson", 3), Coding("direct", 3)):
+        model = CodedClassifier(torch.nn.Identity(), 1, coding)
+        model.mean_C.copy_(mean)
+        model.std_C.copy_(std)
+        drawn = coding(x, seeded())
+        wanted = drawn if coding.name == "poisson" else (drawn - 0.25) / 0.5
+        for training in (True, False):
+            torch.testing.assert_close(model.train(training).coded(x, seeded()), wanted)
+
+
+def test_a_teacher_of_the_student_s_own_weights_teaches_nothing_whatever_its_noise() -> None:
+    """It sees the clean image, so a noisy coding of its own must not matter: the loss is the cross-entropy alone."""
+    data = image_data()
+    student, teacher = (RSCSNN(**SMALL, coding=c, sigma=s).build(data) for c, s in (("direct", 0.0), ("rsc", 0.5)))
+    teacher.load_state_dict(student.eval().state_dict())
+    x = student.prepare(torch.from_numpy(data.train.images(np.arange(6))))
+    labels = torch.from_numpy(data.train.labels[:6])
+    method = ERSCT(**SMALL, coding="direct", kd=1.0, pre=1.0)
+    loss, logits_TBK = distilled(teacher, method, 1.0, 1.0, 4.0, None)(student, x, labels)
+    torch.testing.assert_close(loss, F.cross_entropy(logits_TBK.mean(0), labels))
+
+
+def test_the_student_is_pulled_towards_the_teacher_s_softened_classes() -> None:
+    """tau^2 KL(teacher || student), where the two orders differ."""
+    teacher, student = torch.tensor([[4.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 2.0]])
+    p, q = (torch.softmax(logits / 4, -1) for logits in (teacher, student))
+    assert float(kl_divergence(teacher, student, 4.0)) == pytest.approx(16 * float((p * (p / q).log()).sum()))
+    assert float(kl_divergence(student, teacher, 4.0)) != pytest.approx(float(kl_divergence(teacher, student, 4.0)))
 
 
 def test_an_attacker_s_derivatives_end_with_the_block() -> None:

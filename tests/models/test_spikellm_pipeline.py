@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("transformers")
 
 from retable.models.common.errors import CheckpointError, MissingWeights
-from retable.models.spikellm import method, pipeline, tiny_llama, transform
+from retable.models.spikellm import method, omniquant, pipeline, tiny_llama, transform
 from retable.models.spikellm.gptq import Hessian
 from retable.models.spikellm.language_model import LanguageModel
 from retable.models.spikellm.layers import NotLlamaError
@@ -167,6 +167,23 @@ def test_small_scales_are_kept_from_zero_in_place_and_with_their_sign() -> None:
     assert scale.tolist() == pytest.approx([-0.01, 0.01, 0.02, -3.0])
 
 
+def test_no_step_of_learning_sees_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs near zero make initial scales below 0.01; the first step already takes them at 0.01."""
+    model, seen = small(layers=1), []
+    model.lm.model.layers[0].input_layernorm.weight.mul_(1e-4)
+    transformed = omniquant.transformed
+
+    def watched(weights: Any, scales: Any) -> Any:
+        seen.append(min(float(scale.detach().abs().min()) for scale in scales.values()))
+        return transformed(weights, scales)
+
+    monkeypatch.setattr(omniquant, "transformed", watched)
+    recipe = Recipe(wbits=4, abits=6, let=("qkv",), epochs=1, let_lr=0.0)
+    pipeline.quantise(model.lm, tokens(0, 2, 16), recipe)
+    assert len(seen) == 3
+    assert min(seen) == pytest.approx(0.01)
+
+
 def test_what_is_not_a_llama_is_refused_with_what_it_lacks() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -308,6 +325,13 @@ def test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_i
     ]
     assert first[1][0][0] == pytest.approx(2 * first[0][0][0])
     assert first[1][1][0] != pytest.approx(2 * first[0][1][0])
+
+
+def test_an_error_that_is_not_added_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = omniquant.learn
+    monkeypatch.setattr(omniquant, "learn", lambda *given: learn(*given[:-1]))
+    with pytest.raises(AssertionError):
+        test_the_added_error_is_against_what_full_precision_makes_of_the_quantised_inputs()
 
 
 def test_published_parameters_replace_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

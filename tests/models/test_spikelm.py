@@ -309,3 +309,33 @@ def test_the_best_epoch_is_kept_where_the_paper_keeps_it(monkeypatch: pytest.Mon
     assert log["task"]["scores"] == [0.5, 0.75, 0.75, 0.25]
     for name, value in model.state_dict().items():
         assert torch.equal(value, states[1][name]), name
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "expected"), [("mrpc", 2, 0.75), ("cola", 2, 0.5773503), ("sts-b", 1, 0.5)]
+)
+def test_an_epoch_is_chosen_by_what_glue_names_first(task: str, classes: int, expected: float) -> None:
+    """Accuracy where the table prints F1, Matthews of CoLA, Pearson of ratings."""
+    from retable.models.spikelm.training import score
+
+    wanted, found = ([1, 1, 0, 0], [1, 1, 1, 0]) if classes == 2 else ([1.0, 2, 3], [2.0, 1, 3])
+    outputs = torch.tensor(found).float()[:, None] if classes == 1 else torch.eye(2)[found]
+    rows = torch.arange(len(found))[:, None]
+    model = torch.nn.Module()
+    model.tokenizer = lambda first, second: (rows, rows, rows)  # type: ignore[assignment]
+    model.forward = lambda ids, mask, types: outputs[ids[:, 0]]  # type: ignore[method-assign]
+    held_out = SimpleNamespace(first=(), second=None, labels=np.array(wanted))
+    made = SimpleNamespace(name=f"glue-{task}", num_classes=classes, held_out=held_out)
+    assert score(model, made, 2, "cpu") == pytest.approx(expected)  # type: ignore[arg-type]
+    assert model.training
+
+
+def test_bert_base_costs_what_its_products_cost() -> None:
+    """4.6 pJ for each of 12 (4 768^2 + 2 768 3072) 128 + 12 2 128^2 768 products and those of the pooled token; no norm."""
+    from retable.bench.tasks.count_tokens import CountTokens
+
+    evidence = CountTokens(tokens=128).evidence(SpikingBert(neuron="none", T=1), {}, seed=0, device="cpu")
+    encoder = 12 * (4 * 768**2 + 2 * 768 * 3072) * 128 + 12 * 2 * 128**2 * 768
+    heads = 768**2 + 2 * 768
+    assert evidence.account.figure("literature", "mac").value == encoder + heads
+    assert evidence.account.figure("literature", "energy").value == pytest.approx(51.4014, abs=5e-5)

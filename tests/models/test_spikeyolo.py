@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from retable.bench.accountant import Accountant
+from retable.bench.metrics.operations import FiringRate
 from retable.bench.registry import resolve
 from retable.bench.tasks.detect import Detect
 from retable.models.spikeyolo.detector import Detector
@@ -255,7 +257,7 @@ def test_an_integer_spike_costs_its_value_in_accumulates(T: int, D: int) -> None
 def test_binary_steps_cost_the_same_accumulates() -> None:
     network, x = random_network(), torch.rand(1, 3, 64, 64)
     network.merge()
-    figures = []
+    figures, rates = [], []
     for form in ("integer", "binary"):
         if form == "binary":
             to_virtual_steps(network)
@@ -266,7 +268,9 @@ def test_binary_steps_cost_the_same_accumulates() -> None:
         assert not account.lost_marks
         figures.append([account.figure("full", name).value for name in ("ac", "spikes", "mac")])
         figures[-1].append(account.figure("literature", "sop").value)
+        rates.append(FiringRate().measure(SimpleNamespace(account=account, why_no_account="")).value)
     assert figures[0] == pytest.approx(figures[1], rel=1e-9)
+    assert rates[0] == pytest.approx(4 * rates[1], rel=1e-9), "a rate is a step's, and a step has D slots"
 
 
 def test_the_published_network_has_the_macs_of_the_energy_sheet_without_its_mistakes() -> None:

@@ -140,3 +140,33 @@ def test_published_weights_are_read_instead_of_training(tmp_path: Path, monkeypa
         component.fit(data, {}, seed=0, device="cpu")
     with pytest.raises(MissingWeights, match=r"put the state dict gone\.pth there"):
         family("sew-resnet", weights="gone.pth").fit(data, {}, seed=0, device="cpu")
+
+
+def test_the_released_cifar_spikformer_loads_with_its_linear_layers() -> None:
+    """A bias before a norm is taken away by its running mean, so that the norm of W x + b is that of the released file."""
+    component = family("spikformer", T=2, dim=32, depth=1, in_channels=3, image_size=32, num_classes=3)
+    state = component.build(None).network.state_dict()
+    want = {key: torch.randn(value.shape) for key, value in state.items()}
+    released: dict[str, torch.Tensor] = {}
+    for key, value in want.items():
+        layer, _, part = key.rpartition(".")
+        if not layer.endswith("_conv") or not layer.startswith("block."):
+            released[f"module.{key}"] = value
+            continue
+        linear = f"module.{layer.removesuffix('_conv')}_linear"
+        released[f"{linear}.{part}"] = value.flatten(1) if part == "weight" else value
+        if layer.rpartition(".")[2] in ("q_conv", "k_conv", "v_conv"):
+            released[f"{linear}.bias"] = torch.randn(len(value))
+    for key in [key for key in released if key.endswith(("q_linear.bias", "k_linear.bias", "v_linear.bias"))]:
+        mean = key.replace("_linear.bias", "_bn.running_mean")
+        released[mean] = released[mean] + released[key]
+    found = component.published_keys(released)
+    assert set(found) == set(want)
+    for key, value in want.items():
+        torch.testing.assert_close(found[key], value, msg=key)
+
+
+def test_the_released_cifar_qkformer_loads_under_its_own_names() -> None:
+    theirs = ("module.stage3.0.ssa.q_conv.weight", "module.stage1.0.mlp.mlp1_conv.weight", "stage1.0.mlp.mlp2_bn.bias")
+    found = family("qkformer").published_keys(dict.fromkeys(theirs, torch.ones(1)))
+    assert list(found) == ["stage3.0.attn.q_conv.weight", "stage1.0.mlp.fc1_conv.weight", "stage1.0.mlp.fc2_bn.bias"]

@@ -82,6 +82,17 @@ def test_a_layer_of_two_parents_counts_twice_in_each_package() -> None:
     assert account.figure("syops", "total").value == 4 * 16
 
 
+def test_weights_that_are_pruned_between_two_batches_are_counted_as_they_are() -> None:
+    layer, x = nn.Linear(4, 4, bias=False), torch.rand(1, 4) + 1
+    with torch.no_grad(), Accountant(net := nn.Sequential(layer), rules=("neurobench",)) as accountant:
+        net(x)
+        layer.weight[:, :2] = 0
+        net(x)
+    account = accountant.result(samples=2)
+    assert account.figure("neurobench", "effective_macs").value == (16 + 8) / 2
+    assert account.figure("neurobench", "connection_sparsity").value == 0.5
+
+
 # the packages themselves, where they are installed
 
 

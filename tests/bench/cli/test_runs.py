@@ -12,7 +12,7 @@ import pytest
 from retable.bench.errors import BenchError
 from retable.bench.record import Status
 from retable.bench.run.job import Event
-from retable.bench.run.runs import MOST, Diary, Note, find, runs
+from retable.bench.run.runs import MOST, Diary, Note, find, resumed, runs
 from tests.bench.conftest import Bench
 from tests.bench.fake_runs import job
 
@@ -26,6 +26,7 @@ def test_a_run_can_be_left_stopped_and_taken_up_again(bench: Bench) -> None:
     done = bench("run", "suites/tiny.yaml", "--jobs", "1", "--seeds", "1", "--detach")
     assert done.returncode == 0, done.stderr
     name = done.stdout.split()[0]
+    assert "`bench status` says how far it is" in done.stdout
     store = bench.folder / "results" / "work"
     while not any("high" in one for one, _ in find(store).progress.running.values()):
         assert find(store).state == "running", (store / "runs" / name / "output").read_text()
@@ -83,6 +84,31 @@ def test_progress_is_what_the_events_say(tmp_path: Path) -> None:
         diary.close(3)
     seen = find(tmp_path)
     assert (seen.state, seen.progress.status, seen.progress.running) == ("ended", 3, {})
+
+
+@pytest.mark.parametrize("elsewhere", [None, {"kind": "ray"}])
+def test_of_a_dead_run_what_it_sent_goes_on_until_another_takes_it_up(bench: Bench, elsewhere: dict[str, str]) -> None:
+    store, sent = bench.folder / "results" / "work", "tiny/low/0 fit tiny"
+    note = replace(NOTE, elsewhere=elsewhere, arguments=("run", "tiny", "--store", "work"), store=str(store))
+    dead = Diary(store, note, total=2)
+    dead(Event(kind="started", job=job(sent)))
+    dead._write(None)
+    dead.close(None)
+    said, name = bench("status").stdout, dead.folder.name
+    assert f"its process died, and `bench resume {name}` goes on" in said
+    assert (f"{sent}: had been sent, and goes on without it" in said) == bool(elsewhere)
+    assert (f"{sent} running" in bench("logs", "tiny/low").stderr) == bool(elsewhere)
+    with Diary(store, replace(note, arguments=tuple(resumed(note))), total=2) as second:
+        second.close(0)
+    said = bench("status", name).stdout
+    assert f"its process died, and {second.folder.name} took it up" in said
+    assert "goes on" not in said
+    assert bench("logs", "tiny/low").returncode == 2
+
+
+def test_a_run_that_is_taken_up_twice_names_its_store_once() -> None:
+    again = replace(NOTE, arguments=tuple(resumed(NOTE)))
+    assert resumed(again) == resumed(NOTE) == ["run", "tiny", "--store", "s"]
 
 
 def test_a_killed_run_is_dead_at_once(tmp_path: Path) -> None:

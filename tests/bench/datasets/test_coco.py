@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 
 from retable.bench.datasets import coco, scenes
 from retable.bench.datasets.coco import Coco, read_annotations
@@ -19,6 +20,8 @@ from retable.bench.datasets.letterbox import Letterbox, resized
 from retable.bench.datasets.scenes import Scenes
 from retable.bench.errors import BenchError, MissingDataError
 from retable.bench.metrics.coco_evaluation import evaluate
+from retable.bench.tasks.detect import Detect
+from tests.bench.blob_detector import Scripted, detections
 
 TREE = Coco(size=64, root="small", train="train", held_out="val")
 
@@ -258,3 +261,20 @@ def test_rectangles_hold_the_images_of_a_batch(tree: Path) -> None:
     assert data.train.images(np.array([0])).shape == (1, 3, 64, 64)
     inner = np.array([[16.0, 16.0, 80.0, 48.0]])
     assert data.held_out.restore(0, inner, (64, 96)).tolist() == [[0, 0, 40, 20]]
+
+
+def test_operations_are_counted_at_the_published_side_whatever_the_batch(tree: Path) -> None:
+    """Figures of energy are for `size` x `size`; the rectangles of validation are larger or smaller."""
+    data = Coco(size=64, root="small", train="train", held_out="val", rectangular=True).load()
+    squares = data.held_out.squares(np.array([0, 1]))  # type: ignore[attr-defined]
+    assert np.array_equal(squares, TREE.load().held_out.images(np.array([0, 1])))
+    seen: list[tuple[int, ...]] = []
+
+    class Sized(Scripted):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(tuple(x.shape[-2:]))
+            return super().forward(x)
+
+    model = Sized([detections([]) for _ in range(len(data.held_out))])
+    Detect(batch_size=2, account_samples=3, pictures=0, rules=("full",)).evidence(model, data, seed=0, device="cpu")
+    assert set(seen) == {(64, 64)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from retable.bench.datasets.views import seen
+from retable.bench.declare.reader import load_suite
 
 transforms: Any = pytest.importorskip("torchvision.transforms")
 RELEASED = {
@@ -28,3 +30,24 @@ def test_a_view_is_that_of_the_released_evaluation(view: Any, sides: tuple[int, 
     resize = transforms.Resize(short, getattr(transforms.InterpolationMode, name))
     wanted = np.asarray(transforms.Compose([resize, transforms.CenterCrop(224)])(image))
     assert np.array_equal(seen(image, 224, view).transpose(1, 2, 0), wanted)
+
+
+FAMILIES = {
+    "sew-resnet": "0.875-bilinear",
+    "ms-resnet": "0.875-bilinear",
+    "meta-spikeformer": "0.875-bicubic",
+    "qkformer": "0.875-bicubic",
+    "sdt": "0.95-bicubic",
+    "spikformer": "1.0-bicubic",
+}
+"""What each family's released evaluation looks at."""
+
+
+def test_rows_with_published_weights_see_photographs_as_their_family_does() -> None:
+    suite = load_suite(Path("suites") / "table_survey.yaml", "paper")
+    seen_by = {
+        (entry.method.use, entry.dataset.params.get("view") or "0.875-bilinear")
+        for entry in suite.entries
+        if entry.method and entry.dataset and entry.dataset.use == "imagenet" and entry.method.params.get("weights")
+    }
+    assert seen_by == set(FAMILIES.items())

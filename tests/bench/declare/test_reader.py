@@ -184,6 +184,24 @@ def test_a_mean_is_of_what_each_row_measures_and_nothing_else_is(tmp_path: Path)
         )
 
 
+def test_a_correlation_has_two_metrics_three_rows_and_a_bound_between_its_ends(tmp_path: Path) -> None:
+    def declared(said: str) -> str:
+        return EXAMPLE.replace(
+            "value: {entry: base, metric: weight, equals: -200, tolerance: 0.5 %}", f"correlation: {said}"
+        )
+
+    rows = "of: [base, stack, large]"
+    for said, wrong in {
+        "{metric: weight, against: params, of: [base, stack], at_most: 0}": "'of' of 'correlation' .* at least 3 items",
+        f"{{metric: weight, against: weight, {rows}, at_most: 0}}": "'weight' always goes with itself",
+        f"{{metric: weight, against: params, {rows}, at_most: -1.5}}": "between -1 and 1, not at -1.5",
+        f"{{metric: weight, against: params, scale: loge, {rows}, at_most: 0}}": "did you mean 'log'",
+        f"{{metric: weight, {rows}, at_most: 0}}": "needs the key 'against'",
+    }.items():
+        with pytest.raises(DeclarationError, match=wrong):
+            load_suite(write(tmp_path, declared(said)))
+
+
 def test_expected_verdicts(suites: tuple[Suite, Suite]) -> None:
     mini, paper = ([(claim.expect.verdict, claim.expect.because) for claim in suite.claims] for suite in suites)
     assert mini == [("reproduced", ""), ("contradicted", "of the noise"), ("not measured", "needs profile paper")]

@@ -39,7 +39,13 @@ def test_every_claim_of_the_suites_can_come_out_either_way(path: Path) -> None:
     assert found == {}
 
 
+SIZED = ("mini-aim", "mini-aim-small", "mini-aim-no-adaln")
 WEAK = {
+    "a correlation that every line has": (
+        "table2_aim",
+        made("correlation", "nll", *SIZED, against="fd[digits-cnn-v1]", bound=Bound(at_least=-1)),
+        "it cannot fail",
+    ),
     "what a wrapper takes over from the network that it expands": (
         "table_spikeyolo_coco",
         made("ratio", "spikes_per_sample", "mini-deployed", "mini-spikeyolo", bound=Bound(equals=1, tolerance=1e-3)),
@@ -103,6 +109,9 @@ def test_what_makes_a_weak_claim_a_strong_one_is_accepted() -> None:
     )
     near = made("ordering", "certified_accuracy_l2[0.1]", "certified-rsc-0.25", "certified-rsc-0.46")
     assert refused(near, certified) == ""
+    falls = made("correlation", "nll", *SIZED, against="fd[digits-cnn-v1]", bound=Bound(at_most=-0.5))
+    assert refused(falls, at_mini("table2_aim")) == ""
+    assert refused(replace(falls, log=True), at_mini("table2_aim")) == ""
 
 
 def test_beyond_what_a_metric_can_be_nothing_is_reproduced() -> None:

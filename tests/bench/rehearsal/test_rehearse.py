@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from retable.bench.datasets import coco
+from retable.bench.datasets import coco, image_folder
 from retable.bench.rehearsal.stage import data_in
 from retable.bench.run import stage
 from retable.bench.run.shelf import Shelf
 from retable.models.common import checkpoint
-from retable.models.spikellm import gptq, omniquant, pipeline, published
+from retable.models.common.weights import weights_file
+from retable.models.spikellm import gptq, method, omniquant, pipeline, published
 from retable.models.vision import method as vision
 from tests.bench.conftest import Bench
 
@@ -174,6 +177,32 @@ FAULTS: dict[str, tuple[str, str, Callable[[pytest.MonkeyPatch], None], str]] = 
             lambda split, index, boxes, shape: split._letterbox(index, shape).restored(boxes.astype("float64")),
         ),
         "leaves image",
+    ),
+    "photographs are shrunk to the size itself": (
+        "table_survey",
+        "imagenet-sew-resnet-18",
+        lambda patch: patch.setattr(
+            image_folder, "seen", lambda image, size, view: image_folder.crop(image, size, size, np.array([0.5, 0.5]))
+        ),
+        "is not seen as 0.875-bilinear",
+    ),
+    "learned parameters are read as a model's": (
+        "table_spikellm_w2a16",
+        "run-omniquant-published",
+        lambda patch: patch.setattr(
+            pipeline, "published_parameters", lambda name, layers: checkpoint.read_tensors(weights_file(name))
+        ),
+        "is not a named tensor",
+    ),
+    "OmniQuant transforms where its authors only clip": (
+        "table_spikellm_w2a16",
+        "run-omniquant-published",
+        lambda patch: patch.setattr(
+            method.PublishedOmniQuant,
+            "recipe",
+            lambda own: replace(method.OmniQuant.recipe(own), let=("qkv", "fc1")),
+        ),
+        "the published parameters lack fc1_smooth_scale",
     ),
 }
 """What users of the published files met: the row that has to notice, what puts it back, and what is said then."""

@@ -69,6 +69,7 @@ class FakeEngine:
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
         self._mine: list[str] = []
+        self._closed = False
 
     def kept(self) -> frozenset[str]:
         return frozenset(self._cluster.jobs)
@@ -91,6 +92,8 @@ class FakeEngine:
         cluster.jobs[key] = node, envelope
 
     def wait(self, seconds: float, wake: Any) -> list[Ended]:
+        if not self._mine:
+            return []
         key = self._mine.pop(0)
         if (ended := self._cluster.ends.get(key)) is not None:
             return [replace(ended, key=key)]
@@ -112,4 +115,5 @@ class FakeEngine:
             self.forget(key)
 
     def close(self) -> None:
-        pass
+        assert not self._closed, "what an engine holds can be let go of once"
+        self._closed = True

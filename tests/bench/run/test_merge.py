@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from hashlib import sha256
@@ -14,7 +16,9 @@ import pytest
 
 from retable.bench.record import canonical
 from retable.bench.run.merge import merge
+from retable.bench.run.runs import Diary
 from retable.bench.store.store import Store
+from tests.bench.cli.test_runs import NOTE
 from tests.bench.conftest import Bench
 
 RUN = ("run", "suites/tiny.yaml", "--jobs", "0", "--quiet")
@@ -62,7 +66,9 @@ def test_a_contested_number_stays_and_is_shown(two: Bench) -> None:
     tamper(two.folder / "theirs", another_number)
     done = two("merge", "theirs", "--store", "mine")
     assert done.returncode == 1
-    assert "contested: tiny/high/mini/0 evaluate: weight" in done.stdout
+    assert "1 contested" in done.stdout
+    assert "contested: tiny/high/mini/0 evaluate: weight is 2.00203 here and 2.75 there" in done.stdout
+    assert "`bench show SUITE/ENTRY` says whose they are" in done.stdout
     after = two.json("table", "suites/tiny.yaml", "--store", "mine")
     cells = {row["entry"]: row["cells"]["weight"] for row in after[0]["rows"]}
     assert cells["high"]["value"] == before[0]["rows"][1]["cells"]["weight"]["value"]
@@ -75,7 +81,7 @@ def test_a_contested_number_stays_and_is_shown(two: Bench) -> None:
         ).stdout.replace("\n", " ")
     shown = two("show", "tiny/high", "--store", "mine").stdout
     assert "high/mini/0 evaluate: differs in weight on" in shown
-    assert "2.75 there" in shown
+    assert "weight is 2.00203 here and 2.75 there" in shown
 
 
 def test_merging_again_changes_nothing_and_still_says_it(two: Bench) -> None:
@@ -93,7 +99,9 @@ def test_other_weights_are_contested_too_and_times_are_not(two: Bench) -> None:
     tamper(two.folder / "theirs", lambda record: record["artefacts"]["weights"].update(sha256="0" * 64), "fit")
     tamper(two.folder / "theirs", lambda record: record["timings"].update(wall=9.0))
     found = merge(Store(two.folder / "mine"), Store(two.folder / "theirs", create=False))
-    assert found.contested == ("tiny/high/mini/0 fit: weights",)
+    (line,) = found.contested
+    assert line.startswith("tiny/high/mini/0 fit: weights of other content")
+    assert "000000000000 there" in line
     assert (found.agreed, found.taken) == (1, 0)
 
 
@@ -114,3 +122,40 @@ def test_a_folder_without_a_store_is_a_usage_error(bench: Bench) -> None:
     done = bench("merge", "nowhere")
     assert done.returncode == 2
     assert "nowhere holds no store" in done.stderr
+
+
+def test_numbers_that_six_digits_do_not_tell_apart_are_said_whole(two: Bench) -> None:
+    tamper(two.folder / "theirs", lambda record: record["metrics"]["weight"].update(value=2.0020258426666664))
+    done = two("merge", "theirs", "--store", "mine")
+    here, there = done.stdout.partition("weight is ")[2].splitlines()[0].removesuffix(" there").split(" here and ")
+    assert here != there
+    assert float(there) == 2.0020258426666664
+
+
+@pytest.mark.parametrize("others", [["mine"], ["../{folder}/mine"], ["theirs", "nowhere"], ["theirs", "foreign"]])
+def test_nothing_is_taken_where_one_of_the_stores_is_none(bench: Bench, others: list[str]) -> None:
+    assert bench(*RUN, "--store", "theirs").returncode == 0
+    Store(bench.folder / "mine").close()
+    (bench.folder / "foreign").mkdir()
+    (bench.folder / "foreign" / "records.sqlite").write_text("no database")
+    done = bench("merge", *(one.format(folder=bench.folder.name) for one in others), "--store", "mine")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(Store(bench.folder / "mine", create=False).every())
+
+
+def test_a_store_that_is_written_meanwhile_is_said(bench: Bench) -> None:
+    Store(bench.folder / "theirs").close()
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        Diary(bench.folder / "theirs", NOTE, total=2)
+        os.write(told, b"!")
+        signal.pause()
+    os.read(ready, 1)
+    done = bench("merge", "theirs", "--store", "mine")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert done.returncode == 0
+    assert "is still writing there: merge again when it has ended" in done.stderr
+    assert not bench("merge", "theirs", "--store", "mine").stderr

@@ -146,6 +146,6 @@ def test_what_is_known_of_weights_belongs_to_no_key(folder: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_all_published_files_of_the_suites_are_listed(path: Path) -> None:
     suite = load_suite(path, "paper")
-    named = {place for entry in suite.entries if entry.method for place in places(entry.method)}
+    named = set(places(entry.method for entry in suite.entries if entry.method))
     files = {place for place in named if Path(place).suffix in (*whole.TENSORS, ".txt") or "/" in place}
     assert files <= set(suite.weights)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -251,10 +254,32 @@ def test_every_stage_of_a_case_is_certified_on_another_node(bench: Bench, store:
         where.update({key: [store.get(key).node, record.node] for key, record in records.items()})
         return {name: records[key] for name, key in new.cases.items()}, False
 
-    found = dict(certify_cases(varied_nodes(cases, plan.cases, store), plan.cases, store, again))
+    variations = varied_nodes(cases, plan.cases, store)
+    found = dict(certify_cases(variations, plan.cases, store, again))
     assert all(sorted(nodes) == ["a", "b"] for nodes in where.values())
     assert len(where) == 12
     assert all(one.bit_exact and len(one.environments) == 2 for one in found.values())
+    assert {word for one in found.values() for word in one.setting.split()} <= {"a", "a,", "b", "instead", "of"}
+    assert all(" instead of " in one.setting for one in found.values())
+
+    def chooses_no_node(varied: Any, scratch: Store, avoid: Any) -> Any:
+        cluster.nodes = {name: cluster.nodes[name] for name in sorted(avoid[found[varied[0].name].key])}
+        cluster.turn = cycle(list(cluster.nodes))
+        return again(varied, scratch, {})
+
+    (told,) = dict(certify_cases(variations[:1], plan.cases, store, chooses_no_node)).values()
+    assert "a stage ran where it had run before, which certifies nothing" in told
+
+
+def test_an_engine_is_let_go_of_once_when_a_run_is_stopped(store: Store, cluster: FakeCluster) -> None:
+    def stops(event: Event) -> None:
+        if event.kind == "started":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    remote = cluster.executor(RUN)
+    _, interrupted = execute([job("one")], RUN, store=store, workers=0, elsewhere=remote, on_event=stops)
+    assert interrupted
+    assert not cluster.jobs
 
 
 # Through the command

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from retable.bench.errors import BenchError
+from retable.bench.run import slurm_engine
+from retable.bench.run.agent import Envelope
 from retable.bench.run.desk import Room
 from retable.bench.run.elsewhere import Elsewhere
 from retable.bench.run.executor import execute
-from retable.bench.run.remote import Wants
+from retable.bench.run.remote import Ended, Wants
 from retable.bench.store.store import Store
 from tests.bench.fake_runs import RUN, graph, job
 
@@ -105,3 +110,60 @@ def test_a_killed_driver_finds_its_jobs_again(store: Store, tmp_path: Path) -> N
     (record,) = execute(again, RUN, store=store, workers=0, elsewhere=remote)[0].values()
     assert record.ok
     assert count.read_text() == "ran\n"
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A descriptor that nobody writes to."""
+    reading, writing = os.pipe()
+    yield reading
+    os.close(reading)
+    os.close(writing)
+
+
+def sent(store: Store, name: str, behaviour: str, argument: Any, silence: int) -> Any:
+    """An engine that has sent one job, as a driver of its own would have."""
+    engine = Elsewhere(kind="slurm", address="local").engine(store.folder, Room.beside(store.folder))
+    one = job(name, behaviour, argument)
+    engine.send(one.key, Envelope.seal(one, {}, run=RUN, plugins=()), replace(WANTS, gpus=0, avoid=frozenset()), {})
+    engine.wait(0.0, silence)
+    return engine
+
+
+def end(engine: Any, silence: int) -> Ended:
+    while not (ended := engine.wait(1.0, silence)):
+        pass
+    return ended[0]
+
+
+def test_a_job_of_which_a_killed_driver_left_no_note_runs_once(store: Store, tmp_path: Path, silence: int) -> None:
+    diary = tmp_path / "diary"
+    first = sent(store, "one", "adds_a_line", str(diary), silence)
+    (note,) = store.folder.glob("spool/*/sent/*")
+    note.unlink()  # it was killed between sbatch and its note
+    second = sent(store, "one", "adds_a_line", str(diary), silence)
+    assert end(second, silence).answer is not None
+    for engine in (first, second):
+        for process in (one._process for one in engine._jobs.values() if one._process is not None):
+            process.wait()
+    assert diary.read_text() == "ran\n"
+    assert second.kept() == {note.name}
+    second.forget(note.name)
+    assert not second.kept()
+
+
+def test_a_job_whose_controller_is_killed_is_not_lost(
+    store: Store, tmp_path: Path, silence: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(slurm_engine.CENSUS, "local", 0.0)
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    os.mkfifo(begun)
+    os.mkfifo(gate)
+    engine = sent(store, "one", "waits_at_a_gate", (str(begun), str(gate)), silence)
+    begun.read_text()
+    (controller,) = (one._process for one in engine._jobs.values())
+    controller.send_signal(signal.SIGKILL)
+    controller.wait()
+    assert engine.wait(0.0, silence) == []
+    gate.write_text("!")
+    assert end(engine, silence).answer is not None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -549,6 +549,22 @@ def test_stores_of_every_released_layout_are_read(tmp_path: Path, version: str, 
     assert store.environment(digest({"cores": 2})) == {"cores": 2}
     assert store.damage() == []
     assert store.statistics()["layout"] == len(database.LAYOUTS)
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in STORES.iterdir()))
+def test_reading_leaves_an_older_layout_to_the_bench_that_wrote_it(tmp_path: Path, version: str) -> None:
+    shutil.copytree(STORES / version, tmp_path / "store")
+    before = layout(tmp_path / "store")
+    store = Store(tmp_path / "store", create=False)
+    assert store.others(digest("kept")) == []
+    store.close()
+    assert layout(tmp_path / "store") == before
+
+
+def layout(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "records.sqlite")) as connection:
+        found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
 
 
 def test_an_older_layout_is_upgraded_with_its_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

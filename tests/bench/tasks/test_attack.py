@@ -135,6 +135,26 @@ def test_a_masked_gradient_is_caught() -> None:
     assert not evidence.correct("worst").all()
 
 
+def test_every_step_of_an_attack_and_every_vote_draw_their_own_noise() -> None:
+    """Noise that came again would be a deterministic defence, and robustness against it a number without meaning."""
+    drawn: list[bytes] = []
+
+    class Noisy(Bars):
+        def forward(self, x: Tensor) -> Tensor:
+            noise = 0.05 * torch.randn_like(x)
+            drawn.extend(one.numpy().tobytes() for one in noise)
+            return super().forward(x + noise)
+
+    x, labels = torch.full((2, 1, 3, 3), 0.5), torch.zeros(2, dtype=torch.int64)
+    perturber = Perturber(Pixels(Noisy()), seed=0, draws=3)
+    options = {"eps": 0.1, "alpha": 0.02, "steps": 4, "eot_iter": 3, "random_start": False}
+    attacked_x = perturber.strongest("EOTPGD", x, labels, **options)
+    with torch.no_grad(), perturber.seeded("pgd seen"):
+        Pixels(perturber.pixels.model, draws=5)(attacked_x)
+    assert len(drawn) >= 2 * (4 * 3 + 3 + 5)
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_attacks_leave_the_model_and_the_random_state_as_they_were() -> None:
     model = Bars().train()
     attacked(model)
@@ -227,6 +247,23 @@ def test_autoattack_judges_what_each_of_its_attacks_left() -> None:
     labels = torch.from_numpy(bars().held_out.labels)
     left = Perturber(Pixels(Bars()), seed=0).apgd(x, labels, eps=0.01, loss="ce", steps=10)
     assert bool(((left - x).abs().amax((1, 2, 3)) > 0.005).all())
+
+
+def test_autoattack_s_parts_take_a_hundred_steps_each() -> None:
+    """torchattacks gives them ten."""
+    gradients = 0
+
+    class Counted(Bars):
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal gradients
+            gradients += x.requires_grad
+            return super().forward(x)
+
+    few = {"images": 3, "more_steps": (8,), "curve": (), "queries": 3, "tries": 1}
+    attacked(Counted(), **few)
+    others = gradients
+    attacked(Counted(), **few, also=("autoattack",))
+    assert gradients - 2 * others >= 2 * 100
 
 
 def test_two_classes_have_no_difference_of_logits() -> None:

@@ -154,6 +154,22 @@ def test_a_certificate_depends_on_its_image_and_the_seed_alone() -> None:
     assert not np.array_equal(many, other)
 
 
+def test_batch_statistics_do_not_couple_the_draws_of_an_image() -> None:
+    """A norm in training mode would make a draw's class depend on the other draws, and the certificate void."""
+
+    class Normed(Linear):
+        def __init__(self) -> None:
+            super().__init__(weights(), -0.3, 0.5)
+            self.norm = nn.BatchNorm1d(2)
+
+        def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+            return self.norm(super().forward(x, generator))
+
+    model = Normed().train()
+    Certify(n0=5, n=10, images=2).evidence(model, images(4), seed=0, device="cpu")
+    assert torch.equal(model.norm.running_mean, torch.zeros(2))
+
+
 def test_the_guess_and_the_bound_come_from_draws_of_their_own_and_so_does_every_image() -> None:
     """Draws used twice would void the guarantee; with equal counts of both stages they would give equal counts of classes."""
     model = Linear(weights(), -float((weights() / 2).sum()), 0.5, 1)  # undecided on the grey image
@@ -174,6 +190,8 @@ def test_metrics_of_certificates() -> None:
     assert shares[0].value >= shares[1].value >= shares[2].value  # type: ignore[operator]
     assert shares[0].value == 100 * evidence.correct.mean()
     assert shares[0].details["copies"] == 2
+    reached = float((evidence.correct * evidence.radius).max())
+    assert CertifiedAccuracyL2(radius=reached).measure(evidence).value > 0, "within a radius of at least r"  # type: ignore[operator]
     assert AverageRadiusL2().measure(evidence).value == pytest.approx((evidence.correct * evidence.radius).mean())
     assert Abstained().measure(evidence).value == 100 * evidence.abstained.mean()
     for metric in (CertifiedAccuracyL1(radius=0), AverageRadiusL1()):
