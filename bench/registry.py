@@ -133,7 +133,9 @@ def resolve(kind: Kind, name: str) -> type:
     target = _built_in(kind).get(name)
     if target is None:
         if (target := _installed()[kind].get(name)) is None:
-            raise UnknownNameError(f"unknown {kind} {name!r}{nearest(name, names(kind))}")
+            close = nearest(name, names(kind))
+            hint = "" if close else "; what a file of your own registers is known with --plugin FILE or [tool.retable]"
+            raise UnknownNameError(f"unknown {kind} {name!r}{close}{hint}")
     elif name in _installed()[kind]:
         raise BenchError(
             f"{kind} {name!r} is built in, and the package of {_installed()[kind][name]} offers it too: rename it"

@@ -130,7 +130,7 @@ def _tick_log(axes: Axes, values: set[float]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = axes.get_xlim()
-    if len(values) <= _FEW and _far_apart(values, low, high):
+    if len(values) <= _FEW and _far_apart(values, low, high) and all(map(_short, values)):
         axes.xaxis.set_major_locator(FixedLocator(sorted(values)))
     elif low > 0 and high < 5 * low:
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -138,6 +138,11 @@ def _tick_log(axes: Axes, values: set[float]) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _short(value: float) -> bool:
+    """Whether a tick may bear the value itself: 0.0128893 says no more than its place does, and runs into the next."""
+    return float(f"{value:.3g}") == value
 
 
 def _far_apart(values: set[float], low: float, high: float) -> bool:

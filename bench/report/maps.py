@@ -44,9 +44,11 @@ def sheet(plot: Plot, inches: float) -> Iterator[Figure]:
         assert image is not None, "a plot without maps is empty"
         if across == 1 and down > 1:  # beside a tall column the scale would be far from most of it
             bar = figure.colorbar(image, ax=grid, location="top", fraction=BAR / size[1], aspect=25, pad=0.01)
+            room = PANEL / 2  # as wide as a map beside the names of its layers
         else:
             bar = figure.colorbar(image, ax=grid, shrink=0.8, pad=0.01)
-        bar.set_label(folded(plot.y.label, max(size[0], size[1] - BAR)), fontsize=8)
+            room = size[1]
+        bar.set_label(folded(plot.y.label, room), fontsize=8)
         bar.ax.tick_params(labelsize=7)
         yield figure
     finally:

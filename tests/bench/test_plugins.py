@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retable.bench.errors import BenchError
+from retable.bench.registry import resolve
 from tests.bench.conftest import SUITE, TINY, Done
 
 METHOD = """\
@@ -148,3 +150,10 @@ def test_the_old_import_names_mean_the_same_modules() -> None:
     for folder in (TINY.parents[2], Path("/")):  # the repository's own folders on the path, and nothing of these names
         done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["True", "True", "retable.bench", "retable.models"]
+
+
+def test_a_name_like_none_that_is_known_says_how_files_of_ones_own_are_named() -> None:
+    with pytest.raises(BenchError, match=r"unknown method 'qqqq'; what a file of your own registers .* --plugin FILE"):
+        resolve("method", "qqqq")
+    with pytest.raises(BenchError, match="did you mean 'sew-resnet'"):
+        resolve("method", "sew-resnets")

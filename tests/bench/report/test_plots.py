@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from retable.bench.errors import BenchError
 from retable.bench.record import Direction
-from retable.bench.report.draw import FORMATS, SIZE, _figure, describe, draw
+from retable.bench.report import maps
+from retable.bench.report.draw import FORMATS, NARROW, SIZE, _figure, describe, draw
 from retable.bench.report.maps import LONGEST, _end
-from retable.bench.report.plot import Axis, Line, Plot, Point, build_plots, front
+from retable.bench.report.plot import Axis, Heat, Line, Plot, Point, build_plots, front
 from retable.bench.suite import Series, Sketch
 from tests.bench.conftest import Bench
 from tests.bench.report.made_tables import HOSTILE, entry, results, suite
@@ -189,6 +190,44 @@ def test_the_legend_stays_in_the_picture(length: int) -> None:
         (legend,) = figure.legends
         assert len(legend.texts) == 5
         assert legend.get_window_extent().width <= figure.bbox.width
+
+
+def test_a_narrow_picture_of_maps_holds_its_scale_and_what_the_scale_says() -> None:
+    places = tuple(f"encoder.layer.{i}.attention.self.neuron" for i in range(12))
+    heat = Heat(label="Row", places=places, values=((0.25, 0.5),) * 12)
+    label = "Spikes a neuron and step (an integer spike counts with its value)"
+    axis = Axis(label="Time step")
+    plot = Plot(
+        name="p",
+        title="P",
+        note="",
+        suite="s",
+        arxiv="0",
+        profile="mini",
+        x=axis,
+        y=Axis(label=label),
+        heats=(heat,) * 3,
+    )
+    with maps.sheet(plot, NARROW[0]) as figure:
+        figure.draw_without_rendering()
+        said = figure.axes[-1].xaxis.label.get_window_extent()
+        assert figure.bbox.x0 <= said.x0
+        assert said.x1 <= figure.bbox.x1
+        assert figure.get_figwidth() == pytest.approx(NARROW[0], abs=0.2)
+
+
+@pytest.mark.parametrize(("values", "own"), [((1, 2, 4), True), ((0.0128893, 0.0248761, 0.256315), False)])
+def test_ticks_are_the_values_themselves_only_where_they_are_short(values: tuple[float, ...], own: bool) -> None:
+    points = tuple(Point(x=value, y=value, label=f"{value}") for value in values)
+    axis = Axis(label="x", scale="log")
+    plot = Plot(
+        name="p", title="P", note="", suite="s", arxiv="0", profile="mini", x=axis, y=Axis(label="y"), points=points
+    )
+    with _figure(plot, NARROW) as figure:
+        figure.draw_without_rendering()
+        shown = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert (shown == [f"{value:g}" for value in values]) is own
+        assert all(len(text) <= 5 for text in shown)
 
 
 def test_an_empty_plot_is_refused_with_its_reasons() -> None:

@@ -209,6 +209,13 @@ def test_a_claim_about_two_rows_and_a_number_lead_to_their_comparison(browser: A
     assert visit.complaints == []
 
 
+def test_the_scorecard_fits_a_screen_and_its_signs_have_names(browser: Any, site: Path) -> None:
+    visit = Visit(browser, site / "index.html", viewport={"width": 1280, "height": 900})
+    assert visit.page.locator("#score").evaluate("(table) => table.scrollWidth <= table.parentElement.clientWidth")
+    visit.page.get_by_role("button", name="Contradicted").click()
+    assert visit.page.locator("#score [aria-sort=ascending]").inner_text().startswith("✗")
+
+
 def test_a_plot_keeps_the_size_of_its_letters_in_a_narrow_window(browser: Any, site: Path) -> None:
     shown = "(image) => [image.currentSrc.split('/calm/')[1], image.clientWidth / image.naturalWidth]"
     for width, file in ((390, "plots/narrow/p.svg"), (1280, "plots/p.svg")):
