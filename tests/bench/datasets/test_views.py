@@ -44,7 +44,7 @@ FAMILIES = {
 
 
 def test_rows_with_published_weights_see_photographs_as_their_family_does() -> None:
-    suite = load_suite(Path("suites") / "table_survey.yaml", "paper")
+    suite = load_suite(Path(__file__).parents[3] / "suites" / "table_survey.yaml", "paper")
     seen_by = {
         (entry.method.use, entry.dataset.params.get("view") or "0.875-bilinear")
         for entry in suite.entries

@@ -14,12 +14,13 @@ from retable.bench.declare.reader import check_suite, load_suite
 from retable.bench.judge.falsify import refused
 from retable.bench.suite import Alive, Bound, Claim, Suite
 
-SUITES = sorted(Path("suites").glob("*.yaml"))
+PROJECT = Path(__file__).parents[3]
+SUITES = sorted((PROJECT / "suites").glob("*.yaml"))
 
 
 @cache
 def at_mini(name: str) -> Suite:
-    return load_suite(Path("suites") / f"{name}.yaml", "mini")
+    return load_suite(PROJECT / "suites" / f"{name}.yaml", "mini")
 
 
 def made(kind: str, metric: str, *entries: str, bound: Bound | None = None, **fields: Any) -> Claim:

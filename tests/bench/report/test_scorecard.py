@@ -20,7 +20,8 @@ from retable.bench.report.site.pages import index_page
 from retable.bench.suite import Claim, Erratum
 from tests.bench.judge.test_claims import bounded, ordering, results, suite
 
-README = Path("README.md")
+PROJECT = Path(__file__).parents[3]
+README = PROJECT / "README.md"
 
 
 def four_claims() -> tuple[Claim, ...]:
@@ -99,8 +100,8 @@ def test_errata_stand_beside_a_paper(line: Line) -> None:
 
 
 def test_bench_list_tells_every_claim_with_its_predicate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "table_stfn.yaml").write_bytes(Path("suites/table_stfn.yaml").read_bytes())
-    assert main(["list", str(tmp_path), "--claims", "--json", "--results", "results"]) == 0
+    (tmp_path / "table_stfn.yaml").write_bytes((PROJECT / "suites" / "table_stfn.yaml").read_bytes())
+    assert main(["list", str(tmp_path), "--claims", "--json", "--results", str(PROJECT / "results")]) == 0
     found = {row["claim"]: row for row in json.loads(capsys.readouterr().out)}
     nonzero = found["cheaper-nonzero"]
     assert (nonzero["strength"], nonzero["said"]) == ("direction", "direction contradicted")
@@ -125,7 +126,10 @@ def test_the_table_of_all_claims_says_how_many_changed_and_why(line: Line) -> No
     assert text.splitlines()[-1] == counts
 
 
-def test_the_readme_has_the_scorecard_of_the_newest_versions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_has_the_scorecard_of_the_newest_versions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`make scorecard` writes it there."""
+    monkeypatch.chdir(PROJECT)
     assert main(["list", "--verdicts", "--markdown"]) == 0
     assert capsys.readouterr().out.strip() in README.read_text(encoding="utf-8")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,6 +102,23 @@ def test_lm_eval_through_us_equals_lm_eval_called_directly(tmp_path: Path) -> No
     assert measured.details[f"{typos.NAME} version"] == "1.0"
     assert ZeroShotAccuracy(task="average").measure(found).value == measured.value
     assert json.loads(found.artefacts()["language.json"])["zero_shot"]["tasks"][typos.NAME]["version"] == "1.0"
+
+
+@needs_transformers
+@needs_lm_eval
+def test_tasks_are_asked_where_the_home_keeps_nothing(tmp_path: Path) -> None:
+    """In a process of its own: Hugging Face's packages look for their folder when they are imported."""
+    (tmp_path / "home").touch()
+    code = (
+        "from tests.bench.tasks.test_language import evidence, typos\n"
+        "print(len(evidence(windows=1, zero_shot=(typos.NAME,)).zero_shot.tasks[typos.NAME].acc))"
+    )
+    away = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[3])}
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HF_DATASETS_CACHE"):
+        away.pop(name, None)
+    done = subprocess.run([sys.executable, "-c", code], env=away, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
 
 
 @needs_transformers
