@@ -65,7 +65,7 @@ def run(
 ) -> ZeroShot:
     """Ask every task without examples. Raises BenchError for an unknown task, MissingDataError for absent packages or data."""
     os.environ.update(QUIET)
-    _find_a_cache()
+    find_a_cache()
     try:
         import lm_eval
         from lm_eval.models.huggingface import HFLM
@@ -115,7 +115,7 @@ def _asks_as_released(base: type) -> type:
     return AsReleased
 
 
-def _find_a_cache() -> None:
+def find_a_cache() -> None:
     """Where Hugging Face's cache cannot be made, as in a home that is read-only, it is a folder that goes with this process.
 
     To be called before its packages are imported, which look for $HF_HOME once.

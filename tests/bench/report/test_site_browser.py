@@ -266,7 +266,7 @@ def test_print_leaves_out_the_controls_and_is_black_on_white(browser: Any, site:
 def test_a_cell_has_an_address_of_its_own_that_opens_it_again(browser: Any, site: Path) -> None:
     visit = Visit(browser, site / "calm" / "index.html")
     visit.page.locator("#table-t button.cell").first.click()
-    address = visit.page.get_by_role("dialog").get_by_role("link").inner_text()
+    address = visit.page.get_by_role("dialog").get_by_role("link", name="#cell").inner_text()
     assert address.endswith("calm/index.html#cell-t-e0-score")
     again = browser.new_context().new_page()
     again.goto(address)

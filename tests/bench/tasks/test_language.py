@@ -26,6 +26,7 @@ from retable.bench.metrics.language import ArithmeticEffort, Perplexity, ZeroSho
 from retable.bench.tasks import harness
 from retable.bench.tasks.language import Language, LanguageEvidence
 
+harness.find_a_cache()  # before a test imports lm-eval
 TEXT = TextData(
     name="clerk",
     train="x",
