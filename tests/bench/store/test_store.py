@@ -501,7 +501,7 @@ def test_a_store_whose_making_was_cut_off_is_empty_and_can_be_used(tmp_path: Pat
 
 
 def test_the_store_imports_nothing_heavy() -> None:
-    code = "import sys, bench.store; print({'torch', 'numpy', 'rich', 'psutil', 'multiprocessing'} & set(sys.modules))"
+    code = "import sys, retable.bench.store; print({'torch', 'numpy', 'rich', 'psutil', 'multiprocessing'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
