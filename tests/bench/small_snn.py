@@ -23,6 +23,10 @@ class SmallSNN(Network):
         return small_network(width=self.width, **places)
 
 
+def fitted(small: SmallSNN, data: ImageData, seed: int = 1) -> tuple[Any, dict[str, Any]]:
+    return small.fit(data, {}, seed=seed, device="cpu")
+
+
 def small_network(
     *, width: int, in_channels: int, image_size: int, num_classes: int, T: int, neuron: Any = None
 ) -> Any:

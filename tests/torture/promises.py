@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 STORE = "tests/bench/store/test_store.py::"
+DISKS = "tests/bench/store/test_disks.py::"
+LAYOUTS = "tests/bench/store/test_layouts.py::"
 KEYS = "tests/bench/store/test_keys.py::"
 SOURCES = "tests/bench/store/test_sources.py::"
 EXECUTOR = "tests/bench/run/test_executor.py::"
@@ -43,7 +45,7 @@ PROMISES = (
         2,
         "a crash between any two steps of a writing leaves the old or the new",
         (
-            f"{STORE}test_a_process_killed_while_it_writes_an_artefact",
+            f"{DISKS}test_a_process_killed_while_it_writes_an_artefact",
             f"{STORE}test_a_store_whose_making_was_cut_off_is_empty_and_can_be_used",
             f"{VERSIONS}test_a_process_that_is_killed_leaves_a_whole_version_or_none",
         ),
@@ -52,8 +54,8 @@ PROMISES = (
         3,
         "a full disk is one sentence, and what was stored stays",
         (
-            f"{STORE}test_a_full_disk_is_one_sentence_and_loses_nothing",
-            f"{STORE}test_a_disk_full_of_artefacts_leaves_nothing_half",
+            f"{DISKS}test_a_full_disk_is_one_sentence_and_loses_nothing",
+            f"{DISKS}test_a_disk_full_of_artefacts_leaves_nothing_half",
             f"{VERSIONS}test_a_disk_that_is_full_leaves_no_version_and_no_rubbish",
             f"{STREAMS}test_the_status_is_that_of_the_verdict",
             f"{STREAMS}test_a_full_disk_names_the_file_and_leaves_nothing_of_it",
@@ -63,9 +65,9 @@ PROMISES = (
         4,
         "read-only folders, files in place of folders",
         (
-            f"{STORE}test_a_folder_that_cannot_be_written_is_one_sentence",
-            f"{STORE}test_a_store_on_a_read_only_folder_can_be_read",
-            f"{STORE}test_paths_that_are_no_folder",
+            f"{DISKS}test_a_folder_that_cannot_be_written_is_one_sentence",
+            f"{DISKS}test_a_store_on_a_read_only_folder_can_be_read",
+            f"{DISKS}test_paths_that_are_no_folder",
             f"{STREAMS}test_a_store_that_cannot_be_written_shows_what_it_has",
         ),
     ),
@@ -84,7 +86,7 @@ PROMISES = (
         "no flipped bit becomes another number",
         (
             f"{STORE}test_a_flipped_bit_never_gives_another_record",
-            f"{STORE}test_a_database_with_overwritten_pages_is_reported_not_believed",
+            f"{DISKS}test_a_database_with_overwritten_pages_is_reported_not_believed",
             f"{STORE}test_artefacts_are_named_by_content_and_checked_when_read",
             f"{STORE}test_whatever_is_damaged_is_told",
             f"{STORE}test_an_index_that_hides_a_record_is_told",
@@ -100,9 +102,9 @@ PROMISES = (
         8,
         "stores of every released layout are read, newer ones refused",
         (
-            f"{STORE}test_stores_of_every_released_layout_are_read",
-            f"{STORE}test_a_newer_store_is_refused_and_left_alone",
-            f"{STORE}test_a_record_of_a_newer_schema_is_not_read_as_if_it_were_ours",
+            f"{LAYOUTS}test_stores_of_every_released_layout_are_read",
+            f"{LAYOUTS}test_a_newer_store_is_refused_and_left_alone",
+            f"{LAYOUTS}test_a_record_of_a_newer_schema_is_not_read_as_if_it_were_ours",
             f"{STORE}test_what_a_later_version_wrote_beside_what_is_known_is_kept",
             f"{VERSIONS}test_released_versions_are_read",
         ),
@@ -222,7 +224,7 @@ PROMISES = (
             f"{KEYS}test_missing_data_have_another_key_than_data_at_hand",
             f"{STATE}test_offline_refuses_every_way_out",
             f"{WORKER}test_what_an_offline_job_starts_has_no_network",
-            "tests/bench/datasets/test_datasets.py::test_what_is_missing_is_said_before_anything_runs",
+            "tests/bench/datasets/test_imagenet.py::test_what_is_missing_is_said_before_anything_runs",
             "tests/bench/datasets/test_foreign_files.py::test_a_bad_file_is_named_when_the_data_are_loaded",
         ),
     ),

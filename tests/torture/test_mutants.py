@@ -98,7 +98,7 @@ MUTANTS = (
         "bench/store/database.py",
         '"SQLITE_FULL": "the disk is full; what was stored before is intact",\n',
         "",
-        "tests/bench/store/test_store.py::test_a_full_disk_is_one_sentence_and_loses_nothing",
+        "tests/bench/store/test_disks.py::test_a_full_disk_is_one_sentence_and_loses_nothing",
     ),
     Mutant("size and time decide", "retable/contents.py", ", status.st_ctime_ns", ", 0", "tests/test_contents.py"),
     Mutant(

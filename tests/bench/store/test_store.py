@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retable.bench.errors import StoreError
-from retable.bench.record import SCHEMA, Artefact, Failure, Measurement, Record, Status, digest
-from retable.bench.store import database
+from retable.bench.record import Artefact, Failure, Measurement, Record, Status, digest
 from retable.bench.store.store import Store
 from tests.bench.fake_runs import DRIVER, template
 
 STORES = Path(__file__).with_name("stores")
-NOBODY = 65534
 HOSTILE = [
     "",
     "\0",
@@ -53,24 +46,6 @@ def failed(name: str = "case", **changes: Any) -> Record:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """A folder that this process owns as somebody whom permissions bind, even when the tests run as root."""
-    folder = Path(tempfile.mkdtemp())
-    root = os.geteuid() == 0
-    if root:
-        os.chown(folder, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
-    try:
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o700)
-        shutil.rmtree(folder)
 
 
 def one_sentence(error: pytest.ExceptionInfo[StoreError], path: Path) -> str:
@@ -337,136 +312,6 @@ def test_a_lock_that_is_kept_is_one_sentence(store: Store) -> None:
     assert store.get(measured().key) == measured()
 
 
-# Disks and permissions
-
-
-def test_a_full_disk_is_one_sentence_and_loses_nothing(store: Store) -> None:
-    store.append(measured("before"))
-    connection = store._database.connection
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreError) as error:
-        store.append(measured("large", log={"text": "x" * 100_000}))
-    assert "the disk is full; what was stored before is intact" in one_sentence(error, store.path)
-    assert store.records("fake") == Store(store.folder, create=False).records("fake") == [measured("before")]
-    connection.execute("PRAGMA max_page_count = 100000")
-    store.append(measured("after"))
-    assert len(store.records("fake")) == 2
-
-
-@pytest.mark.parametrize("call", ["fsync", "write", "replace"])
-def test_a_disk_full_of_artefacts_leaves_nothing_half(store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    def no_space(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    content: Any = b"weights"
-    with monkeypatch.context() as patch:
-        if call == "write":
-            content = no_space
-        else:
-            patch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[call], no_space)
-        with pytest.raises(StoreError) as error:
-            store.put_artefact("a.safetensors", content)
-    assert "No space left" in one_sentence(error, store.artefacts.folder)
-    assert [path for path in store.artefacts.folder.rglob("*") if path.is_file()] == []
-    assert store.read_artefact(store.put_artefact("a.safetensors", b"weights")) == b"weights"
-
-
-@pytest.mark.parametrize("call", [(os, "fsync"), (Path, "replace")], ids=["fsync", "replace"])
-def test_a_process_killed_while_it_writes_an_artefact(store: Store, call: tuple[Any, str]) -> None:
-    child = os.fork()
-    if child == 0:
-        setattr(*call, lambda *arguments: os._exit(9))
-        store.artefacts.put("a.safetensors", b"weights")
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert store.statistics()["artefacts"] == 0
-    (left,) = store.artefacts.unfinished.iterdir()
-    os.utime(left, (0, 0))
-    Store(store.folder)
-    assert not left.exists()
-
-
-def test_a_folder_that_cannot_be_written_is_one_sentence(unprivileged: Path) -> None:
-    unprivileged.chmod(0o500)
-    with pytest.raises(StoreError) as error:
-        Store(unprivileged / "store")
-    one_sentence(error, unprivileged / "store")
-    with pytest.raises(StoreError) as error:
-        Store(unprivileged)
-    one_sentence(error, unprivileged)
-
-
-def test_a_store_on_a_read_only_folder_can_be_read(unprivileged: Path) -> None:
-    writer = Store(unprivileged)
-    writer.append(measured())
-    writer.close()
-    for path in (*unprivileged.iterdir(), unprivileged):
-        path.chmod(0o500)
-    before = sorted(unprivileged.iterdir())
-    reader = Store(unprivileged, create=False)
-    assert reader.get(measured().key) == measured()
-    with pytest.raises(StoreError) as error:
-        Store(unprivileged).append(measured())
-    one_sentence(error, unprivileged)
-    assert sorted(unprivileged.iterdir()) == before
-
-
-def test_paths_that_are_no_folder(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("")
-    for folder in (file, file / "below"):
-        with pytest.raises(StoreError) as error:
-            Store(folder)
-        one_sentence(error, folder)
-    with pytest.raises(StoreError):
-        Store(file, create=False)
-    with pytest.raises(StoreError):
-        Store(tmp_path / ("x" * 300))
-    with pytest.raises(StoreError):
-        Store(tmp_path / "nul\0")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
-
-
-@pytest.mark.parametrize("create", [True, False])
-def test_files_that_are_no_store(tmp_path: Path, create: bool) -> None:
-    path = tmp_path / "records.sqlite"
-    path.write_bytes(b"this is a letter, not a database" * 100)
-    with pytest.raises(StoreError) as error:
-        Store(tmp_path, create=create)
-    assert "not a database" in one_sentence(error, path)
-    path.unlink()
-    with sqlite3.connect(path) as foreign:
-        foreign.execute("CREATE TABLE songs (title)")
-    foreign.close()
-    before = path.read_bytes()
-    with pytest.raises(StoreError) as error:
-        Store(tmp_path, create=create)
-    assert "another program" in one_sentence(error, path)
-    assert path.read_bytes() == before
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(StoreError) as error:
-        Store(tmp_path, create=create)
-    one_sentence(error, path)
-
-
-def test_a_database_with_overwritten_pages_is_reported_not_believed(store: Store) -> None:
-    for number in range(50):
-        store.append(measured(f"case-{number}"))
-    store.close()
-    size = store.path.stat().st_size
-    with store.path.open("r+b") as file:
-        file.seek(8192)
-        file.write(os.urandom(size - 8192 - 4096))
-    reader = Store(store.folder, create=False)
-    assert reader.damage() != []
-    found = []
-    with suppress(StoreError):
-        found = reader.records("fake")
-    assert all(record == measured(record.entry) for record in found)
-
-
 # Reading only
 
 
@@ -510,82 +355,6 @@ def test_every_commit_reaches_the_disk(store: Store) -> None:
     """Only cutting the power tells a commit that was not flushed, so the settings themselves are checked."""
     assert list(store._database.rows("PRAGMA journal_mode")) == [("wal",)]
     assert list(store._database.rows("PRAGMA synchronous")) == [(2,)]
-
-
-# Layouts
-
-
-def test_a_newer_store_is_refused_and_left_alone(store: Store) -> None:
-    store.append(measured())
-    store._database.connection.execute("PRAGMA user_version = 99")
-    store.close()
-    before = store.path.read_bytes()
-    for create in (True, False):
-        with pytest.raises(StoreError) as error:
-            Store(store.folder, create=create)
-        assert "newer version" in one_sentence(error, store.path)
-    assert store.path.read_bytes() == before
-
-
-def test_a_record_of_a_newer_schema_is_not_read_as_if_it_were_ours(store: Store) -> None:
-    store.append(measured(schema=SCHEMA + 1))
-    with pytest.raises(StoreError) as error:
-        store.get(measured().key)
-    assert "newer version" in one_sentence(error, store.path)
-    assert len(store.damage()) == 1
-
-
-@pytest.mark.parametrize("version", sorted(path.name for path in STORES.iterdir()))
-@pytest.mark.parametrize("create", [True, False])
-def test_stores_of_every_released_layout_are_read(tmp_path: Path, version: str, create: bool) -> None:
-    shutil.copytree(STORES / version, tmp_path / "store")
-    store = Store(tmp_path / "store", create=create)
-    fit = measured("kept-fit", stage="fit", metrics={}, log={"loss": [2.0, 0.5]})
-    found = store.get(fit.key)
-    assert replace(found, artefacts={}) == fit
-    assert store.read_artefact(found.artefacts["weights"]) == b"the weights of version 1"
-    assert store.get(digest("kept")) == measured("kept", needs=(fit.key,), environment=digest({"cores": 2}))
-    assert store.last(digest("kept-failure")) == failed("kept-failure")
-    assert store.environment(digest({"cores": 2})) == {"cores": 2}
-    assert store.damage() == []
-    assert store.statistics()["layout"] == len(database.LAYOUTS)
-
-
-@pytest.mark.parametrize("version", sorted(path.name for path in STORES.iterdir()))
-def test_reading_leaves_an_older_layout_to_the_bench_that_wrote_it(tmp_path: Path, version: str) -> None:
-    shutil.copytree(STORES / version, tmp_path / "store")
-    before = layout(tmp_path / "store")
-    store = Store(tmp_path / "store", create=False)
-    assert store.others(digest("kept")) == []
-    store.close()
-    assert layout(tmp_path / "store") == before
-
-
-def layout(folder: Path) -> int:
-    with closing(sqlite3.connect(folder / "records.sqlite")) as connection:
-        found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return found
-
-
-def test_an_older_layout_is_upgraded_with_its_records(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.append(measured())
-    store.close()
-    step = ("ALTER TABLE records ADD COLUMN note TEXT",)
-    monkeypatch.setattr(database, "LAYOUTS", (*database.LAYOUTS, step))
-    upgraded = Store(store.folder)
-    assert upgraded.get(measured().key) == measured()
-    assert list(upgraded._database.rows("PRAGMA user_version")) == [(len(database.LAYOUTS),)]
-    assert list(upgraded._database.rows("SELECT note FROM records")) == [(None,)]
-
-
-def test_an_upgrade_that_fails_leaves_the_old_layout(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.append(measured())
-    store.close()
-    with monkeypatch.context() as patch:
-        patch.setattr(database, "LAYOUTS", (*database.LAYOUTS, ("ALTER TABLE records ADD COLUMN note", "NONSENSE")))
-        with pytest.raises(StoreError):
-            Store(store.folder)
-    assert Store(store.folder).get(measured().key) == measured()
 
 
 # Artefacts
