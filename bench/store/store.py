@@ -157,7 +157,7 @@ class Store:
         counts = {status.decode(errors="replace"): count for status, count in self._database.rows(query)}
         return {
             "state": "there" if self._database.there else "not created yet",
-            "layout": len(LAYOUTS),
+            "layout": next(self._database.rows("PRAGMA user_version"))[0] if self._database.there else len(LAYOUTS),
             "records": sum(counts.values()),
             "records_by_status": counts,
             "quarantined_records": self._count("quarantine"),

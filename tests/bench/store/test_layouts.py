@@ -57,7 +57,7 @@ def test_stores_of_every_released_layout_are_read(tmp_path: Path, version: str, 
     assert store.last(digest("kept-failure")) == failed("kept-failure")
     assert store.environment(digest({"cores": 2})) == {"cores": 2}
     assert store.damage() == []
-    assert store.statistics()["layout"] == len(database.LAYOUTS)
+    assert store.statistics()["layout"] == (len(database.LAYOUTS) if create else int(version.removeprefix("v")))
 
 
 @pytest.mark.parametrize("version", sorted(path.name for path in STORES.iterdir()))
