@@ -8,13 +8,15 @@ where nothing can be written nothing is remembered.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
 
 BLOCK = 1 << 20
 SETTLED = 3.0
@@ -30,6 +32,8 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 def files_digest(folder: str | os.PathLike[str], names: Sequence[str]) -> str:
     """SHA-256 over the names and the contents of files of a folder, in this order. Raises OSError as above."""
+    from concurrent.futures import ThreadPoolExecutor
+
     paths = [os.path.join(folder, name) for name in names]
 
     def make() -> str:
@@ -55,6 +59,8 @@ def once(what: str, paths: Sequence[str | os.PathLike[str]], check: Callable[[],
 
 def forget() -> None:
     """Every file is read again the next time."""
+    import sqlite3
+
     with suppress(sqlite3.Error), closing(_connected()) as memory, memory:
         memory.execute("DELETE FROM contents")
 
@@ -76,6 +82,8 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
 
 def _remembered(stamps: Sequence[Stamp], make: Callable[[], str], what: str = "sha256") -> str:
     """What `make` gives, or gave as `what` when the files had these stamps; of files that are still being written, always anew."""
+    import sqlite3
+
     settled = time.time_ns() - int(SETTLED * 1e9)
     if any(max(changed, status) > settled for _, _, changed, _, status in stamps):
         return make()
@@ -92,6 +100,8 @@ def _remembered(stamps: Sequence[Stamp], make: Callable[[], str], what: str = "s
 
 def _connected() -> sqlite3.Connection:
     """The memory, opened. Raises sqlite3.Error where it cannot be."""
+    import sqlite3
+
     base = os.environ.get("XDG_CACHE_HOME", "")
     folder = (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))) / "retable"
     try:

@@ -6,13 +6,9 @@ import json
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from retable.bench.cli.suites import fault, find_suite
 from retable.bench.errors import OK, BenchError, DeclarationError
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(arguments: Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -69,6 +68,8 @@ class FolderSplit:
 
     def images(self, indices: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 (N, 3, size, size). Raises BenchError for a file that is no image."""
+        from concurrent.futures import ThreadPoolExecutor
+
         import numpy as np
 
         short, places_N2 = self.size, np.full((len(indices), 2), 0.5)

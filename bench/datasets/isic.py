@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
 from hashlib import sha256
@@ -91,6 +90,8 @@ class Isic2018:
         return path
 
     def _lines(self, part: str) -> list[tuple[str, int]]:
+        import csv
+
         path = self._table(part)
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)

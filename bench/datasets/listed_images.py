@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +37,8 @@ class ListedImages:
 
     def images(self, indices: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 (N, 3, size, size). Raises BenchError for a file that is no image."""
+        from concurrent.futures import ThreadPoolExecutor
+
         import numpy as np
 
         seeds = [None] * len(indices) if rng is None else rng.integers(2**63, size=len(indices)).tolist()

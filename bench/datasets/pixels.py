@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,8 @@ def check_images(paths: Sequence[Path], sides: Sequence[tuple[int, int]] | None 
 
     `sides` are the width and height that each has to have, as `told` says. Raises BenchError for the first that fails.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     wanted: Sequence[tuple[int, int] | None] = sides or [None] * len(paths)
 
     def check() -> None:

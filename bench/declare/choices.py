@@ -47,6 +47,8 @@ class Declaration:
     """A suite file as a tree, before a profile is chosen."""
 
     root: Node
+    usable_metrics: set[str] = field(default_factory=set, repr=False, compare=False)
+    """What readings at other profiles have found to be one."""
     _passed: Passed = field(default_factory=dict, repr=False, compare=False)
     _trees: dict[str, Node] = field(default_factory=dict, repr=False, compare=False)
 

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from inspect import get_annotations
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -105,7 +105,7 @@ class Parameter:
     default: Any
 
 
-@lru_cache
+@cache
 def parameters(component: type) -> tuple[Parameter, ...]:
     """What a component can be given. Raises BenchError for a class that is no dataclass or has annotations in vain."""
     if not dataclasses.is_dataclass(component):

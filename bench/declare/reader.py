@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -79,7 +79,6 @@ class _Reader:
     root: Node
     profile: str
     strict: bool
-    _known_metrics: set[str] = field(default_factory=set)
 
     def suite(self) -> Suite:
         self.declaration.check(self.root, SUITE, "the suite")
@@ -202,12 +201,12 @@ class _Reader:
         }
 
     def _check_metric(self, name: str, node: Node) -> None:
-        if name not in self._known_metrics:
+        if name not in self.declaration.usable_metrics:
             try:
                 usable("metric", name, type(build_metric(name)))
             except BenchError as error:
                 raise node.error(str(error)) from error
-            self._known_metrics.add(name)
+            self.declaration.usable_metrics.add(name)
 
     def _claim(self, node: Node, rows: dict[str, Entry]) -> Claim:
         own = node.value

@@ -118,6 +118,8 @@ def scalar(text: str) -> str | int | float | bool | None:
     """What a plain scalar means. Raises ValueError for a number outside of 64 bits."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
     if _INT.fullmatch(text):
         number = int(text, 0) if len(text) < 80 else 1 << 64
         if not -(1 << 63) <= number < 1 << 63:
@@ -189,7 +191,7 @@ class _Open:
         elif self.key is None:
             self.key = self._checked_key(node)
         else:
-            self.node.value[self.key.text] = Node(node.value, node.path, self.key.line, node.text)
+            self.node.value[self.key.text] = node
             self.key = None
 
     def _checked_key(self, node: Node) -> Node:
@@ -204,29 +206,34 @@ class _Open:
 
 
 def _compose(events: Iterator[Any], path: str) -> Node:
-    import yaml
+    from yaml import events as of
 
     root: Node | None = None
     stack: list[_Open] = []
     for event in events:
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.DocumentStartEvent):
+        kind, line = type(event), event.start_mark.line + 1
+        place = stack[-1].key.line if stack and stack[-1].key else line
+        if kind is of.ScalarEvent:
+            _refuse_extras(event, path, line)
+            node = Node(_scalar_value(event, path, line), path, place, event.value)
+        elif kind is of.MappingStartEvent or kind is of.SequenceStartEvent:
+            _refuse_extras(event, path, line)
+            if len(stack) == MAX_DEPTH:
+                raise _too_deep(path, line)
+            stack.append(_Open(Node({} if kind is of.MappingStartEvent else [], path, place)))
+            continue
+        elif kind is of.MappingEndEvent or kind is of.SequenceEndEvent:
+            node = stack.pop().node
+        elif kind is of.AliasEvent:
+            raise _fail(
+                path, line, f"the alias *{event.anchor} is not allowed; use `extends`, or write the value again"
+            )
+        elif kind is of.DocumentStartEvent:
             if root is not None:
                 raise _fail(path, line, "a second document starts; a suite file holds one")
             if event.version or event.tags:
                 raise _fail(path, line, "directives (`%`) are not used in suites")
             continue
-        if isinstance(event, yaml.NodeEvent):
-            _refuse_extras(event, path, line)
-        if isinstance(event, yaml.ScalarEvent):
-            node = Node(_scalar_value(event, path, line), path, line, event.value)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            if len(stack) == MAX_DEPTH:
-                raise _too_deep(path, line)
-            stack.append(_Open(Node({} if isinstance(event, yaml.MappingStartEvent) else [], path, line)))
-            continue
-        elif isinstance(event, yaml.CollectionEndEvent):
-            node = stack.pop().node
         else:
             continue
         if stack:
@@ -239,19 +246,17 @@ def _compose(events: Iterator[Any], path: str) -> Node:
 
 
 def _refuse_extras(event: Any, path: str, line: int) -> None:
-    if type(event).__name__ == "AliasEvent":
-        raise _fail(path, line, f"the alias *{event.anchor} is not allowed; use `extends`, or write the value again")
     if event.anchor is not None:
         raise _fail(path, line, f"the anchor &{event.anchor} is not allowed; use `extends`, or write the value again")
-    if getattr(event, "tag", None) is not None:
+    if event.tag is not None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
         raise _fail(path, line, f"the tag {shorten(tag)} is not allowed; a suite holds plain values")
 
 
 def _scalar_value(event: Any, path: str, line: int) -> Any:
-    if found := _CONTROL.search(event.value):  # what an escape in double quotes stands for
-        raise _fail(path, line, f"the character U+{ord(found[0]):04X} is not allowed")
-    if event.style in ("'", '"', "|", ">"):
+    if event.style:
+        if found := _CONTROL.search(event.value):  # what an escape in double quotes stands for
+            raise _fail(path, line, f"the character U+{ord(found[0]):04X} is not allowed")
         return event.value
     try:
         return scalar(event.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from retable.bench.declare.params import build
@@ -33,7 +33,7 @@ def places(components: Iterable[Component]) -> list[str]:
         if id(component) not in seen:  # rows share what they name, and reading each parameter takes its time
             seen.add(id(component))
             waiting += component.needs.values()
-            found |= {} if component.broken else dict.fromkeys(_texts(asdict(build("method", component))))
+            found |= {} if component.broken else dict.fromkeys(_texts(build("method", component)))
     return list(found)
 
 
@@ -46,6 +46,9 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _texts(getattr(value, field.name))
 
 
 def check_named(named: Mapping[str, Node], readings: Sequence[Suite]) -> None:

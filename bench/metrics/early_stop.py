@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.metrics.measured import absent, measured, unusable
 from retable.bench.metrics.operations import figure_of
 from retable.bench.record import Direction, Measurement

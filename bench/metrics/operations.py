@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from retable.bench.accountant.costs import tables_of
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.metrics.measured import absent, measured
 from retable.bench.record import Direction, Measurement

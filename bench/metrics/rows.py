@@ -7,7 +7,6 @@ rows it looks at.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,8 @@ class Rows:
         self._parts.append(np.array(batch, self.dtype))
         self._count += len(batch)
         if self._file is not None or self._count * self._bytes > IN_MEMORY:
+            import tempfile
+
             self._file = self._file or tempfile.TemporaryFile(prefix="retable-rows-")  # noqa: SIM115 - for as long as the rows are
             for part in self._parts:
                 self._file.write(part.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.metrics.measured import absent, measured
 from retable.bench.record import Direction, Measurement

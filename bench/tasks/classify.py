@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.probes.energy import Energy
 from retable.bench.tasks.early_stop import Exits, Stop, confidences, exits

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.errors import BenchError
 
 

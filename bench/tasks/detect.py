@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retable import units
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.datasets.detection import require_detection
 from retable.bench.errors import BenchError
 from retable.bench.tasks.logits import prepared

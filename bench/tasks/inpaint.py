@@ -11,7 +11,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from retable.bench.accountant.rules import RuleName
+from retable.bench.accountant.names import RuleName
 from retable.bench.errors import BenchError
 from retable.bench.tasks.early_stop import Exits, Stop, changes, settled
 from retable.bench.tasks.logits import prepared

@@ -22,7 +22,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from retable.bench.accountant.rules import keras_spiking
 from retable.bench.accountant.rules.counted import (
@@ -66,7 +65,6 @@ __all__ = [
     "PrimeMacro",
     "Rule",
     "RuleMismatchError",
-    "RuleName",
     "SimpleMemory",
     "SpikeSim",
     "SpikeSimEvent",
@@ -74,34 +72,6 @@ __all__ = [
     "Yan",
     "resolve",
 ]
-
-RuleName = Literal[
-    "full",
-    "literature",
-    "literature-ac",
-    "literature-once",
-    "syops",
-    "neurobench",
-    "fsvae",
-    "simple-memory",
-    "lemaire",
-    "lemaire-authors",
-    "lemaire-piecewise",
-    "neuromc",
-    "neuromc-spikingjelly",
-    "spikesim",
-    "spikesim-event",
-    "prime-macro",
-    "loihi",
-    "keras-spiking-cpu",
-    "keras-spiking-gpu",
-    "keras-spiking-arm",
-    "keras-spiking-loihi",
-    "keras-spiking-spinnaker",
-    "keras-spiking-spinnaker2",
-    "yan",
-]
-"""The rules with their usual options."""
 
 _COUNTED: tuple[type[Rule], ...] = (Full, Literature, LiteratureAllAC, LiteratureOnce, Syops, NeuroBench, Fsvae)
 _MODELS: tuple[type[Rule], ...] = (

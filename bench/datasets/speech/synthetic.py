@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from retable.bench.datasets.fixed import fixed_order
-from retable.bench.datasets.speech import espeak
 from retable.bench.datasets.speech.sentences import PARTS, sentences
 from retable.bench.datasets.speech.speech import Level
 from retable.bench.errors import BenchError
@@ -67,6 +64,8 @@ class EspeakSentences:
 
         Two processes speak it alike, so it need not be spoken for that. Raises MissingDataError without the synthesiser.
         """
+        from retable.bench.datasets.speech import espeak
+
         espeak.library()
         spoken = {voice: sentences(language(voice)) for voice in self.voices}
         facts = (FORMAT, package(), self.voices, spoken, self.speed, self.train, self.held_out, self.level)
@@ -100,6 +99,8 @@ class EspeakSentences:
 
     def _orders(self) -> list[Order]:
         """Voice by voice, each the training sentences and then the others; one order for all numbers of them is not needed."""
+        from retable.bench.datasets.speech import espeak
+
         chosen = fixed_order(125, "espeak-sentences")[: self.train + self.held_out]
         return [
             espeak.Order(voice=voice, sentence=sentences(language(voice))[i], speed=self.speed)
@@ -108,6 +109,8 @@ class EspeakSentences:
         ]
 
     def _spoken(self) -> Sequence[Spoken]:
+        from retable.bench.datasets.speech import espeak
+
         espeak.library()
         return corpus(tuple(self._orders()))
 
@@ -147,6 +150,10 @@ def trimmed(spoken: Spoken) -> tuple[tuple[str, ...], np.ndarray, int]:
 @lru_cache(maxsize=4)
 def corpus(orders: tuple[Order, ...]) -> Sequence[Spoken]:
     """All of them, from the cache or spoken anew in a fresh process."""
+    import tempfile
+
+    from retable.bench.datasets.speech import espeak
+
     path = cache_file(orders)
     if path.is_file():
         return espeak.read(path)
@@ -159,6 +166,10 @@ def corpus(orders: tuple[Order, ...]) -> Sequence[Spoken]:
 
 def package() -> str:
     """The synthesiser's version."""
+    from importlib.metadata import version
+
+    from retable.bench.datasets.speech import espeak
+
     return version(espeak.DISTRIBUTION.partition("==")[0])
 
 

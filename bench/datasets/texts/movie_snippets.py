@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -108,6 +107,8 @@ def read(path: Path, digest: str = SHA256) -> list[tuple[float, str]]:
 
 def member(archive: bytes, name: str) -> bytes:
     """One file of a compressed tar file."""
+    import tarfile
+
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         found = files.extractfile(name)
         assert found is not None

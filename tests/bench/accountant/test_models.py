@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from retable.bench.accountant import Account, Accountant, costs
+from retable.bench.accountant.names import RuleName
 from retable.bench.accountant.rules import (
     RULES,
     Figure,
@@ -25,6 +28,10 @@ from retable.models.spiking.marks import spikes
 from retable.models.spiking.neurons import IF, ILIF, LIF
 
 MODELS = [name for name, rule in RULES.items() if issubclass(rule, Model)]
+
+
+def test_names_that_can_be_declared_are_the_rules_there_are() -> None:
+    assert set(get_args(RuleName)) == set(RULES)
 
 
 class Coded(nn.Module):

@@ -41,6 +41,22 @@ def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
     assert "HEAVY []" in done.stderr, done.stderr
 
 
+def test_checking_all_suites_anew_imports_no_more_than_what_they_declare(tmp_path: Path) -> None:
+    """What only a run needs of the standard library, and the accountant's rules, cost a reader a quarter of his time."""
+    unneeded = ("email", "sqlite3", "subprocess", "tempfile", "concurrent.futures", "retable.bench.accountant.rules")
+    told = "import sys; from retable.bench.cli.main import main; main(['check', *{suites}]); print(set({unneeded}) & set(sys.modules))"
+    for suites in (["table2_aim"], []):  # the first one reads which packages are installed besides
+        done = subprocess.run(
+            [sys.executable, "-c", told.format(suites=suites, unneeded=unneeded)],
+            cwd=PROJECT,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+
+
 def test_list_names_every_suite_with_its_profiles() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "retable", "list", "--json"], cwd=PROJECT, capture_output=True, text=True, check=True
