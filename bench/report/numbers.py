@@ -41,7 +41,16 @@ def measured(cell: Cell, column: Column) -> str:
     if cell.value is None:
         return ABSENT if cell.told else ""
     text = ("≥ " if cell.at_least else "") + number(cell.value, column.format)
-    return text if cell.half_width is None else f"{text} ± {number(cell.half_width, column.format)}"
+    return text if cell.half_width is None else f"{text} ± {_half(cell.half_width, column.format)}"
+
+
+def _half(width: float, form: str) -> str:
+    """A half-width that its column's digits do not show is said to be below the last of them, and not to be zero."""
+    text = number(width, form)
+    if not width or text.strip("0.%") or form == "si":
+        return text
+    last = text.rindex("0")
+    return f"<{text[:last]}1{text[last + 1 :]}"
 
 
 def reported(cell: Cell) -> str:

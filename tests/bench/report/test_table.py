@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from retable.bench.record import Direction, Measurement, Status
 from retable.bench.report.as_json import tables_to_json
+from retable.bench.report.numbers import measured
 from retable.bench.report.table import Cell, build_tables
 from retable.bench.suite import Column, Component, Reported
 from tests.bench.report.made_tables import SCORE, entry, record, results, suite, table
@@ -203,3 +204,17 @@ def test_every_layout_is_a_table_of_its_profile() -> None:
     one = suite([entry(0, "A")])
     two = replace(one, layouts=(*one.layouts, replace(one.layouts[0], name="u")))
     assert [(made.name, made.profile) for made in build_tables(two, {})] == [("t", "mini"), ("u", "mini")]
+
+
+@pytest.mark.parametrize(
+    ("half", "form", "text"),
+    [
+        (3e-5, ".4f", "0.5127 ± <0.0001"),
+        (0.0, ".4f", "0.5127 ± 0.0000"),
+        (2e-4, ".1%", "51.3% ± <0.1%"),
+        (0.3, "d", "1 ± <1"),
+    ],
+)
+def test_a_half_width_below_the_last_digit_is_not_said_to_be_zero(half: float, form: str, text: str) -> None:
+    cell = Cell(value=0.51274, half_width=half, n=3, exact=False)
+    assert measured(cell, Column(label="x", metric="x", format=form)) == text
