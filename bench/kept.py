@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 MOST = 1000
 """Files that are kept of each sort; beyond it the older half goes."""
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+Stamp = tuple[str, int, int, int]
 T = TypeVar("T")
 
 
@@ -35,12 +37,33 @@ def remembered(
     read: Callable[[bytes], T] = json.loads,
 ) -> T:
     """As `kept`, of outcomes that outlive a change of the installation. JSON, unless said otherwise."""
-    path = folder() / sort / sha256("\n".join(depends_on).encode()).hexdigest()
+    path = _place(sort, depends_on)
     with suppress(Exception):  # absent, unreadable, torn or of another shape: it is made again
         return read(path.read_bytes())
     value = make()
     with suppress(OSError):
         _put(path, write(value))
+    return value
+
+
+def kept_by_modules(sort: str, depends_on: Sequence[str], make: Callable[[], T]) -> T:
+    """As `kept`, and also after changes of modules of Retable that were not loaded when it was made. JSON.
+
+    `make` has to load in this process whatever it decides by: it asks for nothing that is kept of that.
+    """
+    path = _place(sort, [_data(), *depends_on])
+    with suppress(Exception):  # as above
+        modules, before = json.loads(path.read_bytes())
+        now = _files()
+        if all(list(now.get(file, ())) == then for file, then in modules.items()):
+            return cast("T", before)
+    value = make()
+    loaded = {
+        os.path.realpath(file) for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))
+    }
+    modules = {file: stamped for file, stamped in _files().items() if file in loaded}
+    with suppress(OSError):
+        _put(path, json.dumps([modules, value]).encode())
     return value
 
 
@@ -53,11 +76,13 @@ def folder() -> Path:
 @cache
 def installation() -> str:
     """What every outcome depends on: Retable's own files as they lie on the disk, Python, the installed packages."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    facts: list[Any] = [packages(), package]
-    for top in ("bench", "models"):
-        facts += _stamps(os.path.realpath(os.path.join(package, top)))
-    return sha256(repr(facts).encode()).hexdigest()
+    return sha256(repr([packages(), PACKAGE, sorted(_files().values())]).encode()).hexdigest()
+
+
+def _data() -> str:
+    """The part of it that is no module."""
+    data = sorted(stamped for path, stamped in _files().items() if not path.endswith(".py"))
+    return sha256(repr([packages(), PACKAGE, data]).encode()).hexdigest()
 
 
 def packages() -> str:
@@ -74,23 +99,30 @@ def packages() -> str:
     return sha256(repr(facts).encode()).hexdigest()
 
 
-def stamp(path: str, status: os.stat_result) -> tuple[str, int, int, int]:
+def stamp(path: str, status: os.stat_result) -> Stamp:
     """What changes with a file's content, without reading it."""
     return path, status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _stamps(place: str) -> list[Any]:
-    found: list[Any] = []
-    waiting = [place]
+@cache
+def _files() -> Mapping[str, Stamp]:
+    """Retable's own, by their real paths."""
+    rooms = [os.path.realpath(os.path.join(PACKAGE, room)) for room in (".", "bench", "models")]
+    found: dict[str, Stamp] = {}
+    waiting = list(rooms)
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                if entry.is_dir():
-                    if entry.name != "__pycache__":
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != "__pycache__" and entry.path not in rooms:
                         waiting.append(entry.path)
-                elif not entry.name.endswith((".nbi", ".nbc")):
-                    found.append(stamp(entry.path, entry.stat()))
-    return sorted(found)
+                elif entry.is_file() and not entry.name.endswith((".nbi", ".nbc")):
+                    found[entry.path] = stamp(entry.path, entry.stat())
+    return found
+
+
+def _place(sort: str, depends_on: Sequence[str]) -> Path:
+    return folder() / sort / sha256("\n".join(depends_on).encode()).hexdigest()
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retable.bench import registry
 from retable.bench.errors import BenchError, DeclarationError, nearest
-from retable.bench.kept import kept
+from retable.bench.kept import kept, kept_by_modules
 
 if TYPE_CHECKING:
     from retable.bench.suite import Suite
@@ -53,13 +54,19 @@ def load_suite(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Sui
             )
         return suite
 
-    return _remembered("suites", path, "\n".join((profile, *overrides)), read, write=_pickled, read=_unpickled)
+    content = _digest(path)
+    if registry.extended() or not content:
+        return read()
+    how = [str(path), "\n".join((profile, *overrides)), content]
+    return kept("suites", how, read, write=_pickled, read=_unpickled)
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """What `bench list` tells of a suite, remembered likewise."""
+    """What `bench list` tells of a suite."""
 
     def make() -> dict[str, Any]:
+        from retable.bench.declare.reader import load_suite
+
         suite = load_suite(path, "mini")
         return {
             "suite": suite.name,
@@ -72,7 +79,7 @@ def summary(path: Path) -> dict[str, Any]:
             "claims": len(suite.claims),
         }
 
-    return _remembered("summaries", path, "", make)
+    return _read_before("summaries", path, make)
 
 
 def fault(path: Path) -> str:
@@ -81,24 +88,29 @@ def fault(path: Path) -> str:
     def make() -> str:
         from retable.bench.declare.reader import check_suite
 
-        try:
-            check_suite(path)
-        except DeclarationError as error:
-            return str(error)
+        check_suite(path)
         return ""
 
-    return _remembered("checks", path, "", make)
-
-
-def _remembered(sort: str, path: Path, detail: str, make: Callable[[], T], **how: Any) -> T:
-    """Only what Retable's own components decide: what others bring may change unseen."""
-    if registry.extended():
-        return make()
     try:
-        content = sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return _read_before("checks", path, make)
+    except DeclarationError as error:
+        return str(error)
+
+
+def _read_before(sort: str, path: Path, make: Callable[[], T]) -> T:
+    """Until the file changes, a module that was loaded for it, or the names of components; what others bring may change unseen."""
+    content = _digest(path)
+    if registry.extended() or not content:
         return make()
-    return kept(sort, [str(path), detail, content], make, **how)
+    names = [repr(registry.built_in(kind)) for kind in registry.KINDS]
+    return kept_by_modules(sort, [str(path), content, *names], make)
+
+
+def _digest(path: Path) -> str:
+    """Of a file's content; empty where it cannot be read."""
+    with suppress(OSError):
+        return sha256(path.read_bytes()).hexdigest()
+    return ""
 
 
 def _pickled(suite: Suite) -> bytes:

@@ -12,7 +12,7 @@ from retable.bench.judge import stats
 from retable.bench.judge.results import Results
 from retable.bench.record import Direction
 from retable.bench.report.table import Cell, cell_of
-from retable.bench.report.words import with_unit, words
+from retable.bench.report.words import capital, with_unit, words
 from retable.bench.suite import Entry, Sketch, Suite, chosen
 from retable.bench.versions.rates import Rates
 
@@ -180,14 +180,10 @@ def _curves(sheet: _Sheet) -> Plot:
         at = {place: _number(place) for place in values} if numeric else depth[label]
         points = [_mean_point(x, values[place], place) for place, x in at.items() if x is not None]
         lines.append(Line(label=label, points=tuple(sorted(points, key=lambda point: point.x))))
-    axis = Axis(label=sheet.sketch.across or _capital(sheet.sketch.prefix.strip()), scale=sheet.sketch.scale)
+    axis = Axis(label=sheet.sketch.across or capital(sheet.sketch.prefix.strip()), scale=sheet.sketch.scale)
     if not numeric and len({tuple(values) for values in found.values()}) == 1:
         axis = Axis(label=axis.label, places=tuple(next(iter(found.values()))))
     return sheet.plot(axis, _own_axis(sheet), missing, lines=tuple(lines))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _own_axis(sheet: _Sheet) -> Axis:

@@ -9,7 +9,15 @@ from retable.bench.suite import Suite
 STEM = 4
 """Letters by which `Params` and `parameters` are one word."""
 _UNITS = {"spikes/neuron/step": "spikes per neuron and step", "mJ/sample": "mJ per sample", "percent": "%"}
-_KNOWN = {"energy_mj": "Energy", "nll": "Negative log-likelihood", "map50": "mAP at IoU 0.5", "params": "Parameters"}
+_KNOWN = {
+    "energy_mj": "Energy",
+    "nll": "Negative log-likelihood",
+    "map": "mAP",
+    "map50": "mAP at IoU 0.5",
+    "params": "Parameters",
+    "acs": "ACs",
+    "macs": "MACs",
+}
 _NAME = re.compile(r"([^\[]+)(?:\[(.*)\])?")
 
 
@@ -29,7 +37,12 @@ def words(suite: Suite, metric: str) -> str:
             ):
                 return column.label
     text = _KNOWN.get(name) or name.removesuffix("_mj").replace("_", " ").replace("-", " ")
-    return f"{text[:1].upper()}{text[1:]}{f', {bracket}' if bracket else ''}"
+    return f"{capital(text)}{f', {bracket}' if bracket else ''}"
+
+
+def capital(text: str) -> str:
+    """With a capital letter, save where the second one is a capital (mAP)."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def with_unit(label: str, unit: str) -> str:

@@ -54,6 +54,40 @@ def test_a_change_of_the_installation_forgets_everything(monkeypatch: pytest.Mon
     assert kept("x", ["a"], lambda: 3) == 3
 
 
+def test_what_loaded_modules_decided_outlives_only_changes_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, other = os.path.realpath(module.__file__), "/nowhere/unloaded.py"
+    files = {**module._files(), other: (other, 1, 1, 1)}
+    made: list[int] = []
+
+    def asked(**changed: tuple[str, int, int, int]) -> int:
+        monkeypatch.setattr(module, "_files", lambda: {**files, **changed})
+        made.append(len(made))
+        return module.kept_by_modules("x", ["a"], lambda: made[-1])
+
+    assert (asked(), asked()) == (0, 0)
+    assert asked(**{other: (other, 2, 2, 2)}) == 0
+    assert asked(**{loaded: (loaded, 2, 2, 2)}) == 3
+    assert asked(**{loaded: (loaded, 2, 2, 2), "/nowhere/table.yaml": ("/nowhere/table.yaml", 1, 1, 1)}) == 4
+    with pytest.raises(ZeroDivisionError):
+        module.kept_by_modules("x", ["b"], lambda: 1 // 0)
+    assert module.kept_by_modules("x", ["b"], lambda: 1) == 1
+
+
+def test_a_suite_is_checked_again_after_a_change_of_what_it_declares_and_not_of_what_it_does_not(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fault(suite) == ""
+    read: list[Path] = []
+    monkeypatch.setattr("retable.bench.declare.reader.check_suite", read.append)
+    files = dict(module._files())
+    own = next(file for file in files if file.endswith("models/vision/method.py"))
+    unloaded = "/nowhere/metric.py"
+    for changed, times in ((unloaded, 0), (own, 1)):
+        monkeypatch.setattr(module, "_files", lambda file=changed: {**files, file: (file, 0, 0, 0)})
+        assert fault(suite) == ""
+        assert len(read) == times
+
+
 def test_only_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 4)
     for one in range(9):

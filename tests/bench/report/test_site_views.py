@@ -90,6 +90,8 @@ class TestWords:
             ("params", "parameters", "Parameters"),
             ("graph_energy_mj[all]", "mJ/sample", "Graph energy, all (mJ per sample)"),
             ("decision_step", "steps", "Decision step"),
+            ("map50", "", "mAP at IoU 0.5"),
+            ("acs[full]", "AC/sample", "ACs, full (AC/sample)"),
         ],
     )
     def test_a_metric_in_words_with_its_unit_once(self, metric: str, unit: str, expected: str) -> None:
