@@ -53,8 +53,8 @@ class Exhibit:
 
 
 def exhibits(suite: Suite, digests: dict[str, str], images: Iterable[str] = ()) -> list[Exhibit]:
-    """One for every data set, or part of one, of the suite's rows; `digests` are those that rows were measured with, by row; of `images`, by
-    their ids, detections are known.
+    """One for every data set, or part of one, of the suite's rows; `digests` are those that rows were measured with, by row;
+    of `images`, by their ids, detections are known.
 
     Data that are not at hand, or not what they were, are not shown. Reading them is all that is done here.
     """
