@@ -98,6 +98,12 @@ class Entry:
         found = [one for one in self.metrics if star and one.startswith(f"{base}[")]
         return found[0] if len(found) == 1 else metric
 
+    @property
+    def part(self) -> str | None:
+        """The part of the data set that the task measures in place of the first held-out one, where it names one."""
+        named = None if self.task is None else self.task.params.get("part")
+        return None if named is None else str(named)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:

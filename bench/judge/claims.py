@@ -160,7 +160,7 @@ def _sample(claim: Claim, suite: Suite, results: Results) -> _Sample:
 def _disagreements(claim: Claim, suite: Suite, results: Results, repetition: int) -> tuple[Disagreement, ...]:
     """Of each pair of neighbours; none at all unless every row judged the same samples as right or wrong."""
     entries = [suite.entry(name) for name in claim.entries]
-    if any(entry.dataset != entries[0].dataset for entry in entries):
+    if any((entry.dataset, entry.part) != (entries[0].dataset, entries[0].part) for entry in entries):
         return ()
     measured = [results[entry.name, repetition].metrics[claim.metric] for entry in entries]
     found = [disagreement(lower, upper) for lower, upper in pairwise(measured)]

@@ -63,7 +63,7 @@ def sentence(rng: np.random.Generator, words: int = 8) -> str:
 
 
 def glue(dataset: Any, root: Path) -> None:
-    """`train.tsv` and the development set of one task; labels take turns, ratings grow."""
+    """`train.tsv` and the development sets of one task; labels take turns, ratings grow."""
     import numpy as np
 
     from retable.bench.datasets.texts.glue import LAYOUTS
@@ -73,9 +73,9 @@ def glue(dataset: Any, root: Path) -> None:
     header = head.split("|") if "|" in head else head.split()
     folder = root / dataset.root / layout.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for file, count in (("train.tsv", SENTENCES["train"]), (layout.held_out, SENTENCES["held_out"])):
+    for file in layout.files:
         lines = ["\t".join(header)] if header else []
-        for number in range(count):
+        for number in range(SENTENCES["train" if file == "train.tsv" else "held_out"]):
             label = layout.classes[number % len(layout.classes)] if layout.classes else f"{number % 6 * 0.9:.3f}"
             cells = dict.fromkeys(header or range(4), "x")
             cells |= {layout.first: sentence(rng), layout.label: label}

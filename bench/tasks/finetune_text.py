@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from retable.bench.accountant.names import RuleName
 from retable.bench.errors import BenchError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from retable.bench.datasets.texts.labelled import LabelledTextData
 
+Epoch = Literal["best", "last"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneText:
@@ -24,6 +26,9 @@ class FinetuneText:
 
     The fitted model turns sentences, or pairs, into its input with `prepare(first, second)`, and that into logits (B, K)
     when called; K = 1 is a rating. `rules` are those of the accountant; `account_samples` 0 counts nothing.
+
+    `part` names further held-out sentences of the data, which are labelled in place of the first (`mm` of GLUE's `mnli`).
+    `epoch` picks the weights where the fit kept several epochs' (a ModuleDict of models by epoch).
     """
 
     NAME: ClassVar[str] = "finetune-text"
@@ -31,6 +36,8 @@ class FinetuneText:
     batch_size: int = 64
     account_samples: int = 8
     rules: tuple[RuleName, ...] = ("full", "literature")
+    part: str | None = None
+    epoch: Epoch | None = None
 
     FITS: ClassVar[bool] = True
 
@@ -43,10 +50,15 @@ class FinetuneText:
             raise BenchError("`rules` must name at least one rule where `account_samples` is above 0")
 
     def evidence(self, model: Any, data: LabelledTextData, *, seed: int, device: str) -> FinetuneTextEvidence:
-        """Outputs of the fitted `model` for `data.held_out`, and its account. Raises BenchError without sentences."""
+        """Outputs of the fitted `model` for what is held out, and its account.
+
+        Raises BenchError without sentences, for a part that the data lack, and for an epoch that the fit did not keep.
+        """
         import numpy as np
         import torch
 
+        model = _of_epoch(model, self.epoch)
+        data = data if self.part is None else data.held_out_by(self.part)
         if not len(data.held_out):
             raise BenchError(f"{data.name} has no held-out sentences")
         model.eval()
@@ -72,6 +84,23 @@ class FinetuneText:
         with torch.no_grad(), Accountant(model, rules=self.rules) as accountant:
             model(*batch)
         return accountant.result(samples=n)
+
+
+def _of_epoch(model: Any, epoch: Epoch | None) -> Any:
+    from torch import nn
+
+    several = type(model) is nn.ModuleDict
+    if epoch is None and not several:
+        return model
+    if not several:
+        raise BenchError(
+            f"the fit kept one epoch's weights, and `epoch: {epoch}` of the task needs one that kept several "
+            "(`keep: both` of spiking-bert)"
+        )
+    if epoch not in model:
+        asked = "no `epoch`" if epoch is None else f"`epoch: {epoch}`"
+        raise BenchError(f"the fit kept the epochs {', '.join(model)}, and the task names {asked}")
+    return model[epoch]
 
 
 def _prepared(model: Any, data: LabelledTextData, chosen: Any, device: str) -> list[Any]:

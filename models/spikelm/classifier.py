@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 from torch import Tensor, nn
 
@@ -37,3 +38,8 @@ class SentenceClassifier(nn.Module):
     def forward(self, ids_BN: Tensor, mask_BN: Tensor, types_BN: Tensor) -> Tensor:
         logits_BK: Tensor = self.network(ids_BN, mask_BN, types_BN)
         return logits_BK
+
+
+def epochs(model: SentenceClassifier) -> nn.ModuleDict:
+    """What `keep: both` fits: `model` itself as `last`, a copy of it as `best`."""
+    return nn.ModuleDict({"best": deepcopy(model), "last": model})

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from retable.models.spikelm.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from retable.models.spikelm.classifier import SentenceClassifier
 
-Fit = tuple["SentenceClassifier", dict[str, Any]]
+Fit = tuple["nn.Module", dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class SpikingBert(Recipe):
         return SentenceClassifier(config, neurons, 2 if data is None else data.num_classes, tokenizer)
 
     def fit(self, data: Any, needs: Mapping[str, Any], *, seed: int, device: str) -> Fit:
-        """Pre-trained (or read from `weights`), then trained on `data.train`.
+        """Pre-trained (or read from `weights`), then trained on `data.train`; with `keep: both` two models by epoch.
 
         Raises FloatingPointError when a loss is not finite, MissingWeights, CheckpointError.
         """
@@ -109,11 +111,14 @@ class SpikingBert(Recipe):
                 from retable.models.spikelm.checkpoint import load_released
 
                 load_released(weights_file(self.weights), model.network)
-            return model, fit_sentences(model, data, self, seed=seed, device=device)
+            return fit_sentences(model, data, self, seed=seed, device=device)
 
-    def load(self, state: Mapping[str, Any], data: Any, needs: Mapping[str, Any], *, device: str) -> SentenceClassifier:
-        """The model that `state` came from."""
-        model = self.build(data)
+    def load(self, state: Mapping[str, Any], data: Any, needs: Mapping[str, Any], *, device: str) -> nn.Module:
+        """The model, or the two of them, that `state` came from."""
+        from retable.models.spikelm.classifier import epochs
+
+        built = self.build(data)
+        model = epochs(built) if self.keep == "both" else built
         model.load_state_dict(state)
         return model.to(device).eval()
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Keep = Literal["last", "best"]
+Keep = Literal["last", "best", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +14,9 @@ class Recipe:
     """Masked words for `pretrain_steps`, then the task for `epochs` at a constant rate; AdamW without decay in both.
 
     The rate of the first stage rises over a hundredth of its schedule and falls linearly to 0 at its end: after
-    `pretrain_steps`, or after `pretrain_schedule` steps, of which that many are taken (released: 100,005 of 500,000). The published fine-tuning keeps
-    the best epoch on the very data it reports, which is `keep: best`; with `last` the last epoch counts.
+    `pretrain_steps`, or after `pretrain_schedule` steps, of which that many are taken (released: 100,005 of 500,000). The
+    published fine-tuning keeps the best epoch on the very data it reports, which is `keep: best`; with `last` the last
+    epoch counts. Of MNLI it measures the mismatched part with the last one: `both` keeps the two apart.
     """
 
     pretrain_steps: int = 0

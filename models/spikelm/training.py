@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from retable.models.common.resume import Resume
 from retable.models.spikelm.bert import BertForPreTraining, task_loss
-from retable.models.spikelm.classifier import SentenceClassifier
+from retable.models.spikelm.classifier import SentenceClassifier, epochs
 from retable.models.spikelm.neurons import measured_rate, measuring
-from retable.models.spikelm.recipe import Recipe
+from retable.models.spikelm.recipe import Keep, Recipe
 from retable.models.spikelm.tokenizer import Tokenizer
 from retable.progress import tell
 
@@ -27,8 +27,10 @@ CURVE_POINTS = 20
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
-def fit_sentences(model: SentenceClassifier, data: Any, recipe: Recipe, *, seed: int, device: str) -> dict[str, Any]:
-    """Fit `model` in place to `data.train`, leave it in eval mode, and return the log.
+def fit_sentences(
+    model: SentenceClassifier, data: Any, recipe: Recipe, *, seed: int, device: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Fit `model` in place to `data.train`; what `recipe.keep` keeps of it, in eval mode, and the log.
 
     The order of sentences and the masks come from generators of their own, seeded with `seed`. The log has points of both
     loss curves, and the spikes a neuron and step as the amplitudes were measured. Raises FloatingPointError, ValueError.
@@ -39,10 +41,9 @@ def fit_sentences(model: SentenceClassifier, data: Any, recipe: Recipe, *, seed:
     generator = torch.Generator().manual_seed(seed)
     if recipe.pretrain_steps:
         log["masked_words"] = pretrain(model, data.unlabelled, recipe, generator, device)
-    judge = (lambda: score(model, data, recipe.batch_size, device)) if recipe.keep == "best" else None
-    log["task"] = fine_tune(model, data.train, recipe, generator, device, judge)
-    model.eval()
-    return log
+    judge = None if recipe.keep == "last" else (lambda: score(model, data, recipe.batch_size, device))
+    log["task"], best = fine_tune(model, data.train, recipe, generator, device, judge)
+    return kept(model, best, recipe.keep).eval(), log
 
 
 def pretrain(
@@ -88,8 +89,8 @@ def fine_tune(
     generator: torch.Generator,
     device: str,
     judge: Callable[[], float] | None = None,
-) -> dict[str, Any]:
-    """With a `judge` the weights of its best epoch are kept, the first of equals."""
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The log, and with a `judge` the weights of its best epoch, the first of equals; `model` is left at the last one."""
     ids, mask, types = model.tokenizer(split.first, split.second)
     labels = torch.from_numpy(split.labels)
     model.to(device).train()
@@ -115,9 +116,19 @@ def fine_tune(
                 best = {name: value.clone() for name, value in model.state_dict().items()}
         resume.offer(losses=losses, scores=scores, best=best, log=log, epochs=epoch + 1)
     if judge is not None:
-        model.load_state_dict(best)
         log["scores"] = scores
-    return {**log, "steps": len(losses), "loss": losses[-1], "curve": curve(losses)}
+    return {**log, "steps": len(losses), "loss": losses[-1], "curve": curve(losses)}, best
+
+
+def kept(model: SentenceClassifier, best: Mapping[str, Tensor], keep: Keep) -> nn.Module:
+    """`model`, which is at its last epoch, or taken back to its best one; or both by name."""
+    if keep == "both":
+        both = epochs(model)
+        both["best"].load_state_dict(best)
+        return both
+    if keep == "best":
+        model.load_state_dict(best)
+    return model
 
 
 @torch.no_grad()

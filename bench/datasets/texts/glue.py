@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -25,7 +26,8 @@ BINARY = ("0", "1")
 class Layout:
     """Where a task's files are and which columns hold what; `classes` in the order of their numbers, none for a rating.
 
-    Columns are those of the header; files without one (CoLA) are given as their places.
+    Columns are those of the header; files without one (CoLA) are given as their places. `parts` are further development
+    sets, by the name of the part.
     """
 
     folder: str
@@ -34,20 +36,30 @@ class Layout:
     second: str | None = None
     classes: tuple[str, ...] = BINARY
     held_out: str = "dev.tsv"
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return ("train.tsv", self.held_out, *self.parts.values())
 
 
+MNLI = Layout(
+    "MNLI",
+    "sentence1",
+    "gold_label",
+    "sentence2",
+    ("contradiction", "entailment", "neutral"),
+    "dev_matched.tsv",
+    parts={"mm": "dev_mismatched.tsv"},
+)
 LAYOUTS: dict[Task, Layout] = {
     "cola": Layout("CoLA", first=3, label=1),
     "sst-2": Layout("SST-2", "sentence", "label"),
     "mrpc": Layout("MRPC", "#1 String", "Quality", "#2 String"),
     "qqp": Layout("QQP", "question1", "is_duplicate", "question2"),
     "sts-b": Layout("STS-B", "sentence1", "score", "sentence2", classes=()),
-    "mnli": Layout(
-        "MNLI", "sentence1", "gold_label", "sentence2", ("contradiction", "entailment", "neutral"), "dev_matched.tsv"
-    ),
-    "mnli-mm": Layout(
-        "MNLI", "sentence1", "gold_label", "sentence2", ("contradiction", "entailment", "neutral"), "dev_mismatched.tsv"
-    ),
+    "mnli": MNLI,
+    "mnli-mm": replace(MNLI, held_out=MNLI.parts["mm"], parts={}),
     "qnli": Layout("QNLI", "question", "label", "sentence", ENTAILMENT),
     "rte": Layout("RTE", "sentence1", "label", "sentence2", ENTAILMENT),
 }
@@ -55,7 +67,11 @@ LAYOUTS: dict[Task, Layout] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Glue:
-    """One task below `$BENCH_DATA/<root>`; held out is its development set. `mnli-mm` is MNLI with the mismatched one."""
+    """One task below `$BENCH_DATA/<root>`; held out is its development set.
+
+    `mnli` has the matched one, and the mismatched one as its part `mm`, so that one fit serves both; `mnli-mm` has the
+    mismatched one alone, as suites that were published declare it.
+    """
 
     NAME: ClassVar[str] = "glue"
 
@@ -67,7 +83,7 @@ class Glue:
             raise BenchError(f"`task` must be one of {', '.join(sorted(LAYOUTS))}, not {self.task!r}")
 
     def digest(self) -> str:
-        """SHA-256 over both files. Raises MissingDataError."""
+        """SHA-256 over its files. Raises MissingDataError."""
         from hashlib import sha256
 
         text = "".join(f"{path.name} {contents.file_digest(path)}\n" for path in self._files())
@@ -77,22 +93,25 @@ class Glue:
         """Raises MissingDataError, BenchError naming the line of what cannot be read."""
         from retable.bench.datasets.texts.labelled import LabelledTextData
 
-        train, held_out = (read(path, LAYOUTS[self.task]) for path in self._files())
+        layout = LAYOUTS[self.task]
+        train, held_out, *further = (read(path, layout) for path in self._files())
         return LabelledTextData(
             name=f"glue-{self.task}",
             train=train,
             held_out=held_out,
-            num_classes=len(LAYOUTS[self.task].classes) or 1,
+            num_classes=len(layout.classes) or 1,
             unlabelled=(*train.first, *(train.second or ())),
+            parts=dict(zip(layout.parts, further, strict=True)),
         )
 
     def _files(self) -> list[Path]:
         layout = LAYOUTS[self.task]
         folder = Path(os.environ.get("BENCH_DATA", "data")) / self.root / layout.folder
-        found = [folder / "train.tsv", folder / layout.held_out]
+        found = [folder / name for name in layout.files]
         if missing := [path for path in found if not path.is_file()]:
+            *names, last = layout.files
             raise MissingDataError(
-                f"GLUE's {self.task} is missing: put train.tsv and {layout.held_out} of its {layout.folder} into "
+                f"GLUE's {self.task} is missing: put {', '.join(names)} and {last} of its {layout.folder} into "
                 f"{missing[0].parent}"
             )
         return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from retable.bench.errors import BenchError
@@ -25,13 +26,25 @@ class Sentences:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledTextData:
-    """Fixed splits; `num_classes` 1 means a rating. `unlabelled` are training sentences to pre-train on, perhaps none."""
+    """Fixed splits; `num_classes` 1 means a rating. `unlabelled` are training sentences to pre-train on, perhaps none.
+
+    `parts` are further held-out sentences by name, which a task measures where it is told to.
+    """
 
     name: str
     train: Sentences
     held_out: Sentences
     num_classes: int
     unlabelled: tuple[str, ...] = ()
+    parts: Mapping[str, Sentences] = field(default_factory=dict)
+
+    def held_out_by(self, part: str) -> LabelledTextData:
+        """The same data, held out what `parts` has under this name, which ends the data's own. Raises BenchError."""
+        if part not in self.parts:
+            raise BenchError(
+                f"{self.name} has no held-out part {part!r}, but {', '.join(self.parts) or 'only its first'}"
+            )
+        return replace(self, name=f"{self.name}-{part}", held_out=self.parts[part], parts={})
 
 
 def rows(content: bytes, name: str) -> list[list[str]]:

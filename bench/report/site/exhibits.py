@@ -53,8 +53,8 @@ class Exhibit:
 
 
 def exhibits(suite: Suite, digests: dict[str, str], images: Iterable[str] = ()) -> list[Exhibit]:
-    """One for every data set of the suite's rows; `digests` are those that rows were measured with, by row; of `images`, by
-    their ids, detections are known.
+    """One for every data set, or part of one, of the suite's rows; `digests` are those that rows were measured with, by row;
+    of `images`, by their ids, detections are known.
 
     Data that are not at hand, or not what they were, are not shown. Reading them is all that is done here.
     """
@@ -63,20 +63,22 @@ def exhibits(suite: Suite, digests: dict[str, str], images: Iterable[str] = ()) 
         judged = entry.task is not None and entry.task.use in (*TASKS, DETECT)
         if not judged or entry.name not in digests or entry.dataset is None or entry.dataset.broken:
             continue
-        place = canonical([entry.dataset.use, {name: str(value) for name, value in entry.dataset.params.items()}])
+        params = {name: str(value) for name, value in entry.dataset.params.items()}
+        place = canonical([entry.dataset.use, params, entry.part])
         if place not in found:
-            found[place] = _exhibit(entry.dataset, digests[entry.name], images)
+            found[place] = _exhibit(entry.dataset, entry.part, digests[entry.name], images)
         if exhibit := found[place]:
             exhibit.rows.append(entry.name)
     return [exhibit for exhibit in found.values() if exhibit is not None]
 
 
-def _exhibit(component: Component, digest: str, images: Iterable[str]) -> Exhibit | None:
+def _exhibit(component: Component, part: str | None, digest: str, images: Iterable[str]) -> Exhibit | None:
     try:
         dataset: Any = build("dataset", component)
         if dataset.digest() != digest:
             return None
         data = dataset.load()
+        data = data if part is None else data.held_out_by(part)
         held_out = getattr(data, "held_out", None)
     except (BenchError, OSError, ImportError):
         return None

@@ -50,9 +50,16 @@ def test_what_is_not_right_or_wrong_on_the_same_samples_is_not_compared(other: M
     assert disagreement(hits("110"), other) is None
 
 
-def ordering(low: str, high: str, data: tuple[str, str] = ("d", "d"), level: float = 100.0) -> tuple[str, str]:
+def ordering(
+    low: str,
+    high: str,
+    data: tuple[str, str] = ("d", "d"),
+    level: float = 100.0,
+    parts: tuple[str | None, str | None] = (None, None),
+) -> tuple[str, str]:
     """Verdict and reason of `e0 < e1` at one seed."""
-    rows = [entry(i, f"R{i}", dataset=Component(use=name), repetitions=(0,)) for i, name in enumerate(data)]
+    tasks = [Component(use="t", params={"part": part}) for part in parts]
+    rows = [entry(i, f"R{i}", dataset=Component(use=data[i]), task=tasks[i], repetitions=(0,)) for i in range(2)]
     claim = Claim(
         name="c",
         text="t",
@@ -81,3 +88,5 @@ def test_one_seed_is_decided_by_the_samples_that_two_rows_share() -> None:
 def test_rows_on_other_data_share_no_samples() -> None:
     verdict, reason = ordering("0" * 12 + "1" * 8, "1" * 20, data=("d", "f"))
     assert (verdict, reason) == ("not measured", "undecided: one pair of seeds has no interval")
+    assert ordering("0" * 12 + "1" * 8, "1" * 20, parts=("mm", None)) == (verdict, reason), "nor on another part"
+    assert ordering("0" * 12 + "1" * 8, "1" * 20, parts=("mm", "mm"))[0] == "reproduced"

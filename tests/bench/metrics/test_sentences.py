@@ -75,7 +75,18 @@ class TestGlue:
         (glue / "MNLI" / "dev_mismatched.tsv").unlink()
         with pytest.raises(MissingDataError, match=r"put train.tsv and dev_mismatched.tsv of its MNLI into"):
             Glue(task="mnli-mm").digest()
-        Glue(task="mnli").digest()
+        both = r"put train.tsv, dev_matched.tsv and dev_mismatched.tsv of its MNLI into"
+        with pytest.raises(MissingDataError, match=both):
+            Glue(task="mnli").digest()
+
+    def test_the_mismatched_part_of_mnli_is_its_own_file(self, glue: Path) -> None:
+        before = Glue(task="mnli").digest()
+        (glue / "MNLI" / "dev_mismatched.tsv").write_text(TRAIN["MNLI"].replace("Yes", "Yea"))
+        assert Glue(task="mnli").digest() != before, "a key covers it"
+        data = Glue(task="mnli").load()
+        assert (data.held_out.first[1], data.parts["mm"].first[1]) == ("Yes.", "Yea.")
+        other = data.held_out_by("mm")
+        assert (other.name, other.train, other.held_out) == ("glue-mnli-mm", data.train, data.parts["mm"])
 
     @pytest.mark.parametrize(
         ("text", "sentence"),

@@ -229,3 +229,21 @@ class TestExplore:
         assert shown.rows == ["e0"], "what a generator is judged on are its own images"
         assert shown.tile == (8, 8)
         assert exhibits(suite(rows), {"e0": "0" * 64}) == []
+
+    def test_rows_on_parts_of_one_data_set_show_their_own_sentences(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from retable.bench.datasets.texts.glue import Glue
+        from retable.bench.rehearsal.texts import glue
+        from retable.bench.report.site.exhibits import exhibits
+
+        monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+        glue(Glue(task="mnli"), tmp_path)
+        mnli = Component(use="glue", params={"task": "mnli"})
+        tasks = [Component(use="finetune-text", params=params) for params in ({}, {"part": "mm"})]
+        rows = [entry(i, f"R{i}", dataset=mnli, task=task) for i, task in enumerate(tasks)]
+        digest, data = Glue(task="mnli").digest(), Glue(task="mnli").load()
+        matched, mismatched = exhibits(suite(rows), {"e0": digest, "e1": digest})
+        assert (matched.rows, mismatched.rows) == (["e0"], ["e1"])
+        assert matched.texts[0].startswith(data.held_out.first[0])
+        assert mismatched.texts[0].startswith(data.parts["mm"].first[0])

@@ -22,7 +22,7 @@ from retable.progress import Listener, Told, listening
 SHORTER: dict[str, dict[str, Any]] = {
     "prime": {"epochs": 3, "batch_size": 16},
     "prime-inpainting": {"epochs": 3, "batch_size": 16},
-    "spiking-bert": {"pretrain_steps": 25, "epochs": 3, "batch_size": 40, "keep": "best"},
+    "spiking-bert": {"pretrain_steps": 25, "epochs": 3, "batch_size": 40, "keep": "both"},
     "gcn": {},
     "vit": {"epochs": 3, "images": 64},
     "ept": {},
