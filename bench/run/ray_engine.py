@@ -196,6 +196,8 @@ def _connect(address: str) -> Any:
     if not ray.is_initialized():
         try:
             if address == "local":
+                # without one Ray writes a token into the home, which a machine may not have
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
                 ray.init(address="local", object_store_memory=OBJECTS, include_dashboard=False, **quiet)
             else:
                 ray.init(address=address or "auto", **quiet)
