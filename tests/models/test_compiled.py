@@ -142,6 +142,7 @@ def leaves(found: Any) -> list[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # inductor compiles SpikeYOLO for minutes
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_compiled_code_gives_what_eager_gives(name: str) -> None:
     model = made(name).double().train()
