@@ -26,9 +26,12 @@ LOCAL = Elsewhere(kind="ray", address="local", most=8)
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[3])
-    yield
-    ray.shutdown()
+    """Its workers import these tests beside whatever this process imports."""
+    places = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture
