@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -51,20 +51,27 @@ def kept_by_modules(sort: str, depends_on: Sequence[str], make: Callable[[], T])
 
     `make` has to load in this process whatever it decides by: it asks for nothing that is kept of that.
     """
-    path = _place(sort, [_data(), *depends_on])
+    return kept_by_files(sort, depends_on, lambda: (make(), _loaded()))
+
+
+def kept_by_files(sort: str, depends_on: Sequence[str], make: Callable[[], tuple[T, Iterable[str]]]) -> T:
+    """As `kept`, of an outcome that comes with the sources which decided it: other sources may change, none may come or go."""
+    path = _place(sort, [_but_for_sources(), *depends_on])
     with suppress(Exception):  # as above
-        modules, before = json.loads(path.read_bytes())
+        sources, before = json.loads(path.read_bytes())
         now = _files()
-        if all(list(now.get(file, ())) == then for file, then in modules.items()):
+        if all(list(now.get(file, ())) == then for file, then in sources.items()):
             return cast("T", before)
-    value = make()
-    loaded = {
-        os.path.realpath(file) for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))
-    }
-    modules = {file: stamped for file, stamped in _files().items() if file in loaded}
+    value, decided = make()
+    real = set(map(os.path.realpath, decided))
+    sources = {file: stamped for file, stamped in _files().items() if file in real}
     with suppress(OSError):
-        _put(path, json.dumps([modules, value]).encode())
+        _put(path, json.dumps([sources, value]).encode())
     return value
+
+
+def _loaded() -> list[str]:
+    return [file for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))]
 
 
 def folder() -> Path:
@@ -79,10 +86,11 @@ def installation() -> str:
     return sha256(repr([packages(), PACKAGE, sorted(_files().values())]).encode()).hexdigest()
 
 
-def _data() -> str:
-    """The part of it that is no module."""
-    data = sorted(stamped for path, stamped in _files().items() if not path.endswith(".py"))
-    return sha256(repr([packages(), PACKAGE, data]).encode()).hexdigest()
+@cache
+def _but_for_sources() -> str:
+    """The installation, where the content of a module does not count."""
+    facts = sorted(path if path.endswith(".py") else repr(stamped) for path, stamped in _files().items())
+    return sha256(repr([packages(), PACKAGE, facts]).encode()).hexdigest()
 
 
 def packages() -> str:

@@ -20,7 +20,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from retable.bench.kept import kept, remembered, stamp
+from retable.bench.kept import kept_by_files, remembered, stamp
 
 COMPONENT_FOLDERS = tuple(f"retable.bench.{name}" for name in ("tasks", "metrics", "datasets", "accountant"))
 OWN = ("retable.models", *COMPONENT_FOLDERS)
@@ -34,11 +34,13 @@ _SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER,
 def source_digest(module: str) -> str:
     """SHA-256 over the contents of a module's sources and of the data files they name.
 
-    Of Retable's own it is remembered for as long as none of its files is touched.
+    Of Retable's own it is remembered for as long as none of these is touched, nor any file comes or goes.
     """
-    if module.partition(".")[0] == "retable":
-        return kept("sources", [module], lambda: _source_digest(module))
-    return _source_digest(module)
+
+    def make() -> tuple[str, list[str]]:
+        return _source_digest(module), [__file__, *map(str, source_files(module))]
+
+    return kept_by_files("sources", [module], make) if module.partition(".")[0] == "retable" else make()[0]
 
 
 def _source_digest(module: str) -> str:

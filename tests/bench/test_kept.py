@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ PLAIN = PLAIN.replace("weight", "params")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(registry, "_registered", {kind: {} for kind in registry.KINDS})
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    module._but_for_sources.cache_clear()
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def test_what_loaded_modules_decided_outlives_only_changes_of_others(monkeypatch
     made: list[int] = []
 
     def asked(**changed: tuple[str, int, int, int]) -> int:
+        module._but_for_sources.cache_clear()
         monkeypatch.setattr(module, "_files", lambda: {**files, **changed})
         made.append(len(made))
         return module.kept_by_modules("x", ["a"], lambda: made[-1])
@@ -68,6 +71,8 @@ def test_what_loaded_modules_decided_outlives_only_changes_of_others(monkeypatch
     assert asked(**{other: (other, 2, 2, 2)}) == 0
     assert asked(**{loaded: (loaded, 2, 2, 2)}) == 3
     assert asked(**{loaded: (loaded, 2, 2, 2), "/nowhere/table.yaml": ("/nowhere/table.yaml", 1, 1, 1)}) == 4
+    assert asked(**{loaded: (loaded, 2, 2, 2), "/nowhere/new.py": ("/nowhere/new.py", 1, 1, 1)}) == 5
+    module._but_for_sources.cache_clear()
     with pytest.raises(ZeroDivisionError):
         module.kept_by_modules("x", ["b"], lambda: 1 // 0)
     assert module.kept_by_modules("x", ["b"], lambda: 1) == 1
@@ -81,7 +86,7 @@ def test_a_suite_is_checked_again_after_a_change_of_what_it_declares_and_not_of_
     monkeypatch.setattr("retable.bench.declare.reader.check_suite", read.append)
     files = dict(module._files())
     own = next(file for file in files if file.endswith("models/vision/method.py"))
-    unloaded = "/nowhere/metric.py"
+    unloaded = next(file for file in files if file.endswith("bench/metrics/speech.py"))
     for changed, times in ((unloaded, 0), (own, 1)):
         monkeypatch.setattr(module, "_files", lambda file=changed: {**files, file: (file, 0, 0, 0)})
         assert fault(suite) == ""
