@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +56,19 @@ def test_numbers_are_those_of_a_local_run(store: Store, tmp_path: Path) -> None:
     assert {one.key: one.metrics for one in remote.values()} == {key: one.metrics for key, one in local.items()}
     assert len(store.records("fake")) == 8
     assert all(one.node for one in remote.values())
+
+
+def test_a_cluster_of_its_own_needs_no_home(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder")
+    done = subprocess.run(
+        [sys.executable, "-c", "from retable.bench.run.ray_engine import _connect; _connect('local').shutdown()"],
+        env={name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
+        | {"HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_files_travel_by_value(store: Store) -> None:
