@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retable.bench import kept
 from retable.bench.store import sources
 from retable.bench.store.sources import source_digest, source_files, token_digest
 
@@ -183,3 +184,23 @@ def test_after_an_edit_only_the_edited_file_is_read_again(tmp_path: Path, monkey
     assert read == []
     assert digest("two") == first
     assert read == ["retable.bench.metrics.speech"]
+
+
+def test_a_remembered_digest_is_made_again_when_any_of_its_sources_is_touched_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own = "retable.models.stfn.method"
+    files, read = dict(kept._files()), list[str]()
+    behind = {str(path.resolve()) for path in (Path(sources.__file__), *source_files(own)) if path.suffix == ".py"}
+    apart = next(file for file in files if file.endswith("models/aim/method.py"))
+    assert apart not in behind
+    assert len(behind) > 3
+    monkeypatch.setattr(sources, "_source_digest", lambda module: read.append(module) or "digest")  # type: ignore[func-returns-value]
+    for touched in (apart, *sorted(behind)):
+        times = []
+        for now in (files, {**files, touched: (touched, 0, 0, 0)}):
+            monkeypatch.setattr(kept, "_files", lambda now=now: now)
+            source_digest.__wrapped__(own)
+            times.append(len(read))
+        assert times[1] - times[0] == (touched in behind), touched
