@@ -271,7 +271,7 @@ class Spool:
                     path.unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:
-        for folder in (self.answers, self.sent, self.envelopes, self.claims):
+        for folder in (self.envelopes, self.answers, self.sent, self.claims):
             (folder / key).unlink(missing_ok=True)
         (self.logs / f"{key}.log").unlink(missing_ok=True)
         shutil.rmtree(self.outboxes / key, ignore_errors=True)
@@ -283,12 +283,16 @@ def _serve(folder: str, key: str) -> None:
 
     spool, environment = Spool(Path(folder)), JobEnvironment()
     claim = {"job": environment.job_id, "cluster": environment.cluster, "process": os.getpid()}
-    with suppress(FileNotFoundError):
+    if not spool.take(key, claim):
+        return
+    try:  # after the claim: whoever forgets a key takes its envelope first, so that no claim outlives it
         envelope = (spool.envelopes / key).read_bytes()
-        if spool.take(key, claim):
-            answer = serve(envelope, spool.room, node=os.environ.get("SLURMD_NODENAME") or socket.gethostname())
-            if spool.claim(key) == claim:
-                _put(spool.answers / key, answer.to_json().encode())
+    except FileNotFoundError:
+        (spool.claims / key).unlink(missing_ok=True)
+        return
+    answer = serve(envelope, spool.room, node=os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+    if spool.claim(key) == claim:
+        _put(spool.answers / key, answer.to_json().encode())
 
 
 def _put(path: Path, content: bytes) -> None:

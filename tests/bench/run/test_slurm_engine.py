@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,3 +168,23 @@ def test_a_job_whose_controller_is_killed_is_not_lost(
     assert engine.wait(0.0, silence) == []
     gate.write_text("!")
     assert end(engine, silence).answer is not None
+
+
+def test_a_job_whose_key_is_forgotten_while_it_starts_leaves_nothing_behind(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that died had sent it; the next one has sent another for the key, and has its answer."""
+    spool = slurm_engine.Spool(store.folder / "spool")
+    spool.make()
+    (spool.envelopes / "key").write_bytes(b"an envelope")
+    monkeypatch.setattr("submitit.JobEnvironment", lambda: SimpleNamespace(job_id="7", cluster="local"))
+    monkeypatch.setattr(slurm_engine, "serve", lambda *_, **__: pytest.fail("nobody waits for it"))
+    take = slurm_engine.Spool.take
+
+    def take_late(self: slurm_engine.Spool, key: str, claim: dict[str, Any]) -> bool:
+        self.forget(key)
+        return take(self, key, claim)
+
+    monkeypatch.setattr(slurm_engine.Spool, "take", take_late)
+    slurm_engine._serve(str(spool.folder), "key")
+    assert not [path for path in spool.folder.rglob("*") if path.is_file()]
