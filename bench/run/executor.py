@@ -60,6 +60,8 @@ def execute(
         pool = Here(run, room)
     locks = Locks(store.folder / "locks")
     try:
+        for key in () if rerun else store.ok_keys(pool.first):
+            pool.settled(key)  # a driver died between its record and this
         with _Interrupt(pool) as interrupt:
             schedule = _Schedule(jobs, store, locks, pool, on_event, rerun)
             return schedule.run(interrupt), interrupt.requested
@@ -107,9 +109,9 @@ class Here:
         replies, self._replies, self.running = self._replies, [], []
         return replies
 
-    def settled(self, job: Job) -> None:
+    def settled(self, key: str) -> None:
         """The record is durable and its files are taken over."""
-        self._room.clear(job.key)
+        self._room.clear(key)
 
     def close(self) -> None:
         """Let go of the desks."""
@@ -241,7 +243,7 @@ class _Schedule:
             record = self._placed(record, reply)
         if not (reply.node and self._known(record)):
             self._store.append(record)
-        self._pool.settled(reply.job)
+        self._pool.settled(reply.job.key)
         self._settle(reply.job, record)
 
     def _known(self, record: Record) -> bool:

@@ -232,9 +232,9 @@ class Pool:
                     self._retire(worker)
         return ended
 
-    def settled(self, job: Job) -> None:
+    def settled(self, key: str) -> None:
         """The record is durable and its files are taken over."""
-        self._room.clear(job.key)
+        self._room.clear(key)
 
     def close(self) -> None:
         """Kill all workers, and everything they started."""

@@ -123,10 +123,10 @@ class Remote:
             del self._sent[reply.job.key]
         return replies
 
-    def settled(self, job: Job) -> None:
+    def settled(self, key: str) -> None:
         """The record is durable and its files are taken over."""
-        self._engine.forget(job.key)
-        self._room.clear(job.key)
+        self._engine.forget(key)
+        self._room.clear(key)
 
     def close(self) -> None:
         """Stop what this driver has sent; an engine is let go of once, however often this is called."""

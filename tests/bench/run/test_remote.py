@@ -18,7 +18,7 @@ from retable.bench.run.executor import execute
 from retable.bench.run.identity import code_digest, difference, identity
 from retable.bench.run.job import Event, Job
 from retable.bench.run.plan import make_jobs, make_plan
-from retable.bench.run.remote import Ended
+from retable.bench.run.remote import Ended, Remote
 from retable.bench.run.repeat import certify_cases, varied_nodes
 from retable.bench.store.store import Store
 from tests.bench.conftest import Bench
@@ -226,6 +226,26 @@ def test_a_driver_that_comes_back_collects_what_ended(store: Store, cluster: Fak
     assert all(record.ok for record in outcomes(opened, store, cluster).values())
     assert set(cluster.ran.values()) == {1}
     assert len(store.records("fake")) == len(jobs)
+
+
+def test_what_a_driver_had_stored_and_not_let_go_of_is_let_go_of_by_the_next(
+    store: Store, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: Remote, key: str) -> None:
+        cluster.severed = True
+        raise Killed
+
+    jobs = graph(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Remote, "settled", dies)
+        with pytest.raises(Killed):
+            outcomes(jobs, store, cluster)
+    cluster.severed = False
+    stored = store.ok_keys(cluster.jobs)
+    assert stored
+    outcomes([one for one in jobs if one.key not in stored], store, cluster)
+    assert not cluster.jobs
+    assert set(cluster.ran.values()) == {1}
 
 
 def test_an_answer_that_is_given_twice_is_one_record(store: Store, cluster: FakeCluster) -> None:
