@@ -360,10 +360,11 @@ def test_an_interrupted_run_stops_and_resumes(store: Store, workers: int, number
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_second_interrupt_is_immediate(store: Store, workers: int) -> None:
     processes: list[int] = []
+    others = {child.pid for child in psutil.Process().children(recursive=True)}
 
     def interrupt(event: Event) -> None:
         if event.kind == "started":
-            processes.extend(child.pid for child in psutil.Process().children(recursive=True))
+            processes.extend({child.pid for child in psutil.Process().children(recursive=True)} - others)
         elif event.record is not None and event.record.status is Status.INTERRUPTED:
             os.kill(os.getpid(), signal.SIGINT)
 
